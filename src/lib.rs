@@ -1,0 +1,4 @@
+//! Failover for a handful of servers with nothing but ssh, git and a list of nodes.
+
+pub mod deadline;
+pub mod exec;
