@@ -202,7 +202,7 @@ impl Running {
     ///
     /// # Errors
     /// When the system does not let it be waited for.
-    pub fn finish(mut self) -> io::Result<Finished> {
+    pub fn finish(&mut self) -> io::Result<Finished> {
         let ended = match self.ended {
             Some(ended) => ended,
             None => ended_as(self.child.wait()?),

@@ -1,0 +1,174 @@
+//! Names, chains, and what a set of chains survives.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::str::FromStr;
+
+use anyhow::bail;
+use serde::{Deserialize, Deserializer, Serialize, de};
+
+/// The chain whose leader is the brain.
+pub const BRAIN: &str = "brain";
+/// Longer names would not fit into a host name's label.
+const LONGEST_NAME: usize = 63;
+
+/// The name of a node, a chain or a service: `[a-z0-9][a-z0-9-]*`, at most 63 characters.
+///
+/// It was checked once, at the door, so it may stand in a path, a ref or an argument as it is.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(transparent)]
+pub struct Name(String);
+
+impl Name {
+    /// The name as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl FromStr for Name {
+    type Err = anyhow::Error;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let inner = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+        if text.is_empty() || text.starts_with('-') || !text.chars().all(inner) || text.len() > LONGEST_NAME {
+            let shown: String = text.chars().take(LONGEST_NAME).collect();
+            bail!(
+                "{shown:?} is not a name; use at most {LONGEST_NAME} lower-case letters, digits and hyphens, \
+                 the first no hyphen"
+            );
+        }
+        Ok(Self(text.to_owned()))
+    }
+}
+
+impl std::borrow::Borrow<str> for Name {
+    fn borrow(&self) -> &str {
+        &self.0
+    }
+}
+
+impl PartialEq<str> for Name {
+    fn eq(&self, other: &str) -> bool {
+        self.0 == other
+    }
+}
+
+impl<'de> Deserialize<'de> for Name {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
+    }
+}
+
+/// An ordered list of nodes; the first one alive leads it.
+pub type Chain = Vec<Name>;
+
+/// The number of failures that every chain survives, whichever nodes fall.
+///
+/// A chain falls when all of its nodes do, so the shortest chain decides.
+pub fn survives_any<'a>(chains: impl Iterator<Item = &'a Chain>) -> usize {
+    fatal_sets(chains).iter().map(Vec::len).min().unwrap_or(0).saturating_sub(1)
+}
+
+/// The sets of nodes whose fall leaves a chain without a leader: the smallest ones, in which no
+/// node could be spared. Each in its chain's order.
+pub fn fatal_sets<'a>(chains: impl Iterator<Item = &'a Chain>) -> Vec<Chain> {
+    let mut sets: Vec<(BTreeSet<&Name>, &Chain)> = Vec::new();
+    for chain in chains {
+        let set: BTreeSet<&Name> = chain.iter().collect();
+        if sets.iter().any(|(other, _)| other.is_subset(&set)) {
+            continue;
+        }
+        sets.retain(|(other, _)| !set.is_subset(other));
+        sets.push((set, chain));
+    }
+    sets.into_iter().map(|(_, chain)| chain.clone()).collect()
+}
+
+/// A node's part in the chains, for people.
+///
+/// `PRIMARY` heads a service's chain, `BRAIN` the brain chain; the others are `MIRROR 1`, `MIRROR 2`
+/// and so on, in the order of the node list. A node that heads both is `PRIMARY, BRAIN`.
+pub fn roles<'a>(
+    nodes: impl Iterator<Item = &'a Name>,
+    brain: Option<&Chain>,
+    services: &[&Chain],
+) -> Vec<(&'a Name, String)> {
+    let mut mirrors = 0;
+    let heads = |chain: &Chain, node: &Name| chain.first() == Some(node);
+    nodes
+        .map(|node| {
+            let primary = services.iter().any(|chain| heads(chain, node));
+            let role = match (primary, brain.is_some_and(|chain| heads(chain, node))) {
+                (true, true) => "PRIMARY, BRAIN".to_owned(),
+                (true, false) => "PRIMARY".to_owned(),
+                (false, true) => "BRAIN".to_owned(),
+                (false, false) => {
+                    mirrors += 1;
+                    format!("MIRROR {mirrors}")
+                }
+            };
+            (node, role)
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn chain(names: &[&str]) -> Chain {
+        names.iter().map(|n| n.parse().expect("a name")).collect()
+    }
+
+    #[test]
+    fn a_name_is_checked_at_the_door() {
+        for good in ["a", "0", "spb-2", "a-"] {
+            assert!(good.parse::<Name>().is_ok(), "{good}");
+        }
+        let long = "x".repeat(64);
+        for bad in ["", "-a", "A", "a b", "a\"", "a\n", "..", "a/b", "ä", long.as_str()] {
+            assert!(bad.parse::<Name>().is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn two_chains_of_four_that_miss_different_nodes_survive_three() {
+        let chains = [chain(&["m", "a", "s", "n"]), chain(&["p", "a", "s", "n"])];
+        assert_eq!(survives_any(chains.iter()), 3);
+        assert_eq!(fatal_sets(chains.iter()), chains);
+    }
+
+    #[test]
+    fn two_chains_of_all_five_survive_four() {
+        let chains = [chain(&["m", "a", "s", "n", "p"]), chain(&["p", "a", "s", "n", "m"])];
+        assert_eq!(survives_any(chains.iter()), 4);
+        assert_eq!(fatal_sets(chains.iter()).len(), 1);
+    }
+
+    #[test]
+    fn a_shorter_chain_within_a_longer_one_is_the_one_that_kills() {
+        let chains = [chain(&["a", "b", "c"]), chain(&["c", "a"])];
+        assert_eq!(fatal_sets(chains.iter()), [chain(&["c", "a"])]);
+        assert_eq!(survives_any(chains.iter()), 1);
+    }
+
+    #[test]
+    fn nothing_survives_an_empty_chain() {
+        assert_eq!(survives_any([chain(&[])].iter()), 0);
+    }
+
+    #[test]
+    fn the_roles_of_the_seed() {
+        let nodes = chain(&["p", "m", "a", "s", "n"]);
+        let roles = roles(nodes.iter(), Some(&chain(&["m", "a"])), &[&chain(&["p", "a"])]);
+        let of: Vec<&str> = roles.iter().map(|(_, role)| role.as_str()).collect();
+        assert_eq!(of, ["PRIMARY", "BRAIN", "MIRROR 1", "MIRROR 2", "MIRROR 3"]);
+    }
+}

@@ -1,0 +1,492 @@
+//! The loop that waits for all tries of all targets at once: sockets, processes and, for what can
+//! only block (a name look-up, an HTTP request), threads that report back.
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, VecDeque};
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::ops::ControlFlow;
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use rustix::event::{EventfdFlags, Timespec, epoll};
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::process::Resource;
+
+use super::socket::Socket;
+use super::{Answer, Outcome, Target, http, process};
+use crate::config::{Address, Method};
+use crate::decide::State;
+use crate::exec::{Exec, Running};
+
+/// The epoll key of the eventfd by which threads report.
+const REPORTS: u64 = u64::MAX;
+/// Output of a process is cut back this often while nothing else happens.
+const TRIM_EVERY: Duration = Duration::from_millis(20);
+/// Readiness is fetched for so many tries at a time.
+const BATCH: usize = 256;
+
+/// A try under way.
+enum Work {
+    Socket(Socket),
+    Process(Box<Running>),
+    Thread,
+}
+
+struct Try {
+    target: usize,
+    /// The index of the address that is tried, for a socket.
+    address: usize,
+    started: Instant,
+    work: Work,
+}
+
+/// Where one target stands.
+struct Course {
+    addresses: Vec<SocketAddr>,
+    /// What each address said for good.
+    settled: Vec<Option<Outcome>>,
+    next_address: usize,
+    /// Tries that were started.
+    attempts: u32,
+    /// The keys of the tries that were started and are not over.
+    open: Vec<usize>,
+    deadline: Instant,
+    step: Duration,
+    last_loss: Option<(&'static str, Option<String>)>,
+    resolving: bool,
+    /// It waits for a file descriptor.
+    queued: bool,
+    answered: bool,
+}
+
+enum Report {
+    Resolved(usize, std::io::Result<Vec<SocketAddr>>),
+    Outcome(u64, Outcome),
+}
+
+struct Engine<'a, 'b> {
+    targets: &'a [Target<'a>],
+    courses: Vec<Course>,
+    tries: Vec<Option<Try>>,
+    timers: BinaryHeap<Reverse<(Instant, usize)>>,
+    /// Targets that wait for a file descriptor to become free.
+    queue: VecDeque<usize>,
+    processes: usize,
+    unanswered: usize,
+    epoll: OwnedFd,
+    wake: Option<OwnedFd>,
+    reports: (mpsc::Sender<Report>, mpsc::Receiver<Report>),
+    on_answer: &'b mut dyn FnMut(usize, Answer) -> ControlFlow<()>,
+}
+
+pub(super) fn run(targets: &[Target<'_>], on_answer: &mut dyn FnMut(usize, Answer) -> ControlFlow<()>) -> Result<()> {
+    let tries: usize = targets.iter().map(|t| t.probe.attempts as usize).sum();
+    raise_descriptor_limit(tries);
+    let now = Instant::now();
+    let courses = targets.iter().map(|target| Course {
+        addresses: Vec::new(),
+        settled: Vec::new(),
+        next_address: 0,
+        attempts: 0,
+        open: Vec::new(),
+        deadline: now + target.probe.timeout,
+        step: target.probe.timeout / target.probe.attempts.max(1),
+        last_loss: None,
+        resolving: false,
+        queued: false,
+        answered: false,
+    });
+    let engine = Engine {
+        targets,
+        courses: courses.collect(),
+        tries: Vec::with_capacity(targets.len()),
+        timers: BinaryHeap::with_capacity(targets.len()),
+        queue: VecDeque::new(),
+        processes: 0,
+        unanswered: targets.len(),
+        epoll: epoll::create(epoll::CreateFlags::CLOEXEC).context("cannot wait for answers (epoll_create)")?,
+        wake: None,
+        reports: mpsc::channel(),
+        on_answer,
+    };
+    match engine.run() {
+        Ok(()) | Err(Stop::CalledOff) => Ok(()),
+        Err(Stop::Failed(error)) => Err(error),
+    }
+}
+
+/// Why the loop ends before every target has answered.
+enum Stop {
+    CalledOff,
+    Failed(anyhow::Error),
+}
+
+impl From<rustix::io::Errno> for Stop {
+    fn from(errno: rustix::io::Errno) -> Self {
+        Self::Failed(anyhow::Error::new(std::io::Error::from(errno)).context("cannot wait for answers"))
+    }
+}
+
+impl Engine<'_, '_> {
+    fn run(mut self) -> Result<(), Stop> {
+        for index in 0..self.targets.len() {
+            self.begin(index)?;
+        }
+        let mut events = Vec::with_capacity(BATCH);
+        while self.unanswered > 0 {
+            let mut wait =
+                self.timers.peek().map_or(TRIM_EVERY, |Reverse((at, _))| at.saturating_duration_since(Instant::now()));
+            if self.processes > 0 {
+                wait = wait.min(TRIM_EVERY);
+            }
+            let timeout = Timespec::try_from(wait).ok();
+            events.clear();
+            match epoll::wait(&self.epoll, rustix::buffer::spare_capacity(&mut events), timeout.as_ref()) {
+                Ok(_) | Err(rustix::io::Errno::INTR) => {}
+                Err(errno) => return Err(errno.into()),
+            }
+            for event in &events {
+                match event.data.u64() {
+                    REPORTS => self.take_reports()?,
+                    key => self.ready(key)?,
+                }
+            }
+            self.pass_timers()?;
+            self.serve_queue()?;
+            if events.is_empty() && self.processes > 0 {
+                self.trim();
+            }
+        }
+        Ok(())
+    }
+
+    /// Starts a target's first try, or the look-up of its name.
+    fn begin(&mut self, index: usize) -> Result<(), Stop> {
+        let target = &self.targets[index];
+        let port = match target.probe.method {
+            Method::Tcp { port } | Method::SshBanner { port } => port,
+            Method::Ssh | Method::Http { .. } | Method::Exec { .. } => return self.start_try(index),
+        };
+        match target.address {
+            Address::Ip(ip) => self.resolved(index, vec![SocketAddr::new(*ip, port)]),
+            Address::Host(host) => {
+                self.courses[index].resolving = true;
+                self.timers.push(Reverse((self.courses[index].deadline, index)));
+                let host = host.clone();
+                self.in_thread(move |reports| {
+                    let found = (host.as_str(), port).to_socket_addrs().map(Iterator::collect);
+                    let _ = reports.send(Report::Resolved(index, found));
+                })
+            }
+        }
+    }
+
+    fn resolved(&mut self, index: usize, addresses: Vec<SocketAddr>) -> Result<(), Stop> {
+        let course = &mut self.courses[index];
+        course.resolving = false;
+        course.settled = addresses.iter().map(|_| None).collect();
+        course.addresses = addresses;
+        self.start_try(index)
+    }
+
+    /// Starts one try, and sets the timer of the next one or of the end.
+    fn start_try(&mut self, index: usize) -> Result<(), Stop> {
+        let started = Instant::now();
+        let target = &self.targets[index];
+        let (work, address) = match &target.probe.method {
+            Method::Tcp { .. } | Method::SshBanner { .. } => {
+                let wants_greeting = matches!(target.probe.method, Method::SshBanner { .. });
+                let Some(address) = self.next_address(index) else { return Ok(()) };
+                match Socket::connect(self.courses[index].addresses[address], wants_greeting) {
+                    Ok(socket) => (Work::Socket(socket), address),
+                    Err(Outcome::Unable("no-file-descriptor", words)) => return self.wait_for_descriptor(index, words),
+                    Err(outcome) => {
+                        self.courses[index].attempts += 1;
+                        return self.over(index, address, started, outcome);
+                    }
+                }
+            }
+            Method::Http { .. } => (Work::Thread, 0),
+            Method::Ssh | Method::Exec { .. } => {
+                let Some(command) = super::command_of(target) else {
+                    return self.over(index, 0, started, Outcome::Unable("not-asked", None));
+                };
+                match Exec::new(command).start() {
+                    Ok(running) => (Work::Process(Box::new(running)), 0),
+                    Err(error) => {
+                        self.courses[index].attempts += 1;
+                        return self.over(index, 0, started, process::not_started(&error));
+                    }
+                }
+            }
+        };
+        let course = &mut self.courses[index];
+        let key = self.tries.len();
+        course.attempts += 1;
+        course.open.push(key);
+        if matches!(work, Work::Process(_)) {
+            self.processes += 1;
+        }
+        // A key is never given twice: an event for a try that is over must not meet another.
+        self.tries.push(Some(Try { target: index, address, started, work }));
+        self.set_timer(index, started);
+        self.watch(key)
+    }
+
+    /// The address whose turn it is, among those that have not said no for good.
+    fn next_address(&mut self, index: usize) -> Option<usize> {
+        let course = &mut self.courses[index];
+        let count = course.addresses.len();
+        let address = (0..count).map(|i| (course.next_address + i) % count).find(|i| course.settled[*i].is_none())?;
+        course.next_address = address + 1;
+        Some(address)
+    }
+
+    fn wait_for_descriptor(&mut self, index: usize, words: Option<String>) -> Result<(), Stop> {
+        let course = &mut self.courses[index];
+        if course.attempts == 0 && !course.queued {
+            course.queued = true;
+            course.last_loss = Some(("no-file-descriptor", words));
+            self.timers.push(Reverse((course.deadline, index)));
+            self.queue.push_back(index);
+        } else if course.attempts > 0 {
+            // A further try is a luxury; the one that is under way goes on.
+            self.timers.push(Reverse((course.deadline, index)));
+        }
+        Ok(())
+    }
+
+    fn serve_queue(&mut self) -> Result<(), Stop> {
+        for _ in 0..self.queue.len() {
+            let Some(index) = self.queue.pop_front() else { break };
+            if self.courses[index].answered {
+                continue;
+            }
+            self.courses[index].queued = false;
+            self.start_try(index)?;
+            if self.courses[index].queued {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn set_timer(&mut self, index: usize, started: Instant) {
+        let course = &self.courses[index];
+        let more = course.attempts < self.targets[index].probe.attempts;
+        let at = if more { (started + course.step).min(course.deadline) } else { course.deadline };
+        self.timers.push(Reverse((at, index)));
+    }
+
+    /// Has the try reported when something happens to it.
+    fn watch(&mut self, key: usize) -> Result<(), Stop> {
+        let Some(attempt) = &self.tries[key] else { return Ok(()) };
+        let (fd, flags): (BorrowedFd<'_>, _) = match &attempt.work {
+            Work::Socket(socket) => (socket.as_fd(), epoll::EventFlags::OUT),
+            Work::Process(running) => (running.as_fd(), epoll::EventFlags::IN),
+            Work::Thread => {
+                let target = &self.targets[attempt.target];
+                let Method::Http { url, expect } = &target.probe.method else { return Ok(()) };
+                let (url, expect) = (url.clone(), *expect);
+                let left = self.courses[attempt.target].deadline.saturating_duration_since(Instant::now());
+                return self.in_thread(move |reports| {
+                    let _ = reports.send(Report::Outcome(key as u64, http::get(&url, expect, left)));
+                });
+            }
+        };
+        epoll::add(&self.epoll, fd, epoll::EventData::new_u64(key as u64), flags)?;
+        Ok(())
+    }
+
+    fn in_thread(&mut self, work: impl FnOnce(&mpsc::Sender<Report>) + Send + 'static) -> Result<(), Stop> {
+        let wake = match &self.wake {
+            Some(wake) => wake,
+            None => {
+                let wake = rustix::event::eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
+                epoll::add(&self.epoll, &wake, epoll::EventData::new_u64(REPORTS), epoll::EventFlags::IN)?;
+                self.wake.insert(wake)
+            }
+        };
+        let wake = wake.try_clone().map_err(|error| Stop::Failed(error.into()))?;
+        let reports = self.reports.0.clone();
+        std::thread::Builder::new()
+            .spawn(move || {
+                work(&reports);
+                let _ = rustix::io::write(&wake, &1_u64.to_ne_bytes());
+            })
+            .map_err(|error| Stop::Failed(anyhow::Error::new(error).context("cannot start a thread")))?;
+        Ok(())
+    }
+
+    fn take_reports(&mut self) -> Result<(), Stop> {
+        if let Some(wake) = &self.wake {
+            let _ = rustix::io::read(wake, &mut [0; 8]);
+        }
+        while let Ok(report) = self.reports.1.try_recv() {
+            match report {
+                Report::Resolved(index, _) if self.courses[index].answered => {}
+                Report::Resolved(index, Ok(addresses)) if !addresses.is_empty() => self.resolved(index, addresses)?,
+                Report::Resolved(index, found) => {
+                    let words = found.err().map(|error| error.to_string());
+                    self.answer(index, State::Unknown, Some("unresolved"), words, None)?;
+                }
+                Report::Outcome(key, outcome) => self.try_over(usize::try_from(key).unwrap_or(usize::MAX), outcome)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Something happened to a try.
+    fn ready(&mut self, key: u64) -> Result<(), Stop> {
+        let key = usize::try_from(key).unwrap_or(usize::MAX);
+        let Some(Some(attempt)) = self.tries.get_mut(key) else { return Ok(()) };
+        let outcome = match &mut attempt.work {
+            Work::Socket(socket) => match socket.ready() {
+                Some(outcome) => outcome,
+                None => {
+                    let data = epoll::EventData::new_u64(key as u64);
+                    epoll::modify(&self.epoll, socket.as_fd(), data, epoll::EventFlags::IN)?;
+                    return Ok(());
+                }
+            },
+            Work::Process(running) => match running.finish() {
+                Ok(finished) => process::ended(&self.targets[attempt.target].probe.method, &finished),
+                Err(error) => process::not_started(&error),
+            },
+            Work::Thread => return Ok(()),
+        };
+        self.try_over(key, outcome)
+    }
+
+    /// Takes a try out of the books, and with it its socket or process out of the world.
+    fn drop_try(&mut self, key: usize) -> Option<Try> {
+        let attempt = self.tries.get_mut(key)?.take()?;
+        if matches!(attempt.work, Work::Process(_)) {
+            self.processes -= 1;
+        }
+        self.courses[attempt.target].open.retain(|open| *open != key);
+        Some(attempt)
+    }
+
+    fn try_over(&mut self, key: usize, outcome: Outcome) -> Result<(), Stop> {
+        let Some(Try { target, address, started, .. }) = self.drop_try(key) else { return Ok(()) };
+        self.over(target, address, started, outcome)
+    }
+
+    /// A try has ended: the target's answer, or reason for another try.
+    fn over(&mut self, index: usize, address: usize, started: Instant, outcome: Outcome) -> Result<(), Stop> {
+        if self.courses[index].answered {
+            return Ok(());
+        }
+        match outcome {
+            Outcome::Alive => self.answer(index, State::Alive, None, None, Some(started.elapsed())),
+            Outcome::Lost(cause, detail) => {
+                let course = &mut self.courses[index];
+                course.last_loss = Some((cause, detail));
+                if course.open.is_empty() && course.attempts >= self.targets[index].probe.attempts {
+                    return self.give_up(index);
+                }
+                Ok(())
+            }
+            settled @ (Outcome::No(..) | Outcome::Unable(..)) => {
+                let course = &mut self.courses[index];
+                let latency = started.elapsed();
+                if let Some(place) = course.settled.get_mut(address) {
+                    *place = Some(settled);
+                    if course.settled.iter().any(Option::is_none) {
+                        return self.start_try(index);
+                    }
+                } else {
+                    course.settled = vec![Some(settled)];
+                }
+                self.settle(index, latency)
+            }
+        }
+    }
+
+    /// Every address has said no for good. One that says no outweighs one that could not be asked.
+    fn settle(&mut self, index: usize, latency: Duration) -> Result<(), Stop> {
+        let mut unable = None;
+        for outcome in std::mem::take(&mut self.courses[index].settled).into_iter().flatten() {
+            match outcome {
+                Outcome::No(cause, detail) => {
+                    return self.answer(index, State::Dead, Some(cause), detail, Some(latency));
+                }
+                Outcome::Unable(cause, detail) => unable = Some((cause, detail)),
+                Outcome::Alive | Outcome::Lost(..) => {}
+            }
+        }
+        let (cause, detail) = unable.unwrap_or(("not-asked", None));
+        self.answer(index, State::Unknown, Some(cause), detail, None)
+    }
+
+    /// No answer came.
+    fn give_up(&mut self, index: usize) -> Result<(), Stop> {
+        let course = &mut self.courses[index];
+        let (cause, detail) = course.last_loss.take().unwrap_or(("timeout", None));
+        match (course.resolving, course.attempts) {
+            (true, _) => self.answer(index, State::Unknown, Some("unresolved"), Some("no answer in time".into()), None),
+            (false, 0) => self.answer(index, State::Unknown, Some(cause), detail, None),
+            (false, _) => self.answer(index, State::Dead, Some(cause), detail, None),
+        }
+    }
+
+    fn answer(
+        &mut self,
+        index: usize,
+        state: State,
+        cause: Option<&'static str>,
+        detail: Option<String>,
+        latency: Option<Duration>,
+    ) -> Result<(), Stop> {
+        let course = &mut self.courses[index];
+        course.answered = true;
+        self.unanswered -= 1;
+        let attempts = course.attempts;
+        for key in std::mem::take(&mut course.open) {
+            self.drop_try(key);
+        }
+        match (self.on_answer)(index, Answer { state, cause, detail, latency, attempts }) {
+            ControlFlow::Continue(()) => Ok(()),
+            ControlFlow::Break(()) => Err(Stop::CalledOff),
+        }
+    }
+
+    fn pass_timers(&mut self) -> Result<(), Stop> {
+        while let Some(Reverse((at, index))) = self.timers.peek().copied() {
+            let now = Instant::now();
+            if at > now {
+                break;
+            }
+            self.timers.pop();
+            if self.courses[index].answered {
+                continue;
+            }
+            if now >= self.courses[index].deadline {
+                self.give_up(index)?;
+            } else if self.courses[index].attempts < self.targets[index].probe.attempts {
+                self.start_try(index)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn trim(&self) {
+        for attempt in self.tries.iter().flatten() {
+            if let Work::Process(running) = &attempt.work {
+                running.trim();
+            }
+        }
+    }
+}
+
+/// Raises the soft limit of open files towards the hard one when the tries need more.
+fn raise_descriptor_limit(tries: usize) {
+    let mut limit = rustix::process::getrlimit(Resource::Nofile);
+    let wanted = tries as u64 + 64;
+    if limit.current.is_some_and(|current| current < wanted) {
+        limit.current = Some(limit.maximum.map_or(wanted, |maximum| maximum.min(wanted)));
+        let _ = rustix::process::setrlimit(Resource::Nofile, limit);
+    }
+}

@@ -1,0 +1,64 @@
+//! One try by an HTTP request, in a thread of its own.
+
+use std::error::Error as _;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ureq::Agent;
+use ureq::tls::{RootCerts, TlsConfig};
+
+use super::Outcome;
+
+/// Asks once. The body is not read, so one without an end does no harm.
+pub(super) fn get(url: &str, expect: u16, timeout: Duration) -> Outcome {
+    let tls = TlsConfig::builder()
+        .root_certs(RootCerts::PlatformVerifier)
+        .unversioned_rustls_crypto_provider(Arc::new(rustls::crypto::ring::default_provider()))
+        .build();
+    let agent: Agent = Agent::config_builder()
+        .timeout_global(Some(timeout))
+        .max_redirects(0)
+        .http_status_as_error(false)
+        .proxy(None)
+        .tls_config(tls)
+        .user_agent(concat!("mirror/", env!("CARGO_PKG_VERSION")))
+        .build()
+        .into();
+    match agent.get(url).header("Connection", "close").call() {
+        Ok(response) if response.status().as_u16() == expect => Outcome::Alive,
+        Ok(response) => {
+            let detail = format!("status {} instead of {expect}", response.status().as_u16());
+            Outcome::No("http-status", Some(detail))
+        }
+        Err(error) => failed(&error),
+    }
+}
+
+fn failed(error: &ureq::Error) -> Outcome {
+    let words = Some(error.to_string());
+    match error {
+        ureq::Error::Timeout(_) => Outcome::Lost("timeout", None),
+        ureq::Error::HostNotFound => Outcome::Unable("unresolved", words),
+        ureq::Error::BadUri(_) => Outcome::Unable("not-asked", words),
+        ureq::Error::Io(io) => io_failed(io, words),
+        ureq::Error::Tls(_) | ureq::Error::Rustls(_) => Outcome::No("tls", words),
+        ureq::Error::ConnectionFailed => Outcome::Lost("closed", words),
+        _ => Outcome::No("http", words),
+    }
+}
+
+fn io_failed(error: &io::Error, words: Option<String>) -> Outcome {
+    if error.source().is_some_and(|source| source.is::<rustls::Error>())
+        || error.get_ref().is_some_and(|e| e.is::<rustls::Error>())
+    {
+        return Outcome::No("tls", words);
+    }
+    match error.kind() {
+        io::ErrorKind::ConnectionRefused => Outcome::No("refused", None),
+        io::ErrorKind::NetworkUnreachable | io::ErrorKind::AddrNotAvailable => Outcome::Unable("no-route", words),
+        io::ErrorKind::TimedOut => Outcome::Lost("timeout", None),
+        io::ErrorKind::PermissionDenied => Outcome::Unable("forbidden", words),
+        _ => Outcome::Lost("closed", words),
+    }
+}

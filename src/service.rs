@@ -1,0 +1,115 @@
+//! Status, start and stop of a service on a node.
+
+use std::time::Duration;
+
+use crate::chain::Name;
+use crate::config::{Node, Service};
+use crate::deadline::Deadline;
+use crate::exec::{Ended, Exec};
+use crate::remote::Remote;
+
+/// The pause between two questions whether a start or a stop has taken effect.
+const FIRST_PAUSE: Duration = Duration::from_millis(10);
+const LONGEST_PAUSE: Duration = Duration::from_millis(250);
+/// From this status on a shell or ssh speaks of itself: 126 and 127 not runnable, 128 and more
+/// killed, 255 ssh.
+const NOT_ITS_OWN: i32 = 126;
+
+/// What `status` said of a service on a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Condition {
+    /// It exited with 0.
+    Running,
+    /// It exited with another status of its own.
+    Stopped,
+    /// It could not be asked, or did not say in time.
+    Unknown,
+}
+
+/// What became of one command on one node.
+#[derive(Clone, Debug)]
+pub struct Done {
+    /// Whether the command exited with 0, with another status of its own, or could not be asked.
+    pub condition: Condition,
+    /// Why not: a stable slug.
+    pub cause: Option<&'static str>,
+    /// The same in words.
+    pub detail: Option<String>,
+    /// How long it took.
+    pub elapsed: Duration,
+}
+
+/// A service on a node.
+#[derive(Clone, Copy, Debug)]
+pub struct Place<'a> {
+    /// How commands get there.
+    pub remote: &'a Remote,
+    /// The service.
+    pub service: &'a Service,
+    /// The node's name.
+    pub name: &'a Name,
+    /// The node.
+    pub node: &'a Node,
+}
+
+impl Place<'_> {
+    /// Asks whether it runs.
+    pub fn status(&self, deadline: Deadline) -> Done {
+        self.run(&self.service.status, deadline)
+    }
+
+    /// Runs `start` once.
+    pub fn start(&self, deadline: Deadline) -> Done {
+        self.run(&self.service.start, deadline)
+    }
+
+    /// Runs `stop` once.
+    pub fn stop(&self, deadline: Deadline) -> Done {
+        self.run(&self.service.stop, deadline)
+    }
+
+    /// Asks for its status until it is `wanted`, or the deadline passes.
+    pub fn await_status(&self, wanted: Condition, deadline: Deadline) -> Done {
+        let begun = std::time::Instant::now();
+        let mut pause = FIRST_PAUSE;
+        loop {
+            let mut done = self.status(deadline);
+            if done.condition == wanted || deadline.left() <= pause {
+                done.elapsed = begun.elapsed();
+                return done;
+            }
+            std::thread::sleep(pause);
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+    }
+
+    fn run(&self, command: &str, deadline: Deadline) -> Done {
+        let exec = Exec::new(self.remote.command(self.name, self.node, command));
+        let finished = match exec.run(deadline) {
+            Ok(finished) => finished,
+            Err(error) => {
+                let (condition, detail) = (Condition::Unknown, Some(error.to_string()));
+                return Done { condition, cause: Some("not-started"), detail, elapsed: Duration::ZERO };
+            }
+        };
+        let (condition, cause) = match finished.ended {
+            Ended::Exited(0) => (Condition::Running, None),
+            Ended::Exited(code) if code < NOT_ITS_OWN => (Condition::Stopped, Some("exit")),
+            Ended::Exited(255) => (Condition::Unknown, Some("not-reached")),
+            Ended::Exited(126 | 127) => (Condition::Unknown, Some("program-missing")),
+            Ended::Exited(_) | Ended::Signaled(_) => (Condition::Unknown, Some("killed")),
+            Ended::TimedOut => (Condition::Unknown, Some("timeout")),
+        };
+        let detail = match finished.ended {
+            Ended::Exited(0) => None,
+            Ended::TimedOut => finished.last_words(),
+            Ended::Exited(code) => Some(said(&format!("exit status {code}"), finished.last_words())),
+            Ended::Signaled(signal) => Some(said(&format!("signal {signal}"), finished.last_words())),
+        };
+        Done { condition, cause, detail, elapsed: finished.elapsed }
+    }
+}
+
+fn said(what: &str, words: Option<String>) -> String {
+    words.map_or_else(|| what.to_owned(), |words| format!("{what}: {words}"))
+}
