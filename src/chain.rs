@@ -5,6 +5,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use anyhow::bail;
+use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, de};
 
 /// The chain whose leader is the brain.
@@ -15,8 +16,9 @@ const LONGEST_NAME: usize = 63;
 /// The name of a node, a chain or a service: `[a-z0-9][a-z0-9-]*`, at most 63 characters.
 ///
 /// It was checked once, at the door, so it may stand in a path, a ref or an argument as it is.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, JsonSchema)]
 #[serde(transparent)]
+#[schemars(extend("pattern" = "^[a-z0-9][a-z0-9-]{0,62}$"))]
 pub struct Name(String);
 
 impl Name {

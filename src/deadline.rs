@@ -25,8 +25,8 @@ impl Deadline {
         self.left().is_zero()
     }
 
-    /// The moment itself.
-    pub fn instant(self) -> Instant {
-        self.0
+    /// The sooner of the two.
+    pub fn sooner(self, other: Self) -> Self {
+        self.min(other)
     }
 }

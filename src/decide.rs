@@ -64,6 +64,7 @@ pub fn final_leader<'a>(chain: impl IntoIterator<Item = &'a Name>, seen: &Seen) 
 /// Whether `own` is cut off: it has witnesses, none of them answered, and no other node is alive.
 ///
 /// `None` while that is still open. Without a witness, or on a machine that is no node, never.
+/// `others` is the number of nodes beside `own`; a witness is `None` until it was asked.
 pub fn isolated(own: Option<&Name>, seen: &Seen, others: usize, witnesses: &[Option<bool>]) -> Option<bool> {
     let Some(own) = own.filter(|_| !witnesses.is_empty()) else { return Some(false) };
     let other_states = || seen.iter().filter(|(node, _)| *node != own).map(|(_, state)| *state);

@@ -179,13 +179,24 @@ impl Running {
     /// # Errors
     /// When the system does not let it be waited for.
     pub fn wait(mut self, deadline: Deadline) -> io::Result<Finished> {
-        while !self.ended_within(deadline.left().min(TRIM_EVERY))? {
+        match self.wait_a_while(deadline)? {
+            Some(finished) => Ok(finished),
+            None => self.end(),
+        }
+    }
+
+    /// Waits for its end, but no longer than until `patience`; it runs on when that has passed.
+    ///
+    /// # Errors
+    /// When the system does not let it be waited for.
+    pub fn wait_a_while(&mut self, patience: Deadline) -> io::Result<Option<Finished>> {
+        while !self.ended_within(patience.left().min(TRIM_EVERY))? {
             self.trim();
-            if deadline.has_passed() {
-                return self.end();
+            if patience.has_passed() {
+                return Ok(None);
             }
         }
-        self.finish()
+        self.finish().map(Some)
     }
 
     /// Ends it and its whole group, first by SIGTERM, then by SIGKILL.

@@ -3,6 +3,7 @@
 //! Every target has one deadline. Inside it up to `attempts` tries start, spread evenly and not one
 //! after another, so that a lost packet costs no detection time. The first answer wins.
 
+use std::borrow::Cow;
 use std::ops::ControlFlow;
 use std::process::Command;
 use std::time::Duration;
@@ -34,7 +35,7 @@ pub struct Answer {
     /// The verdict.
     pub state: State,
     /// Why it is not alive: a stable slug.
-    pub cause: Option<&'static str>,
+    pub cause: Option<Cow<'static, str>>,
     /// The same in words, where there is more to say than the slug does.
     pub detail: Option<String>,
     /// How long the try that answered took; none when no answer came.

@@ -1,12 +1,14 @@
 //! Status, start and stop of a service on a node.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::chain::Name;
 use crate::config::{Node, Service};
 use crate::deadline::Deadline;
+use crate::decide::State;
 use crate::exec::{Ended, Exec};
 use crate::remote::Remote;
+use crate::view;
 
 /// The pause between two questions whether a start or a stop has taken effect.
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
@@ -52,6 +54,9 @@ pub struct Place<'a> {
     pub node: &'a Node,
 }
 
+/// What a [`Done`] says of a node that fell while it was waited for.
+pub const DIED: &str = "died";
+
 impl Place<'_> {
     /// Asks whether it runs.
     pub fn status(&self, deadline: Deadline) -> Done {
@@ -70,7 +75,7 @@ impl Place<'_> {
 
     /// Asks for its status until it is `wanted`, or the deadline passes.
     pub fn await_status(&self, wanted: Condition, deadline: Deadline) -> Done {
-        let begun = std::time::Instant::now();
+        let begun = Instant::now();
         let mut pause = FIRST_PAUSE;
         loop {
             let mut done = self.status(deadline);
@@ -83,14 +88,26 @@ impl Place<'_> {
         }
     }
 
+    /// Runs a command there. A node that is slow to answer is probed meanwhile: one that has fallen
+    /// since it was seen alive is not waited for until the deadline.
     fn run(&self, command: &str, deadline: Deadline) -> Done {
-        let exec = Exec::new(self.remote.command(self.name, self.node, command));
-        let finished = match exec.run(deadline) {
-            Ok(finished) => finished,
-            Err(error) => {
-                let (condition, detail) = (Condition::Unknown, Some(error.to_string()));
-                return Done { condition, cause: Some("not-started"), detail, elapsed: Duration::ZERO };
+        let begun = Instant::now();
+        let finished = Exec::new(self.remote.command(self.name, self.node, command)).start().and_then(|mut running| {
+            loop {
+                let patience = deadline.sooner(Deadline::after(self.node.probe.timeout));
+                match running.wait_a_while(patience)? {
+                    Some(finished) => return Ok(Some(finished)),
+                    None if deadline.has_passed() => return running.end().map(Some),
+                    None if self.has_died() => return running.end().map(|_| None),
+                    None => {}
+                }
             }
+        });
+        let unknown = |cause, detail| Done { condition: Condition::Unknown, cause: Some(cause), detail, elapsed: begun.elapsed() };
+        let finished = match finished {
+            Ok(Some(finished)) => finished,
+            Ok(None) => return unknown(DIED, Some("it fell while it was waited for".to_owned())),
+            Err(error) => return unknown("not-started", Some(error.to_string())),
         };
         let (condition, cause) = match finished.ended {
             Ended::Exited(0) => (Condition::Running, None),
@@ -107,6 +124,11 @@ impl Place<'_> {
             Ended::Signaled(signal) => Some(said(&format!("signal {signal}"), finished.last_words())),
         };
         Done { condition, cause, detail, elapsed: finished.elapsed }
+    }
+
+    fn has_died(&self) -> bool {
+        let look = view::take(&[(self.name, self.node)], &[], self.remote, |_, _| false);
+        look.is_ok_and(|look| look.seen().get(self.name) == Some(&State::Dead))
     }
 }
 

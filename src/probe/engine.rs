@@ -1,6 +1,7 @@
 //! The loop that waits for all tries of all targets at once: sockets, processes and, for what can
 //! only block (a name look-up, an HTTP request), threads that report back.
 
+use std::borrow::Cow;
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 use std::net::{SocketAddr, ToSocketAddrs};
@@ -447,7 +448,7 @@ impl Engine<'_, '_> {
         for key in std::mem::take(&mut course.open) {
             self.drop_try(key);
         }
-        match (self.on_answer)(index, Answer { state, cause, detail, latency, attempts }) {
+        match (self.on_answer)(index, Answer { state, cause: cause.map(Cow::Borrowed), detail, latency, attempts }) {
             ControlFlow::Continue(()) => Ok(()),
             ControlFlow::Break(()) => Err(Stop::CalledOff),
         }

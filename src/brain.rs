@@ -1,0 +1,87 @@
+//! The brain, from a view: who leads the brain chain, and whether this node is cut off.
+
+use anyhow::Result;
+
+use crate::chain::{BRAIN, Name};
+use crate::config::{Config, Node};
+use crate::decide::{self, Leader};
+use crate::remote::Remote;
+use crate::view::{self, View};
+
+/// Who the brain is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Brain {
+    /// This node.
+    Known(Name),
+    /// Every node of the chain is dead.
+    Nobody,
+    /// Why it cannot be said, as half a sentence.
+    Unknown(String),
+    /// This node is cut off from all others and all witnesses.
+    Isolated,
+    /// More answers are needed.
+    Open,
+}
+
+/// The nodes whose answers can matter: the brain chain's; all of them where isolation counts.
+///
+/// # Errors
+/// When there is no brain chain.
+pub fn nodes_to_ask<'a>(config: &'a Config, own: Option<&Name>) -> Result<Vec<(&'a Name, &'a Node)>> {
+    let mut nodes: Vec<(&Name, &Node)> = Vec::new();
+    for name in config.chain(BRAIN)? {
+        nodes.push(config.node(name.as_str())?);
+    }
+    if own.is_some() && !config.witnesses.is_empty() {
+        let missing = config.nodes.iter().filter(|(name, _)| !nodes.iter().any(|(known, _)| known == name));
+        let missing: Vec<_> = missing.collect();
+        nodes.extend(missing);
+    }
+    Ok(nodes)
+}
+
+/// Who the brain is by what has come so far; `Open` when more is needed, none without a chain.
+pub fn decided(config: &Config, own: Option<&Name>, view: &View) -> Option<Brain> {
+    let chain = config.chains.get(BRAIN)?;
+    let seen = view.seen();
+    let leader = decide::leader(chain, &seen);
+    // A living node other than this one proves that this one is not cut off.
+    if let Leader::Known(name) = leader
+        && Some(name) != own
+    {
+        return Some(Brain::Known(name.clone()));
+    }
+    if matches!(leader, Leader::Open(_)) {
+        return Some(Brain::Open);
+    }
+    let others = config.nodes.keys().filter(|name| Some(*name) != own).count();
+    Some(match (decide::isolated(own, &seen, others, &view.witnesses), leader) {
+        (None, _) => Brain::Open,
+        (Some(true), _) => Brain::Isolated,
+        (Some(false), Leader::Known(name)) => Brain::Known(name.clone()),
+        (Some(false), Leader::Nobody) => Brain::Nobody,
+        (Some(false), Leader::Doubt(name) | Leader::Open(name)) => Brain::Unknown(format!("{name} could not be asked")),
+    })
+}
+
+/// Who the brain is when no other node will be asked. Witnesses, which no view holds, still are
+/// where it depends on them.
+///
+/// # Errors
+/// When there is no brain chain, or nobody can be asked.
+pub fn by_view(config: &Config, own: Option<&Name>, remote: &Remote, view: &mut View) -> Result<Brain> {
+    let chain = config.chain(BRAIN)?;
+    let seen = view.seen();
+    let settled = !matches!(decide::leader(chain, &seen), Leader::Open(_));
+    if settled && decided(config, own, view) == Some(Brain::Open) && view.witnesses.contains(&None) {
+        let reached = |look: &View| look.witnesses.contains(&Some(true));
+        view.witnesses = view::take(&[], &config.witnesses, remote, |look, _| reached(look))?.witnesses;
+    }
+    Ok(match decided(config, own, view) {
+        Some(Brain::Open) | None => match decide::final_leader(chain, &seen) {
+            Leader::Doubt(name) => Brain::Unknown(format!("{name} was not asked")),
+            _ => Brain::Unknown("not every node was asked".to_owned()),
+        },
+        Some(brain) => brain,
+    })
+}

@@ -1,0 +1,79 @@
+//! The commands: one file each, which gathers, calls and reports.
+
+use anyhow::Result;
+
+use crate::chain::Name;
+use crate::cli::{Chain, Cli, Command, Global};
+use crate::config::{self, Config};
+use crate::own;
+use crate::remote::Remote;
+use crate::report::{self, Begun, Facts, Finding, Status, Voice};
+
+pub mod breathe;
+pub mod chain_check;
+pub mod chain_show;
+pub mod completions;
+pub mod probe;
+pub mod promote;
+pub mod schema;
+pub mod whois_brain;
+
+/// What every command starts from.
+pub struct Setting {
+    /// When the command began.
+    pub begun: Begun,
+    /// How it was told to speak.
+    pub voice: Voice,
+    /// The node list.
+    pub config: Config,
+    /// The node this is.
+    pub own: Option<Name>,
+}
+
+impl Setting {
+    fn load(global: &Global, begun: Begun) -> Result<Self> {
+        let config = config::load(global.config.as_deref())?;
+        Self::with(config, global, begun)
+    }
+
+    fn with(config: Config, global: &Global, begun: Begun) -> Result<Self> {
+        let own = own::own(&config, global.own.as_deref())?;
+        Ok(Self { begun, voice: voice(global), config, own })
+    }
+
+    /// How commands reach the nodes from here.
+    pub fn remote(&self) -> Remote {
+        Remote::new(&self.config, self.own.as_ref())
+    }
+
+    fn tell<F: Facts>(&self, finding: &Finding<F>) -> Status {
+        report::tell(finding, self.own.as_ref(), self.begun, self.voice)
+    }
+}
+
+fn voice(global: &Global) -> Voice {
+    Voice { json: global.json, quiet: global.quiet, verbose: global.verbose }
+}
+
+/// Runs a command to its end.
+///
+/// # Errors
+/// A [`crate::misuse::Misuse`] for a wrong command line or configuration; any other error means
+/// that something could not be found out.
+pub fn run(cli: &Cli) -> Result<Status> {
+    let begun = Begun::now();
+    let load = || Setting::load(&cli.global, begun);
+    match &cli.command {
+        Command::Probe(arguments) => probe::run(arguments, &load()?),
+        Command::WhoisBrain(arguments) => whois_brain::run(arguments, &load()?),
+        Command::Breathe(arguments) => breathe::run(arguments, &load()?),
+        Command::Promote(arguments) => promote::run(arguments, &load()?),
+        Command::Chain(Chain::Show(arguments)) => chain_show::run(arguments, &load()?),
+        Command::Chain(Chain::Check(arguments)) => {
+            let loaded = config::load_with_problems(cli.global.config.as_deref())?;
+            chain_check::run(arguments, loaded.problems, &Setting::with(loaded.config, &cli.global, begun)?)
+        }
+        Command::Schema(arguments) => schema::run(arguments),
+        Command::Completions(arguments) => completions::run(arguments),
+    }
+}

@@ -1,0 +1,48 @@
+//! The names that a shell offers: those of the configuration in force.
+
+use std::path::PathBuf;
+
+use clap_complete::CompletionCandidate;
+
+use crate::config::{self, Config};
+use crate::{chain, cmd};
+
+/// The configuration that the line being completed would use. Where there is none, or a broken one,
+/// nothing is offered: a completion is no place for an error.
+fn in_force() -> Option<Config> {
+    let words: Vec<_> = std::env::args_os().collect();
+    let mut named = None;
+    for (index, word) in words.iter().enumerate() {
+        if word == "--config" {
+            named = words.get(index + 1).map(PathBuf::from);
+        } else if let Some(value) = word.to_str().and_then(|word| word.strip_prefix("--config=")) {
+            named = Some(PathBuf::from(value));
+        }
+    }
+    let named = named.or_else(|| std::env::var_os("MIRROR_CONFIG").map(PathBuf::from));
+    config::load_with_problems(named.as_deref()).ok().map(|loaded| loaded.config)
+}
+
+fn offer<'a>(names: impl Iterator<Item = &'a chain::Name>) -> Vec<CompletionCandidate> {
+    names.map(|name| CompletionCandidate::new(name.as_str())).collect()
+}
+
+/// The nodes.
+pub(crate) fn nodes() -> Vec<CompletionCandidate> {
+    in_force().map_or_else(Vec::new, |config| offer(config.nodes.keys()))
+}
+
+/// The chains.
+pub(crate) fn chains() -> Vec<CompletionCandidate> {
+    in_force().map_or_else(Vec::new, |config| offer(config.chains.keys()))
+}
+
+/// The services.
+pub(crate) fn services() -> Vec<CompletionCandidate> {
+    in_force().map_or_else(Vec::new, |config| offer(config.services.keys()))
+}
+
+/// The commands that print an object.
+pub(crate) fn objects() -> Vec<CompletionCandidate> {
+    cmd::schema::OBJECTS.iter().map(|(name, _)| CompletionCandidate::new(*name)).collect()
+}

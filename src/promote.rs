@@ -1,0 +1,316 @@
+//! Makes a service run on its target and nowhere else.
+//!
+//! One look serves all services; then each goes its own way, all at once: decide, stop it wherever
+//! else it runs or might run, start it on its target. A tick that finds everything in place asks
+//! no more than it must.
+
+use std::collections::BTreeMap;
+
+use anyhow::Result;
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use crate::brain::{self, Brain};
+use crate::chain::Name;
+use crate::config::{Config, Node, Service};
+use crate::decide::Seen;
+use crate::remote::Remote;
+use crate::report::{self, Status, Voice};
+use crate::state::{Record, Store, Tick};
+use crate::view::{self, View};
+
+mod act;
+mod course;
+mod survey;
+
+use course::Course;
+
+/// A node that was not looked at for so many intervals of `cycle.check` counts as new.
+const MISSED_CHECKS: u32 = 3;
+
+/// What became of a service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Verdict {
+    /// It runs on its target and nowhere else; nothing was touched.
+    InPlace,
+    /// It ran nowhere, and was started on its target.
+    Started,
+    /// It was stopped on another node, or that node is dead, and it was started on its target.
+    Moved,
+    /// It ran on its target, and was stopped elsewhere.
+    StoppedElsewhere,
+    /// `--dry-run`: what would be done; nothing was touched.
+    Planned,
+    /// There is no node to run it on: every node of the chain is dead, or the one that `--to` names.
+    Refused,
+    /// `--if-brain`: this node is not the brain, so nothing was looked at.
+    NotBrain,
+    /// It could be started on no living node.
+    Failed,
+    /// A living node did not confirm that it stopped there; nothing was started.
+    Blocked,
+    /// Another promotion of it is under way on this node.
+    Busy,
+    /// It could not be found out where it belongs, or whether it runs.
+    Unknown,
+}
+
+impl report::Verdict for Verdict {
+    fn status(self) -> Status {
+        match self {
+            Self::InPlace | Self::Started | Self::Moved | Self::StoppedElsewhere | Self::Planned => Status::Yes,
+            Self::Refused | Self::NotBrain | Self::Failed => Status::No,
+            Self::Blocked | Self::Busy | Self::Unknown => Status::Unknown,
+        }
+    }
+}
+
+/// What makes sure that the old instance is stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Fencing {
+    /// Nothing: an old node is dead or cut off, and said nothing.
+    None,
+    /// Every old node itself said that it is stopped.
+    Confirmed,
+}
+
+/// One act on one node.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct Step {
+    /// The node.
+    pub node: Name,
+    /// What was done.
+    pub step: Act,
+    /// What became of it.
+    pub outcome: Outcome,
+    /// Why it did not come to pass, as a slug; null when it did.
+    pub cause: Option<String>,
+    /// The same in words, where there is more to say.
+    pub detail: Option<String>,
+    /// How long it took, its confirmation included, in ms.
+    pub elapsed_ms: f64,
+}
+
+/// What is done on a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Act {
+    /// The service's `stop`, then its `status` until it is stopped.
+    Stop,
+    /// The service's `start`, then its `status` until it runs.
+    Start,
+}
+
+/// What became of an act.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Outcome {
+    /// `status` confirms it.
+    Confirmed,
+    /// `status` denies it.
+    Failed,
+    /// Nothing was heard in time.
+    Unconfirmed,
+    /// `--dry-run`: it would be done.
+    Planned,
+}
+
+/// What became of one service.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct Promotion {
+    /// The service.
+    pub service: Name,
+    /// The outcome as a stable slug.
+    pub verdict: Verdict,
+    /// The outcome as a sentence for people.
+    pub reason: String,
+    /// The node that ought to run it; null when that is not known.
+    pub target: Option<Name>,
+    /// The node that ran it before; null when none did, or none is known.
+    pub previous: Option<Name>,
+    /// What makes sure that the old instance is stopped; null when nothing was started.
+    pub fencing: Option<Fencing>,
+    /// What was done, in the order of its end.
+    pub steps: Vec<Step>,
+}
+
+/// What is wanted.
+pub struct Order<'a> {
+    /// The node list.
+    pub config: &'a Config,
+    /// The node this is.
+    pub own: Option<&'a Name>,
+    /// The services.
+    pub services: Vec<(&'a Name, &'a Service)>,
+    /// The node to run them on, when not the first living one.
+    pub to: Option<&'a Name>,
+    /// Whether to do nothing unless this node is the brain.
+    pub if_brain: bool,
+    /// Whether to touch nothing.
+    pub dry_run: bool,
+    /// What was seen, when that is not to be found out.
+    pub view: Option<View>,
+    /// Where each step is said.
+    pub voice: Voice,
+}
+
+/// What became of an order.
+pub struct Promoted {
+    /// Who the brain is, when that was asked.
+    pub brain: Option<Brain>,
+    /// One for each service, in the order asked.
+    pub services: Vec<Promotion>,
+}
+
+impl Promotion {
+    fn without_act(service: &Name, verdict: Verdict, reason: String) -> Self {
+        let (target, previous, fencing, steps) = (None, None, None, Vec::new());
+        Self { service: service.clone(), verdict, reason, target, previous, fencing, steps }
+    }
+}
+
+/// Carries out an order.
+///
+/// # Errors
+/// When this process cannot ask anybody, or `if_brain` is asked and there is no brain chain.
+pub fn promote(order: &Order<'_>) -> Result<Promoted> {
+    let store = Store::open(order.config);
+    let remote = Remote::new(order.config, order.own);
+    let mut busy: BTreeMap<&Name, Promotion> = BTreeMap::new();
+    let mut locks = Vec::new();
+    let mut records: BTreeMap<&Name, Record> = BTreeMap::new();
+    for (name, _) in &order.services {
+        match if order.dry_run { Ok(None) } else { store.lock(name).map(Some) } {
+            Ok(Some(None)) => {
+                let reason = format!("Another promotion of {name} is under way on this node.");
+                busy.insert(name, Promotion::without_act(name, Verdict::Busy, reason));
+            }
+            Ok(lock) => {
+                locks.extend(lock.flatten());
+                records.insert(name, store.record(name));
+            }
+            Err(error) => {
+                let reason = format!("No lock can be had for {name}: {error}.");
+                busy.insert(name, Promotion::without_act(name, Verdict::Unknown, reason));
+            }
+        }
+    }
+    let look = Look { order, remote: &remote, records: &records };
+    let (view, brain) = look.take()?;
+    if let Some(brain) = &brain
+        && !matches!(brain, Brain::Known(name) if Some(name) == order.own)
+    {
+        let (verdict, reason) = not_ours(brain);
+        let all = order.services.iter();
+        let services = all.map(|(name, _)| Promotion::without_act(name, verdict, reason.clone())).collect();
+        return Ok(Promoted { brain: Some(brain.clone()), services });
+    }
+    let now = Tick::now();
+    let mut alive = store.alive();
+    alive.update(&view.seen(), now, order.config.cycle.check * MISSED_CHECKS + order.config.probe_timeout);
+    if !order.dry_run {
+        store.keep_alive(&alive);
+    }
+    let alive_for = alive.for_how_long(now);
+    let services = std::thread::scope(|scope| {
+        let started: Vec<_> = order
+            .services
+            .iter()
+            .map(|(name, service)| match records.get(name) {
+                Some(record) => {
+                    let course = Course::new(order, &remote, (name, service), record.clone(), &view, &alive_for, now);
+                    let store = &store;
+                    Ok(scope.spawn(move || {
+                        let (promotion, record) = course.run();
+                        if !order.dry_run {
+                            store.keep_record(name, &record);
+                        }
+                        promotion
+                    }))
+                }
+                None => Err(busy.get(name).cloned()),
+            })
+            .collect();
+        let joined = started.into_iter().zip(&order.services).map(|(started, (name, _))| match started {
+            Ok(thread) => thread.join().ok(),
+            Err(promotion) => promotion,
+        }
+        .unwrap_or_else(|| Promotion::without_act(name, Verdict::Unknown, format!("The promotion of {name} broke off."))));
+        joined.collect()
+    });
+    Ok(Promoted { brain, services })
+}
+
+fn not_ours(brain: &Brain) -> (Verdict, String) {
+    match brain {
+        Brain::Known(name) => (Verdict::NotBrain, format!("{name} is the brain, not this node.")),
+        Brain::Nobody => (Verdict::NotBrain, "Every node of the brain chain is dead, as seen from here.".to_owned()),
+        Brain::Isolated => (
+            Verdict::Unknown,
+            "This node sees no other node and no witness: it is cut off, and leads nobody.".to_owned(),
+        ),
+        Brain::Unknown(why) => (Verdict::Unknown, format!("Who the brain is, is unknown: {why}.")),
+        Brain::Open => (Verdict::Unknown, "Who the brain is, is unknown.".to_owned()),
+    }
+}
+
+/// The one look that serves all services.
+struct Look<'a> {
+    order: &'a Order<'a>,
+    remote: &'a Remote,
+    records: &'a BTreeMap<&'a Name, Record>,
+}
+
+impl Look<'_> {
+    fn take(&self) -> Result<(View, Option<Brain>)> {
+        let Order { config, own, if_brain, .. } = *self.order;
+        let mut view = match &self.order.view {
+            Some(view) => view.clone(),
+            None => {
+                let witnesses = if if_brain { config.witnesses.as_slice() } else { &[] };
+                view::take(&self.nodes()?, witnesses, self.remote, |view, _| self.suffices(view))?
+            }
+        };
+        let brain = if_brain.then(|| brain::by_view(config, own, self.remote, &mut view)).transpose()?;
+        Ok((view, brain))
+    }
+
+    fn nodes(&self) -> Result<Vec<(&Name, &Node)>> {
+        let config = self.order.config;
+        let mut nodes = if self.order.if_brain { brain::nodes_to_ask(config, self.order.own)? } else { Vec::new() };
+        for (_, service) in &self.order.services {
+            for name in config.chain(service.chain.as_str())? {
+                if !nodes.iter().any(|(known, _)| *known == name) {
+                    nodes.push(config.node(name.as_str())?);
+                }
+            }
+        }
+        Ok(nodes)
+    }
+
+    /// Whether what has been seen is enough: another node is the brain, or everything is in place.
+    fn suffices(&self, view: &View) -> bool {
+        let Order { config, own, if_brain, .. } = *self.order;
+        if if_brain {
+            match brain::decided(config, own, view) {
+                Some(Brain::Open) | None => return false,
+                Some(Brain::Known(name)) if Some(&name) == own => {}
+                Some(_) => return true,
+            }
+        }
+        let seen = view.seen();
+        self.order.services.iter().all(|(name, service)| match self.records.get(name) {
+            Some(record) => !survey::due(record, &seen, self.order) && at_home(config, service, record, &seen),
+            None => true,
+        })
+    }
+}
+
+/// Whether the node on which the service was last seen has answered, and every better one.
+fn at_home(config: &Config, service: &Service, record: &Record, seen: &Seen) -> bool {
+    let Some((on, _)) = &record.on else { return false };
+    let Some(chain) = config.chains.get(&service.chain) else { return false };
+    seen.contains_key(on) && chain.iter().take_while(|node| *node != on).all(|node| seen.contains_key(node))
+}

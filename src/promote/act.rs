@@ -1,0 +1,78 @@
+//! Stop and start, each with its confirmation.
+
+use std::time::{Duration, Instant};
+
+use super::survey::state_of;
+use super::{Act, Outcome, Step};
+use crate::config::Probe;
+use crate::deadline::Deadline;
+use crate::decide::State;
+use crate::report::millis;
+use crate::service::{Condition, Done, Place};
+
+const HEALTH_PAUSE: Duration = Duration::from_millis(20);
+
+/// Stops the service on a node, and waits until its `status` says so.
+pub(super) fn stop(place: &Place<'_>, deadline: Deadline) -> Step {
+    let begun = Instant::now();
+    let stopped = place.stop(deadline);
+    let confirmed = place.await_status(Condition::Stopped, deadline);
+    step(place, Act::Stop, begun, Condition::Stopped, &stopped, &confirmed)
+}
+
+/// Stops it on many nodes at once.
+pub(super) fn stop_all(places: &[Place<'_>], deadline: Deadline) -> Vec<Step> {
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = places.iter().map(|place| scope.spawn(move || stop(place, deadline))).collect();
+        let broken_off = |place: &Place<'_>| planned(place, Act::Stop, Outcome::Unconfirmed);
+        threads.into_iter().zip(places).map(|(t, place)| t.join().unwrap_or_else(|_| broken_off(place))).collect()
+    })
+}
+
+/// Starts the service on a node, and waits until its `status`, and its `health` where there is one,
+/// say that it runs.
+pub(super) fn start(place: &Place<'_>, health: Option<&Probe>, deadline: Deadline) -> Step {
+    let begun = Instant::now();
+    let started = place.start(deadline);
+    let confirmed = if started.condition == Condition::Running {
+        place.await_status(Condition::Running, deadline)
+    } else {
+        // It may run all the same: started before, or by a command that does not know how it went.
+        place.status(deadline)
+    };
+    let mut step = step(place, Act::Start, begun, Condition::Running, &started, &confirmed);
+    if let Some(health) = health.filter(|_| step.outcome == Outcome::Confirmed) {
+        while state_of(place, health) == State::Dead {
+            if deadline.left() <= HEALTH_PAUSE {
+                step.outcome = Outcome::Failed;
+                step.cause = Some("unhealthy".to_owned());
+                break;
+            }
+            std::thread::sleep(HEALTH_PAUSE);
+        }
+        step.elapsed_ms = millis(begun.elapsed());
+    }
+    step
+}
+
+/// A step that is not taken.
+pub(super) fn planned(place: &Place<'_>, act: Act, outcome: Outcome) -> Step {
+    Step { node: place.name.clone(), step: act, outcome, cause: None, detail: None, elapsed_ms: 0.0 }
+}
+
+fn step(place: &Place<'_>, act: Act, begun: Instant, wanted: Condition, done: &Done, confirmed: &Done) -> Step {
+    let outcome = match confirmed.condition {
+        condition if condition == wanted => Outcome::Confirmed,
+        Condition::Unknown => Outcome::Unconfirmed,
+        Condition::Running | Condition::Stopped => Outcome::Failed,
+    };
+    // Where the command itself failed, that is the cause; else what `status` said afterwards.
+    let (cause, detail) = match (outcome, done.cause, confirmed.cause) {
+        (Outcome::Confirmed, ..) => (None, None),
+        (_, Some(cause), _) => (Some(cause), done.detail.clone()),
+        (_, None, Some(cause)) => (Some(cause), confirmed.detail.clone().map(|d| format!("its status afterwards: {d}"))),
+        (_, None, None) => (Some("still-running"), None),
+    };
+    let cause = cause.map(str::to_owned);
+    Step { node: place.name.clone(), step: act, outcome, cause, detail, elapsed_ms: millis(begun.elapsed()) }
+}

@@ -1,0 +1,92 @@
+//! Where a service runs: on the one node that matters in a quiet tick, or on all that live.
+
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+
+use super::Order;
+use crate::chain::Name;
+use crate::config::Probe;
+use crate::deadline::Deadline;
+use crate::decide::{Seen, State};
+use crate::probe::{self, Target};
+use crate::service::{Condition, DIED, Done, Place};
+use crate::state::{Record, Tick};
+
+/// How a service fares on a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fare {
+    /// It runs.
+    Well,
+    /// `status` says that it runs, `health` that it does not work.
+    Unwell,
+    /// It does not run.
+    Stopped,
+    /// The node did not say.
+    Unknown,
+    /// The node fell while it was asked.
+    Died,
+}
+
+/// Whether all living nodes have to be asked: some time has passed, or something has changed.
+pub(super) fn due(record: &Record, seen: &Seen, order: &Order<'_>) -> bool {
+    let changed = || record.seen.iter().any(|(node, state)| seen.get(node).is_some_and(|now| now != state));
+    let old = || record.swept.is_none_or(|swept| swept.until(Tick::now()) >= order.config.cycle.sync);
+    order.to.is_some() || order.dry_run || record.on.is_none() || changed() || old()
+}
+
+/// Asks for the service on one node, by `health` where there is one.
+pub(super) fn ask(place: &Place<'_>, health: Option<&Probe>, deadline: Deadline, order: &Order<'_>) -> Fare {
+    match health.map(|probe| state_of(place, probe)) {
+        Some(State::Alive) => Fare::Well,
+        Some(State::Dead) => match fare(&place.status(deadline)) {
+            Fare::Well => Fare::Unwell,
+            other => other,
+        },
+        Some(State::Unknown) | None => {
+            let done = place.status(deadline);
+            let words = done.detail.as_deref().unwrap_or("");
+            order.voice.step(format_args!("{}: status: {:?} {words}", place.name, done.condition));
+            fare(&done)
+        }
+    }
+}
+
+/// Asks for the service on many nodes at once; the one that `careful` names by `health` too.
+pub(super) fn ask_all(
+    places: &[Place<'_>],
+    careful: Option<(&Name, Option<&Probe>)>,
+    deadline: Deadline,
+    order: &Order<'_>,
+) -> BTreeMap<Name, Fare> {
+    std::thread::scope(|scope| {
+        let asked: Vec<_> = places
+            .iter()
+            .map(|place| {
+                let health = careful.and_then(|(name, health)| health.filter(|_| name == place.name));
+                (place.name, scope.spawn(move || ask(place, health, deadline, order)))
+            })
+            .collect();
+        asked.into_iter().map(|(name, thread)| (name.clone(), thread.join().unwrap_or(Fare::Unknown))).collect()
+    })
+}
+
+/// The state of a service by its health probe.
+pub(super) fn state_of(place: &Place<'_>, health: &Probe) -> State {
+    let login = place.remote.words(place.name, place.node, "true");
+    let target = Target { address: &place.node.address, probe: health, login: Some(login) };
+    let mut state = State::Unknown;
+    let asked = probe::ask(&[target], |_, answer| {
+        state = answer.state;
+        ControlFlow::Continue(())
+    });
+    asked.map_or(State::Unknown, |()| state)
+}
+
+fn fare(done: &Done) -> Fare {
+    match (done.condition, done.cause) {
+        (Condition::Running, _) => Fare::Well,
+        (Condition::Stopped, _) => Fare::Stopped,
+        (Condition::Unknown, Some(DIED)) => Fare::Died,
+        (Condition::Unknown, _) => Fare::Unknown,
+    }
+}

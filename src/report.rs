@@ -1,0 +1,262 @@
+//! What a command says: its object, its exit status, its text for people, the one write to stdout.
+
+use std::io::{IsTerminal, Write};
+use std::process::ExitCode;
+use std::time::{Duration, Instant, SystemTime};
+
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use crate::chain::Name;
+
+/// The exit statuses, the same for every command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum Status {
+    /// Yes, or done.
+    Yes = 0,
+    /// A definite no.
+    No = 1,
+    /// The command line or the configuration is wrong; nothing was written to stdout.
+    Misuse = 2,
+    /// It could not be found out, or could not be confirmed in time.
+    Unknown = 3,
+}
+
+impl From<Status> for ExitCode {
+    fn from(status: Status) -> Self {
+        Self::from(status as u8)
+    }
+}
+
+/// A command's verdict: a slug in its object, and an exit status.
+pub trait Verdict: Copy + Serialize + JsonSchema {
+    /// The exit status it ends in.
+    fn status(self) -> Status;
+}
+
+/// A command's facts, and how people are told of them.
+pub trait Facts: Serialize + JsonSchema {
+    /// The verdicts the command can end in.
+    type Verdict: Verdict;
+    /// The name and version of its object, such as `mirror.probe/1`.
+    const SCHEMA: &'static str;
+
+    /// The facts for people: lines, each ended by a newline.
+    fn text(&self, paint: Paint) -> String;
+}
+
+/// What a command found out.
+pub struct Finding<F: Facts> {
+    /// In a word.
+    pub verdict: F::Verdict,
+    /// In a sentence.
+    pub reason: String,
+    /// In full.
+    pub facts: F,
+}
+
+/// The object that a command prints.
+#[derive(Serialize, JsonSchema)]
+pub struct Object<'a, F: Facts> {
+    /// The name and version of this object.
+    pub schema: &'static str,
+    /// When the command began: RFC 3339, UTC, milliseconds.
+    pub at: String,
+    /// The node it ran on; null on a machine that is no node.
+    #[serde(rename = "self")]
+    pub own: Option<&'a Name>,
+    /// The outcome as a stable slug.
+    pub verdict: F::Verdict,
+    /// The outcome as a sentence for people.
+    pub reason: &'a str,
+    /// How long the command took, in ms.
+    pub elapsed_ms: f64,
+    /// The facts.
+    #[serde(flatten)]
+    pub facts: &'a F,
+}
+
+/// How a command was told to speak.
+#[derive(Clone, Copy, Debug)]
+pub struct Voice {
+    /// One JSON object, also on a terminal.
+    pub json: bool,
+    /// Nothing but the exit status.
+    pub quiet: bool,
+    /// Each step on stderr, as it happens.
+    pub verbose: bool,
+}
+
+impl Voice {
+    /// Says a step to whoever asked to hear of each.
+    pub fn step(&self, words: std::fmt::Arguments<'_>) {
+        if self.verbose {
+            say(words);
+        }
+    }
+}
+
+/// When a command began.
+#[derive(Clone, Copy, Debug)]
+pub struct Begun {
+    /// By the wall clock.
+    pub at: SystemTime,
+    /// By the monotonic clock.
+    pub instant: Instant,
+}
+
+impl Begun {
+    /// Now.
+    pub fn now() -> Self {
+        Self { at: SystemTime::now(), instant: Instant::now() }
+    }
+}
+
+/// Writes the finding to stdout, once, and tells the exit status.
+pub fn tell<F: Facts>(finding: &Finding<F>, own: Option<&Name>, begun: Begun, voice: Voice) -> Status {
+    let status = finding.verdict.status();
+    if voice.quiet {
+        return status;
+    }
+    let stdout = std::io::stdout();
+    let text = if voice.json || !stdout.is_terminal() {
+        let object = Object {
+            schema: F::SCHEMA,
+            at: humantime::format_rfc3339_millis(begun.at).to_string(),
+            own,
+            verdict: finding.verdict,
+            reason: &finding.reason,
+            elapsed_ms: millis(begun.instant.elapsed()),
+            facts: &finding.facts,
+        };
+        serde_json::to_string(&object).map(|json| json + "\n")
+    } else {
+        let paint = Paint { on: colour_wanted() };
+        Ok(format!("{}\n{}", paint.status(status, &finding.reason), finding.facts.text(paint)))
+    };
+    match text {
+        Ok(text) => write(&text).map_or(Status::Unknown, |()| status),
+        Err(error) => {
+            say(format_args!("cannot write the result as JSON: {error}"));
+            Status::Unknown
+        }
+    }
+}
+
+/// Writes to stdout. A reader that has gone is no error: it had what it wanted.
+///
+/// # Errors
+/// None that the caller need report: it has been said.
+pub fn write(text: &str) -> Result<(), ()> {
+    let mut stdout = std::io::stdout().lock();
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        Ok(()) => Ok(()),
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        Err(error) => {
+            say(format_args!("cannot write to stdout: {error}"));
+            Err(())
+        }
+    }
+}
+
+/// One line on stderr; a closed one is no reason to fail.
+pub fn say(words: std::fmt::Arguments<'_>) {
+    let _ = std::io::stderr().lock().write_fmt(format_args!("mirror: {words}\n"));
+}
+
+/// A time in ms, to the microsecond.
+pub fn millis(duration: Duration) -> f64 {
+    (duration.as_secs_f64() * 1e6).round() / 1e3
+}
+
+fn colour_wanted() -> bool {
+    std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+        && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
+}
+
+/// Colours for a terminal, or none.
+#[derive(Clone, Copy, Debug)]
+pub struct Paint {
+    on: bool,
+}
+
+impl Paint {
+    /// No colours.
+    pub const PLAIN: Self = Self { on: false };
+
+    fn in_colour(self, code: &str, text: &str) -> String {
+        if self.on { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
+    }
+
+    /// Text of a good thing.
+    pub fn good(self, text: &str) -> String {
+        self.in_colour("32", text)
+    }
+
+    /// Text of a bad thing.
+    pub fn bad(self, text: &str) -> String {
+        self.in_colour("31", text)
+    }
+
+    /// Text of a thing that is in doubt.
+    pub fn doubtful(self, text: &str) -> String {
+        self.in_colour("33", text)
+    }
+
+    /// Text of minor interest.
+    pub fn faint(self, text: &str) -> String {
+        self.in_colour("2", text)
+    }
+
+    fn status(self, status: Status, text: &str) -> String {
+        match status {
+            Status::Yes => self.good(text),
+            Status::No => self.bad(text),
+            Status::Misuse | Status::Unknown => self.doubtful(text),
+        }
+    }
+}
+
+/// Lines up columns by their width as it is read: colours take no room.
+pub fn columns(rows: &[Vec<String>]) -> String {
+    let count = rows.iter().map(Vec::len).max().unwrap_or(0);
+    let width = |column: usize| rows.iter().filter_map(|row| row.get(column)).map(|c| read_width(c)).max().unwrap_or(0);
+    let widths: Vec<usize> = (0..count).map(width).collect();
+    let line = |row: &Vec<String>| {
+        let cells: Vec<String> = row
+            .iter()
+            .zip(&widths)
+            .map(|(cell, width)| format!("{cell}{}", " ".repeat(width - read_width(cell))))
+            .collect();
+        format!("  {}\n", cells.join("  ").trim_end())
+    };
+    rows.iter().map(line).collect()
+}
+
+fn read_width(text: &str) -> usize {
+    let mut width = 0;
+    let mut in_code = false;
+    for c in text.chars() {
+        match c {
+            '\x1b' => in_code = true,
+            'm' if in_code => in_code = false,
+            _ if in_code => {}
+            _ => width += 1,
+        }
+    }
+    width
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn colours_take_no_room_in_a_column() {
+        let paint = Paint { on: true };
+        let rows = vec![vec![paint.good("a"), "1".to_owned()], vec!["bcd".to_owned(), "2".to_owned()]];
+        assert_eq!(columns(&rows), "  \x1b[32ma\x1b[0m    1\n  bcd  2\n");
+        assert_eq!(columns(&[vec![Paint::PLAIN.bad("x")]]), "  x\n");
+    }
+}

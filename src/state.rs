@@ -1,0 +1,204 @@
+//! What must outlive a command: locks, since when nodes are alive, where services were seen.
+//!
+//! Losing it costs caution, never correctness: what cannot be read is as if it had never been
+//! there, and what cannot be written is left. Times are the boot clock's, which no change of the
+//! date moves; a record of an earlier boot is void.
+
+use std::collections::BTreeMap;
+use std::fs::{File, OpenOptions};
+use std::io::Write;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::chain::Name;
+use crate::config::Config;
+use crate::decide::{Seen, State};
+
+/// The directory that holds the state.
+#[derive(Debug)]
+pub struct Store {
+    directory: PathBuf,
+    boot: String,
+    /// What is locked when the directory cannot be written: the configuration file.
+    fallback: PathBuf,
+}
+
+/// Milliseconds on the boot clock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Tick(u64);
+
+impl Tick {
+    /// Now.
+    pub fn now() -> Self {
+        let time = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+        let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
+        Self(seconds * 1000 + u64::try_from(time.tv_nsec).unwrap_or(0) / 1_000_000)
+    }
+
+    /// How long before `now` this was.
+    pub fn until(self, now: Self) -> Duration {
+        Duration::from_millis(now.0.saturating_sub(self.0))
+    }
+}
+
+/// Since when nodes have been seen alive.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Alive(BTreeMap<Name, Span>);
+
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+struct Span {
+    since: Tick,
+    last: Tick,
+}
+
+impl Alive {
+    /// Adds what was seen at `now`. A node that was not looked at for longer than `gap` starts anew.
+    pub fn update(&mut self, seen: &Seen, now: Tick, gap: Duration) {
+        for (node, state) in seen {
+            match (state, self.0.get_mut(node)) {
+                (State::Alive, Some(span)) if span.last.until(now) <= gap => span.last = now,
+                (State::Alive, _) => {
+                    self.0.insert(node.clone(), Span { since: now, last: now });
+                }
+                (State::Dead | State::Unknown, _) => {
+                    self.0.remove(node);
+                }
+            }
+        }
+    }
+
+    /// For how long each node has been seen alive without a gap.
+    pub fn for_how_long(&self, now: Tick) -> BTreeMap<Name, Duration> {
+        self.0.iter().map(|(node, span)| (node.clone(), span.since.until(now))).collect()
+    }
+}
+
+/// What is remembered of a service.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Record {
+    /// The node on which it was last seen to run well, and since when.
+    pub on: Option<(Name, Tick)>,
+    /// When all living nodes were last asked for it.
+    pub swept: Option<Tick>,
+    /// Where it could not be started, and when that was.
+    pub passed_over: BTreeMap<Name, Tick>,
+    /// What its chain's nodes were at the last check.
+    pub seen: Seen,
+}
+
+/// A lock that is held until it is dropped.
+#[derive(Debug)]
+pub struct Lock(#[expect(dead_code, reason = "the lock lasts as long as the file is open")] File);
+
+#[derive(Serialize, Deserialize)]
+struct Envelope<T> {
+    boot: String,
+    value: T,
+}
+
+impl Store {
+    /// The directory by the configuration: `state`, else `$STATE_DIRECTORY`, else `/var/lib/mirror`
+    /// for root and `$XDG_STATE_HOME/mirror` for others.
+    pub fn open(config: &Config) -> Self {
+        let absolute = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+        let directory = config.state.clone().or_else(|| absolute("STATE_DIRECTORY")).unwrap_or_else(|| {
+            if rustix::process::geteuid().is_root() {
+                return PathBuf::from("/var/lib/mirror");
+            }
+            let home = || absolute("HOME").map(|home| home.join(".local/state"));
+            absolute("XDG_STATE_HOME").or_else(home).unwrap_or_else(std::env::temp_dir).join("mirror")
+        });
+        let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+        Self { directory, boot: boot.trim().to_owned(), fallback: config.file.clone() }
+    }
+
+    /// Since when nodes have been seen alive.
+    pub fn alive(&self) -> Alive {
+        self.read("alive.json").unwrap_or_default()
+    }
+
+    /// Keeps it.
+    pub fn keep_alive(&self, alive: &Alive) {
+        self.write("alive.json", alive);
+    }
+
+    /// What is remembered of a service.
+    pub fn record(&self, service: &Name) -> Record {
+        self.read(&format!("service-{service}.json")).unwrap_or_default()
+    }
+
+    /// Keeps it.
+    pub fn keep_record(&self, service: &Name, record: &Record) {
+        self.write(&format!("service-{service}.json"), record);
+    }
+
+    /// The lock of a service's promotion; none when another process holds it.
+    ///
+    /// Where the directory cannot be written, the configuration file is locked instead: that needs
+    /// no room on any disk.
+    ///
+    /// # Errors
+    /// When neither can be locked.
+    pub fn lock(&self, service: &Name) -> std::io::Result<Option<Lock>> {
+        let _ = std::fs::create_dir_all(&self.directory);
+        let path = self.directory.join(format!("service-{service}.lock"));
+        let file = OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(path)
+            .or_else(|_| File::open(&self.fallback))?;
+        match file.try_lock() {
+            Ok(()) => Ok(Some(Lock(file))),
+            Err(std::fs::TryLockError::WouldBlock) => Ok(None),
+            Err(std::fs::TryLockError::Error(error)) => Err(error),
+        }
+    }
+
+    fn read<T: DeserializeOwned>(&self, name: &str) -> Option<T> {
+        let bytes = std::fs::read(self.directory.join(name)).ok()?;
+        let envelope: Envelope<T> = serde_json::from_slice(&bytes).ok()?;
+        (envelope.boot == self.boot).then_some(envelope.value)
+    }
+
+    /// Whole or not at all; not synced to disk, since a lost record costs only caution.
+    fn write<T: Serialize>(&self, name: &str, value: &T) {
+        let temporary = self.directory.join(format!(".{name}.{}", std::process::id()));
+        let written = serde_json::to_vec(&Envelope { boot: self.boot.clone(), value })
+            .map_err(std::io::Error::other)
+            .and_then(|bytes| {
+                std::fs::create_dir_all(&self.directory)?;
+                File::create(&temporary)?.write_all(&bytes)?;
+                std::fs::rename(&temporary, self.directory.join(name))
+            });
+        if written.is_err() {
+            let _ = std::fs::remove_file(&temporary);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_node_that_was_not_looked_at_starts_anew() {
+        let node: Name = "a".parse().expect("a name");
+        let seen = |state| Seen::from([(node.clone(), state)]);
+        let gap = Duration::from_secs(10);
+        let mut alive = Alive::default();
+        let age = |alive: &Alive, now| alive.for_how_long(Tick(now)).get(&node).copied();
+
+        alive.update(&seen(State::Alive), Tick(0), gap);
+        alive.update(&seen(State::Alive), Tick(9_000), gap);
+        assert_eq!(age(&alive, 9_000), Some(Duration::from_secs(9)));
+        alive.update(&seen(State::Alive), Tick(30_000), gap);
+        assert_eq!(age(&alive, 30_000), Some(Duration::ZERO));
+        alive.update(&seen(State::Dead), Tick(31_000), gap);
+        assert_eq!(age(&alive, 31_000), None);
+    }
+}

@@ -1,0 +1,256 @@
+//! What one look saw: a state for each node, at one time, from one node.
+//!
+//! A view is taken by asking, or read from the object that `mirror probe` printed.
+
+use std::borrow::Cow;
+use std::io::Read;
+use std::ops::ControlFlow;
+use std::path::Path;
+use std::time::{Duration, SystemTime};
+
+use anyhow::Result;
+use indexmap::IndexMap;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::chain::Name;
+use crate::config::{Config, Method, Node};
+use crate::decide::{Seen, State};
+use crate::misuse::Misuse;
+use crate::probe::{self, Answer, Target};
+use crate::remote::Remote;
+use crate::report::{Paint, millis};
+
+/// The name and version of the object that holds a view.
+pub const SCHEMA: &str = "mirror.probe/1";
+/// A longer file is no view.
+const LONGEST_VIEW: u64 = 16 * 1024 * 1024;
+/// Clocks within one machine may be set back by so much between two commands of a pipeline.
+const CLOCK_STEP: Duration = Duration::from_secs(1);
+
+/// Answers, by node; none for a node that was asked but not waited for.
+pub type Answers = IndexMap<Name, Option<Answer>>;
+
+/// What a look saw.
+#[derive(Clone, Debug, Default)]
+pub struct View {
+    /// The answers of the nodes that were asked, in the order asked.
+    pub answers: Answers,
+    /// Whether each witness was reached; none while that is open.
+    pub witnesses: Vec<Option<bool>>,
+}
+
+impl View {
+    /// The states that were seen.
+    pub fn seen(&self) -> Seen {
+        let state = |(node, answer): (&Name, &Option<Answer>)| Some((node.clone(), answer.as_ref()?.state));
+        self.answers.iter().filter_map(state).collect()
+    }
+}
+
+/// One node as a look saw it.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct Sight {
+    /// The node.
+    pub node: Name,
+    /// Its address in the configuration.
+    pub address: String,
+    /// How it was asked: `tcp`, `ssh-banner`, `ssh`, `http` or `exec`.
+    pub method: &'static str,
+    /// What it was found to be.
+    pub state: Seeing,
+    /// Why it is not alive, as a slug; null when it is alive or was not asked.
+    pub cause: Option<String>,
+    /// The same in words, where there is more to say.
+    pub detail: Option<String>,
+    /// How long the try that was answered took, in ms; null when no answer came.
+    pub latency_ms: Option<f64>,
+    /// How many tries were started.
+    pub attempts: u32,
+}
+
+/// What a node was found to be, or that its answer was not needed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Seeing {
+    /// An answer came.
+    Alive,
+    /// A definite no, or no answer in time.
+    Dead,
+    /// We could not ask.
+    Unknown,
+    /// The answer was not needed, or not given in this view.
+    Unasked,
+}
+
+impl From<Option<State>> for Seeing {
+    fn from(state: Option<State>) -> Self {
+        match state {
+            Some(State::Alive) => Self::Alive,
+            Some(State::Dead) => Self::Dead,
+            Some(State::Unknown) => Self::Unknown,
+            None => Self::Unasked,
+        }
+    }
+}
+
+impl Sight {
+    /// The node as `answer` has it.
+    pub fn new(name: &Name, node: &Node, answer: Option<&Answer>) -> Self {
+        Self {
+            node: name.clone(),
+            address: node.address.to_string(),
+            method: node.probe.method.name(),
+            state: answer.map(|a| a.state).into(),
+            cause: answer.and_then(|a| a.cause.as_deref()).map(str::to_owned),
+            detail: answer.and_then(|a| a.detail.clone()),
+            latency_ms: answer.and_then(|a| a.latency).map(millis),
+            attempts: answer.map_or(0, |a| a.attempts),
+        }
+    }
+
+    /// The node as a line of a table for people.
+    pub fn row(&self, paint: Paint) -> Vec<String> {
+        let state = match self.state {
+            Seeing::Alive => paint.good("alive"),
+            Seeing::Dead => paint.bad("dead"),
+            Seeing::Unknown => paint.doubtful("unknown"),
+            Seeing::Unasked => paint.faint("unasked"),
+        };
+        let latency = self.latency_ms.map_or_else(String::new, |ms| format!("{ms:.1} ms"));
+        let why: Vec<&str> = [&self.cause, &self.detail].into_iter().flatten().map(String::as_str).collect();
+        vec![self.node.to_string(), self.address.clone(), state, latency, paint.faint(&why.join(": "))]
+    }
+}
+
+/// Asks nodes and witnesses, all at once, until everything has answered or `settled` says that
+/// what has come is enough.
+///
+/// # Errors
+/// When this process cannot ask anybody.
+pub fn take(
+    nodes: &[(&Name, &Node)],
+    witnesses: &[Node],
+    remote: &Remote,
+    mut settled: impl FnMut(&View, Option<(&Name, &Answer)>) -> bool,
+) -> Result<View> {
+    let target =
+        |(name, node): &(&Name, &'_ Node)| (node.probe.method == Method::Ssh).then(|| remote.words(name, node, "true"));
+    let mut targets: Vec<Target<'_>> = nodes
+        .iter()
+        .map(|pair| Target { address: &pair.1.address, probe: &pair.1.probe, login: target(pair) })
+        .collect();
+    targets.extend(witnesses.iter().map(|w| Target { address: &w.address, probe: &w.probe, login: None }));
+    let mut view = View {
+        answers: nodes.iter().map(|(name, _)| ((*name).clone(), None)).collect(),
+        witnesses: vec![None; witnesses.len()],
+    };
+    probe::ask(&targets, |index, answer| {
+        let enough = match nodes.get(index) {
+            Some((name, _)) => {
+                view.answers[index] = Some(answer.clone());
+                settled(&view, Some((name, &answer)))
+            }
+            None => {
+                // A refusal has come over the network as well as an acceptance.
+                let reached = answer.state == State::Alive || answer.cause.as_deref() == Some("refused");
+                view.witnesses[index - nodes.len()] = Some(reached);
+                settled(&view, None)
+            }
+        };
+        if enough { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    })?;
+    Ok(view)
+}
+
+#[derive(Deserialize)]
+struct Written {
+    at: String,
+    digest: String,
+    nodes: Vec<WrittenNode>,
+}
+
+#[derive(Deserialize)]
+struct WrittenNode {
+    node: Name,
+    state: State,
+    cause: Option<String>,
+    detail: Option<String>,
+    latency_ms: Option<f64>,
+    #[serde(default)]
+    attempts: u32,
+}
+
+/// A view that was read, or why it is not to be trusted.
+pub enum Reading {
+    /// It is of this node list, and fresh.
+    Trusted(View),
+    /// It is too old, or of another node list: as good as none.
+    Distrusted(String),
+}
+
+/// Reads the view that `mirror probe` printed into a file, or `-` for standard input.
+///
+/// # Errors
+/// When it cannot be read, is no view, or is from the future.
+pub fn read(path: &Path, config: &Config, now: SystemTime) -> Result<Reading> {
+    let shown = if path == Path::new("-") { "standard input".to_owned() } else { path.display().to_string() };
+    let wrong = |what: String| Misuse::new(format!("{shown}: {what}; make a view with: mirror probe --json"));
+    let mut bytes = Vec::new();
+    let source: std::io::Result<Box<dyn Read>> = if path == Path::new("-") {
+        Ok(Box::new(std::io::stdin().lock()))
+    } else {
+        std::fs::File::open(path).map(|file| Box::new(file) as Box<dyn Read>)
+    };
+    source
+        .and_then(|source| source.take(LONGEST_VIEW + 1).read_to_end(&mut bytes))
+        .map_err(|error| wrong(error.to_string()))?;
+    if bytes.len() as u64 > LONGEST_VIEW {
+        return Err(wrong("longer than 16 MiB, so it is no view".to_owned()));
+    }
+    let schema = serde_json::from_slice::<serde_json::Value>(&bytes)
+        .map_err(|error| Misuse::new(format!("{shown}:{}:{}: no view, as this is not one whole JSON object ({error}); make one with: mirror probe --json", error.line().max(1), error.column().max(1))))?;
+    if schema.get("schema").and_then(serde_json::Value::as_str) != Some(SCHEMA) {
+        return Err(wrong(format!("its schema is not {SCHEMA:?}")));
+    }
+    let written: Written = serde_json::from_value(schema).map_err(|error| wrong(format!("no view ({error})")))?;
+    let at = humantime::parse_rfc3339(&written.at).map_err(|error| wrong(format!("\"at\" is no time ({error})")))?;
+    judge(written, at, config, now).map_err(wrong)
+}
+
+fn judge(written: Written, at: SystemTime, config: &Config, now: SystemTime) -> Result<Reading, String> {
+    let age = now.duration_since(at).unwrap_or_default();
+    if at.duration_since(now).is_ok_and(|ahead| ahead > CLOCK_STEP) {
+        return Err(format!("taken at {}, which is in the future; set the clock", written.at));
+    }
+    let limit = config.cycle.check + config.probe_timeout;
+    if age > limit {
+        let (age, limit) = (age.as_secs_f64(), limit.as_secs_f64());
+        return Ok(Reading::Distrusted(format!(
+            "the view is {age:.3} s old, which is more than cycle.check + probe.timeout ({limit:.3} s)"
+        )));
+    }
+    if written.digest != config.digest {
+        return Ok(Reading::Distrusted(format!(
+            "the view was taken with another node list (digest {:.16}, here {})",
+            written.digest, config.digest
+        )));
+    }
+    let mut view = View { answers: Answers::new(), witnesses: vec![None; config.witnesses.len()] };
+    for node in written.nodes {
+        if !config.nodes.contains_key(&node.node) {
+            return Err(format!("no node is named {:?} in {}", node.node.as_str(), config.file.display()));
+        }
+        let answer = Answer {
+            state: node.state,
+            cause: node.cause.map(Cow::Owned),
+            detail: node.detail,
+            latency: node.latency_ms.and_then(|ms| Duration::try_from_secs_f64(ms / 1000.0).ok()),
+            attempts: node.attempts,
+        };
+        if view.answers.insert(node.node.clone(), Some(answer)).is_some() {
+            return Err(format!("{} stands in it twice", node.node));
+        }
+    }
+    Ok(Reading::Trusted(view))
+}
