@@ -1,21 +1,37 @@
 //! Failover for a handful of servers with nothing but ssh, git and a list of nodes.
+//!
+//! Data flows one way: configuration → chain → view → decision → action → report.
+//!
+//! - [`config`] reads the node list into a [`config::Config`] in which every default is filled in;
+//!   [`chain`] knows what its chains survive.
+//! - [`view`] asks the nodes through [`probe`], or reads what `mirror probe` printed.
+//! - [`decide`] turns chain, view and memory into a decision. It is pure: no clock, no socket, no
+//!   file. [`brain`] asks it who leads.
+//! - [`promote`] carries a decision out through [`service`] and [`remote`]; [`breath`] is the other
+//!   act, through [`git`].
+//! - [`report`] writes one object and tells the exit status.
+//!
+//! A command is one file in [`cmd`], which gathers, calls and reports; `cmd/whois_brain.rs` is the
+//! one to read first. [`exec`] is the only place that starts a process.
 
+pub mod brain;
+pub mod breath;
 pub mod chain;
+pub mod cli;
+pub mod cmd;
+mod complete;
 pub mod config;
 pub mod deadline;
 pub mod decide;
 pub mod exec;
+pub mod git;
 pub mod misuse;
 pub mod own;
 pub mod placeholder;
 pub mod probe;
+pub mod promote;
 pub mod remote;
 pub mod report;
 pub mod service;
 pub mod state;
 pub mod view;
-pub mod brain;
-pub mod cli;
-pub mod cmd;
-mod complete;
-pub mod promote;

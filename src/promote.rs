@@ -165,7 +165,8 @@ pub struct Promoted {
 }
 
 impl Promotion {
-    fn without_act(service: &Name, verdict: Verdict, reason: String) -> Self {
+    /// A promotion that came to nothing.
+    pub(crate) fn without_act(service: &Name, verdict: Verdict, reason: String) -> Self {
         let (target, previous, fencing, steps) = (None, None, None, Vec::new());
         Self { service: service.clone(), verdict, reason, target, previous, fencing, steps }
     }
@@ -233,11 +234,15 @@ pub fn promote(order: &Order<'_>) -> Result<Promoted> {
                 None => Err(busy.get(name).cloned()),
             })
             .collect();
-        let joined = started.into_iter().zip(&order.services).map(|(started, (name, _))| match started {
-            Ok(thread) => thread.join().ok(),
-            Err(promotion) => promotion,
-        }
-        .unwrap_or_else(|| Promotion::without_act(name, Verdict::Unknown, format!("The promotion of {name} broke off."))));
+        let joined = started.into_iter().zip(&order.services).map(|(started, (name, _))| {
+            match started {
+                Ok(thread) => thread.join().ok(),
+                Err(promotion) => promotion,
+            }
+            .unwrap_or_else(|| {
+                Promotion::without_act(name, Verdict::Unknown, format!("The promotion of {name} broke off."))
+            })
+        });
         joined.collect()
     });
     Ok(Promoted { brain, services })

@@ -4,10 +4,14 @@ use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 use std::time::{Duration, Instant, SystemTime};
 
+use indicatif::ProgressBar;
 use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::chain::Name;
+
+/// A command that ends within the first tick shows no spinner.
+const SPINNER_TICK: Duration = Duration::from_millis(150);
 
 /// The exit statuses, the same for every command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -163,6 +167,16 @@ pub fn write(text: &str) -> Result<(), ()> {
 /// One line on stderr; a closed one is no reason to fail.
 pub fn say(words: std::fmt::Arguments<'_>) {
     let _ = std::io::stderr().lock().write_fmt(format_args!("mirror: {words}\n"));
+}
+
+/// A spinner on stderr for what may take long: drawn only on a terminal, and not before it is due.
+pub fn spinner(voice: Voice, doing: &'static str) -> ProgressBar {
+    if voice.quiet || voice.verbose || !std::io::stderr().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let spinner = ProgressBar::new_spinner().with_message(doing);
+    spinner.enable_steady_tick(SPINNER_TICK);
+    spinner
 }
 
 /// A time in ms, to the microsecond.

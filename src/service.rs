@@ -103,7 +103,12 @@ impl Place<'_> {
                 }
             }
         });
-        let unknown = |cause, detail| Done { condition: Condition::Unknown, cause: Some(cause), detail, elapsed: begun.elapsed() };
+        let unknown = |cause, detail| Done {
+            condition: Condition::Unknown,
+            cause: Some(cause),
+            detail,
+            elapsed: begun.elapsed(),
+        };
         let finished = match finished {
             Ok(Some(finished)) => finished,
             Ok(None) => return unknown(DIED, Some("it fell while it was waited for".to_owned())),

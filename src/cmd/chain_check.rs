@@ -66,7 +66,12 @@ impl report::Facts for Facts {
         let budget = &self.budget;
         text += &format!(
             "  worst case {} ms: check {} + probe {} + stop {} + start {} + lease {}; promised {} ms\n",
-            budget.total_ms, budget.check_ms, budget.probe_ms, budget.stop_ms, budget.start_ms, budget.lease_ms,
+            budget.total_ms,
+            budget.check_ms,
+            budget.probe_ms,
+            budget.stop_ms,
+            budget.start_ms,
+            budget.lease_ms,
             budget.recovery_ms
         );
         text
@@ -78,7 +83,8 @@ pub(super) fn run(arguments: &cli::ChainCheck, mut problems: Vec<Problem>, setti
     let survives_any = chain::survives_any(config.chains.values());
     if let Some(wanted) = arguments.survive.filter(|wanted| survives_any < *wanted) {
         let sets = chain::fatal_sets(config.chains.values());
-        let smallest: Vec<String> = sets.iter().min_by_key(|set| set.len()).into_iter().flatten().map(Name::to_string).collect();
+        let smallest: Vec<String> =
+            sets.iter().min_by_key(|set| set.len()).into_iter().flatten().map(Name::to_string).collect();
         let message = format!(
             "survives any {survives_any} failures, not any {wanted}: when {} fall, a chain has no leader; \
              add the missing nodes to its end",
@@ -145,7 +151,8 @@ fn digest_of(name: &Name, command: std::process::Command, deadline: Deadline, ex
     match object.as_ref().and_then(|object| object.get("digest")?.as_str()) {
         Some(digest) if digest == expected => None,
         Some(digest) => {
-            let message = format!("{name} has another node list (digest {digest:.16}, here {expected}); copy one to all nodes");
+            let message =
+                format!("{name} has another node list (digest {digest:.16}, here {expected}); copy one to all nodes");
             Some(general(Severity::Error, "digest-differs", at.clone(), message))
         }
         None => unknown("no digest in what it printed".to_owned()),

@@ -154,7 +154,10 @@ pub(super) fn run(arguments: &cli::ChainShow, setting: &Setting) -> Result<Statu
                 Belonging { service: name.clone(), chain, target }
             })
             .collect(),
-        brain: seen.as_ref().zip(config.chains.get(BRAIN)).and_then(|(seen, chain)| leader(decide::leader(chain, seen))),
+        brain: seen
+            .as_ref()
+            .zip(config.chains.get(BRAIN))
+            .and_then(|(seen, chain)| leader(decide::leader(chain, seen))),
         cycle: cycle(config),
         digest: config.digest.clone(),
     };

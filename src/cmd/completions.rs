@@ -21,7 +21,9 @@ pub fn script(shell: &str) -> Result<String> {
         _ => &Bash,
     };
     let mut script = Vec::new();
-    completer.write_registration(VARIABLE, "mirror", "mirror", "mirror", &mut script).context("cannot write the script")?;
+    completer
+        .write_registration(VARIABLE, "mirror", "mirror", "mirror", &mut script)
+        .context("cannot write the script")?;
     String::from_utf8(script).context("the script is no text")
 }
 

@@ -61,7 +61,10 @@ pub(super) fn run(arguments: &cli::Promote, setting: &Setting) -> Result<Status>
         None => config.services.iter().collect(),
     };
     if services.is_empty() {
-        return Err(Misuse::new(format!("{}: it has no service to promote; add [services.NAME]", config.file.display())));
+        return Err(Misuse::new(format!(
+            "{}: it has no service to promote; add [services.NAME]",
+            config.file.display()
+        )));
     }
     let to = arguments.to.as_deref().map(|to| target(to, &services, setting)).transpose()?;
     let view = match &arguments.view {

@@ -34,7 +34,10 @@ pub(super) fn run(arguments: &cli::Schema) -> Result<Status> {
     let wanted = arguments.command.join("-");
     let Some((_, make)) = OBJECTS.iter().find(|(name, _)| *name == wanted) else {
         let known: Vec<&str> = OBJECTS.iter().map(|(name, _)| *name).collect();
-        return Err(Misuse::new(format!("no command named {wanted:?} prints an object; there are {}", known.join(", "))));
+        return Err(Misuse::new(format!(
+            "no command named {wanted:?} prints an object; there are {}",
+            known.join(", ")
+        )));
     };
     let text = format!("{:#}\n", make());
     Ok(report::write(&text).map_or(Status::Unknown, |()| Status::Yes))

@@ -96,9 +96,10 @@ pub(super) fn run(arguments: &cli::WhoisBrain, setting: &Setting) -> Result<Stat
         Brain::Known(name) if arguments.check => (Verdict::Other, format!("{name} is the brain, not this node.")),
         Brain::Known(name) => (Verdict::Known, format!("{name} is the brain.")),
         Brain::Nobody => (Verdict::Nobody, "Every node of the brain chain is dead.".to_owned()),
-        Brain::Isolated => {
-            (Verdict::Isolated, "This node sees no other node and no witness: it is cut off, and leads nobody.".to_owned())
-        }
+        Brain::Isolated => (
+            Verdict::Isolated,
+            "This node sees no other node and no witness: it is cut off, and leads nobody.".to_owned(),
+        ),
         Brain::Unknown(why) => (Verdict::Unknown, format!("Who the brain is, is unknown: {why}.")),
         Brain::Open => (Verdict::Unknown, "Who the brain is, is unknown.".to_owned()),
     };

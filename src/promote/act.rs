@@ -70,7 +70,9 @@ fn step(place: &Place<'_>, act: Act, begun: Instant, wanted: Condition, done: &D
     let (cause, detail) = match (outcome, done.cause, confirmed.cause) {
         (Outcome::Confirmed, ..) => (None, None),
         (_, Some(cause), _) => (Some(cause), done.detail.clone()),
-        (_, None, Some(cause)) => (Some(cause), confirmed.detail.clone().map(|d| format!("its status afterwards: {d}"))),
+        (_, None, Some(cause)) => {
+            (Some(cause), confirmed.detail.clone().map(|d| format!("its status afterwards: {d}")))
+        }
         (_, None, None) => (Some("still-running"), None),
     };
     let cause = cause.map(str::to_owned);

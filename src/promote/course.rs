@@ -134,7 +134,8 @@ impl<'a> Course<'a> {
             }
             let tried: BTreeSet<&Name> =
                 self.steps.iter().filter(|s| s.step == Act::Start).map(|step| &step.node).collect();
-            let next = self.chain.iter().find(|node| self.seen.get(*node) == Some(&State::Alive) && !tried.contains(node));
+            let next =
+                self.chain.iter().find(|node| self.seen.get(*node) == Some(&State::Alive) && !tried.contains(node));
             match next {
                 Some(next) => target = next.clone(),
                 None => {
@@ -156,7 +157,9 @@ impl<'a> Course<'a> {
             None => (Verdict::Started, format!("{} now runs on {target}.", self.name)),
         };
         let (verdict, reason) = match self.order.to.filter(|to| **to != target) {
-            Some(to) => (Verdict::Failed, format!("{} could not be started on {to}, and now runs on {target}.", self.name)),
+            Some(to) => {
+                (Verdict::Failed, format!("{} could not be started on {to}, and now runs on {target}.", self.name))
+            }
             None => (verdict, reason),
         };
         let mut promotion = self.end(verdict, reason, Some(target), previous);
@@ -178,7 +181,13 @@ impl<'a> Course<'a> {
 
     /// Stops it on these nodes, and notes what they said. `Err` tells which living node did not
     /// confirm.
-    fn stop_on(&mut self, nodes: &BTreeSet<Name>, in_place: bool, target: &Name, deadline: Deadline) -> Result<(), String> {
+    fn stop_on(
+        &mut self,
+        nodes: &BTreeSet<Name>,
+        in_place: bool,
+        target: &Name,
+        deadline: Deadline,
+    ) -> Result<(), String> {
         let places: Vec<Place<'_>> = nodes.iter().filter_map(|node| self.place(node)).collect();
         let steps = act::stop_all(&places, deadline);
         let mut unconfirmed = Vec::new();
@@ -221,11 +230,12 @@ impl<'a> Course<'a> {
         }
         match self.target() {
             Leader::Known(node) => Ok(node.clone()),
-            Leader::Nobody => Err((Verdict::Refused, format!("Every node of the chain {} is dead.", self.service.chain))),
-            Leader::Doubt(node) | Leader::Open(node) => Err((
-                Verdict::Unknown,
-                format!("Where {} belongs is unknown: {node} could not be asked.", self.name),
-            )),
+            Leader::Nobody => {
+                Err((Verdict::Refused, format!("Every node of the chain {} is dead.", self.service.chain)))
+            }
+            Leader::Doubt(node) | Leader::Open(node) => {
+                Err((Verdict::Unknown, format!("Where {} belongs is unknown: {node} could not be asked.", self.name)))
+            }
         }
     }
 

@@ -1,0 +1,88 @@
+//! `mirror breathe`: one inhale and one exhale.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use super::Setting;
+use crate::breath::{Breath, Parked, Sync, Verdict};
+use crate::chain::Name;
+use crate::cli;
+use crate::remote;
+use crate::report::{self, Finding, Paint, Status};
+
+impl report::Verdict for Verdict {
+    fn status(self) -> Status {
+        match self {
+            Self::InStep => Status::Yes,
+            Self::Conflict | Self::Refused => Status::No,
+            Self::Unreachable | Self::Busy | Self::Raced | Self::Failed => Status::Unknown,
+        }
+    }
+}
+
+/// What `mirror breathe` prints.
+#[derive(Serialize, JsonSchema)]
+pub struct Facts {
+    /// The repository.
+    pub repo: PathBuf,
+    /// What came in; null when the remote was not reached.
+    pub inhale: Option<Sync>,
+    /// What went out; null when it did not come to that.
+    pub exhale: Option<Sync>,
+    /// Where the local commits were put that cannot be rebased; null when there are none.
+    pub parked: Option<Parked>,
+    /// The files that conflict, or that stand in the way.
+    pub files: Vec<String>,
+}
+
+impl report::Facts for Facts {
+    type Verdict = Verdict;
+    const SCHEMA: &'static str = "mirror.breathe/1";
+
+    fn text(&self, paint: Paint) -> String {
+        let row = |what: &str, sync: &Option<Sync>| {
+            let sync = sync.as_ref()?;
+            let short = |id: &Option<String>| id.as_ref().map_or("–".to_owned(), |id| id.chars().take(10).collect());
+            let commits = format!("{} commit{}", sync.commits, if sync.commits == 1 { "" } else { "s" });
+            Some(vec![what.to_owned(), commits, paint.faint(&format!("{} → {}", short(&sync.from), short(&sync.to)))])
+        };
+        let rows = [row("inhale", &self.inhale), row("exhale", &self.exhale)];
+        let mut text = report::columns(&rows.into_iter().flatten().collect::<Vec<_>>());
+        if let Some(parked) = &self.parked {
+            text += &format!("  parked as {}\n", parked.reference);
+        }
+        for file in &self.files {
+            text += &format!("  {file}\n");
+        }
+        text
+    }
+}
+
+pub(super) fn run(arguments: &cli::Breathe, setting: &Setting) -> Result<Status> {
+    let config = &setting.config.breath;
+    let repo = arguments.repo.as_deref().or(config.repo.as_deref()).unwrap_or(Path::new("."));
+    let ssh_command = remote::git_ssh_command(setting.config.probe_timeout);
+    let breath = Breath {
+        repo,
+        remote: arguments.remote.as_deref().unwrap_or(&config.remote),
+        branch: arguments.branch.as_deref().unwrap_or(&config.branch),
+        timeout: config.timeout,
+        commit: config.commit,
+        node: setting.own.as_ref().map(Name::as_str),
+        ssh_command: Some(&ssh_command),
+    };
+    let spinner = report::spinner(setting.voice, "breathing");
+    let outcome = breath.breathe()?;
+    spinner.finish_and_clear();
+    let facts = Facts {
+        repo: repo.to_owned(),
+        inhale: outcome.inhale,
+        exhale: outcome.exhale,
+        parked: outcome.parked,
+        files: outcome.files,
+    };
+    Ok(setting.tell(&Finding { verdict: outcome.verdict, reason: outcome.reason, facts }))
+}
