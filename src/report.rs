@@ -2,6 +2,8 @@
 
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime};
 
 use indicatif::ProgressBar;
@@ -10,8 +12,9 @@ use serde::Serialize;
 
 use crate::chain::Name;
 
-/// A command that ends within the first tick shows no spinner.
-const SPINNER_TICK: Duration = Duration::from_millis(150);
+/// A command that ends sooner shows no spinner.
+const PATIENCE: Duration = Duration::from_millis(300);
+const SPINNER_TICK: Duration = Duration::from_millis(100);
 
 /// The exit statuses, the same for every command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -169,14 +172,36 @@ pub fn say(words: std::fmt::Arguments<'_>) {
     let _ = std::io::stderr().lock().write_fmt(format_args!("mirror: {words}\n"));
 }
 
-/// A spinner on stderr for what may take long: drawn only on a terminal, and not before it is due.
-pub fn spinner(voice: Voice, doing: &'static str) -> ProgressBar {
-    if voice.quiet || voice.verbose || !std::io::stderr().is_terminal() {
-        return ProgressBar::hidden();
+/// A spinner on stderr for what takes long; it ends when it is dropped.
+pub struct Spinner(Option<mpsc::Sender<()>>, Option<JoinHandle<()>>);
+
+impl Spinner {
+    /// Shows `doing` once it has taken long enough for somebody to wonder; on a terminal only.
+    pub fn start(voice: Voice, doing: &'static str) -> Self {
+        if voice.quiet || voice.verbose || !std::io::stderr().is_terminal() {
+            return Self(None, None);
+        }
+        let (done, waiting) = mpsc::channel::<()>();
+        let thread = std::thread::spawn(move || {
+            if waiting.recv_timeout(PATIENCE) == Err(RecvTimeoutError::Timeout) {
+                let spinner = ProgressBar::new_spinner().with_message(doing);
+                while waiting.recv_timeout(SPINNER_TICK) == Err(RecvTimeoutError::Timeout) {
+                    spinner.tick();
+                }
+                spinner.finish_and_clear();
+            }
+        });
+        Self(Some(done), Some(thread))
     }
-    let spinner = ProgressBar::new_spinner().with_message(doing);
-    spinner.enable_steady_tick(SPINNER_TICK);
-    spinner
+}
+
+impl Drop for Spinner {
+    fn drop(&mut self) {
+        drop(self.0.take());
+        if let Some(thread) = self.1.take() {
+            let _ = thread.join();
+        }
+    }
 }
 
 /// A time in ms, to the microsecond.
@@ -200,7 +225,7 @@ impl Paint {
     pub const PLAIN: Self = Self { on: false };
 
     fn in_colour(self, code: &str, text: &str) -> String {
-        if self.on { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
+        if self.on && !text.is_empty() { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
     }
 
     /// Text of a good thing.

@@ -11,7 +11,7 @@ use crate::breath::{Breath, Parked, Sync, Verdict};
 use crate::chain::Name;
 use crate::cli;
 use crate::remote;
-use crate::report::{self, Finding, Paint, Status};
+use crate::report::{self, Finding, Paint, Spinner, Status};
 
 impl report::Verdict for Verdict {
     fn status(self) -> Status {
@@ -74,9 +74,9 @@ pub(super) fn run(arguments: &cli::Breathe, setting: &Setting) -> Result<Status>
         node: setting.own.as_ref().map(Name::as_str),
         ssh_command: Some(&ssh_command),
     };
-    let spinner = report::spinner(setting.voice, "breathing");
+    let spinner = Spinner::start(setting.voice, "breathing");
     let outcome = breath.breathe()?;
-    spinner.finish_and_clear();
+    drop(spinner);
     let facts = Facts {
         repo: repo.to_owned(),
         inhale: outcome.inhale,

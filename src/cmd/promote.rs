@@ -13,7 +13,7 @@ use crate::cli;
 use crate::config::Service;
 use crate::misuse::Misuse;
 use crate::promote::{self, Order, Promotion, Verdict};
-use crate::report::{self, Finding, Paint, Status, Verdict as _};
+use crate::report::{self, Finding, Paint, Spinner, Status, Verdict as _};
 use crate::view::{self, Reading, View};
 
 /// What `mirror promote` prints.
@@ -75,9 +75,9 @@ pub(super) fn run(arguments: &cli::Promote, setting: &Setting) -> Result<Status>
         },
     };
     let order = order(arguments, setting, services, to, view);
-    let spinner = report::spinner(setting.voice, "asking the nodes");
+    let spinner = Spinner::start(setting.voice, "asking the nodes");
     let promoted = promote::promote(&order)?;
-    spinner.finish_and_clear();
+    drop(spinner);
     let brain = promoted.brain.and_then(|brain| if let Brain::Known(name) = brain { Some(name) } else { None });
     Ok(setting.tell(&finding(promoted.services, brain, arguments.why.clone())))
 }
