@@ -75,7 +75,8 @@ pub fn by_view(config: &Config, own: Option<&Name>, remote: &Remote, view: &mut 
     let settled = !matches!(decide::leader(chain, &seen), Leader::Open(_));
     if settled && decided(config, own, view) == Some(Brain::Open) && view.witnesses.contains(&None) {
         let reached = |look: &View| look.witnesses.contains(&Some(true));
-        view.witnesses = view::take(&[], &config.witnesses, remote, |look, _| reached(look))?.witnesses;
+        view.witnesses =
+            view::take(&[], &config.witnesses, remote, view::everybody, |look, _| reached(look))?.witnesses;
     }
     Ok(match decided(config, own, view) {
         Some(Brain::Open) | None => match decide::final_leader(chain, &seen) {

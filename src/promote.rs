@@ -11,7 +11,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::brain::{self, Brain};
-use crate::chain::Name;
+use crate::chain::{BRAIN, Name};
 use crate::config::{Config, Node, Service};
 use crate::decide::Seen;
 use crate::remote::Remote;
@@ -275,7 +275,13 @@ impl Look<'_> {
             Some(view) => view.clone(),
             None => {
                 let witnesses = if if_brain { config.witnesses.as_slice() } else { &[] };
-                view::take(&self.nodes()?, witnesses, self.remote, |view, _| self.suffices(view))?
+                view::take(
+                    &self.nodes()?,
+                    witnesses,
+                    self.remote,
+                    |name| self.matters(name),
+                    |view, _| self.suffices(view),
+                )?
             }
         };
         let brain = if_brain.then(|| brain::by_view(config, own, self.remote, &mut view)).transpose()?;
@@ -293,6 +299,27 @@ impl Look<'_> {
             }
         }
         Ok(nodes)
+    }
+
+    /// Whether a node's answer is likely to be enough: the brain chain's head, this node, the node
+    /// that runs a service and those before it.
+    fn matters(&self, node: &Name) -> bool {
+        let Order { config, own, if_brain, .. } = *self.order;
+        if if_brain {
+            let head = config.chains.get(BRAIN).and_then(|chain| chain.first());
+            if head == Some(node) || own == Some(node) {
+                return true;
+            }
+            if head != own {
+                return false;
+            }
+        }
+        self.order.services.iter().any(|(name, service)| {
+            let on = self.records.get(name).and_then(|record| record.on.as_ref()).map(|(on, _)| on);
+            let Some(chain) = config.chains.get(&service.chain) else { return false };
+            let place = |wanted: &Name| chain.iter().position(|node| node == wanted);
+            place(node).is_some_and(|at| on.and_then(place).is_none_or(|on| at <= on))
+        })
     }
 
     /// Whether what has been seen is enough: another node is the brain, or everything is in place.

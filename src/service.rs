@@ -132,7 +132,7 @@ impl Place<'_> {
     }
 
     fn has_died(&self) -> bool {
-        let look = view::take(&[(self.name, self.node)], &[], self.remote, |_, _| false);
+        let look = view::take(&[(self.name, self.node)], &[], self.remote, view::everybody, |_, _| false);
         look.is_ok_and(|look| look.seen().get(self.name) == Some(&State::Dead))
     }
 }

@@ -28,6 +28,15 @@ const LONGEST_VIEW: u64 = 16 * 1024 * 1024;
 /// Clocks within one machine may be set back by so much between two commands of a pipeline.
 const CLOCK_STEP: Duration = Duration::from_secs(1);
 
+/// The head start of those whose answer is likely to be enough, as a part of the probe's timeout. It
+/// spares the others a connection at every check, and costs 5 % of a timeout when it is not enough.
+const HEAD_START: u32 = 20;
+
+/// Asks everybody at once.
+pub fn everybody(_: &Name) -> bool {
+    true
+}
+
 /// Answers, by node; none for a node that was asked but not waited for.
 pub type Answers = IndexMap<Name, Option<Answer>>;
 
@@ -123,8 +132,8 @@ impl Sight {
     }
 }
 
-/// Asks nodes and witnesses, all at once, until everything has answered or `settled` says that
-/// what has come is enough.
+/// Asks nodes and witnesses until everything has answered or `settled` says that what has come is
+/// enough. Those that are not `wanted_first` are asked a moment later, and mostly not at all.
 ///
 /// # Errors
 /// When this process cannot ask anybody.
@@ -132,15 +141,26 @@ pub fn take(
     nodes: &[(&Name, &Node)],
     witnesses: &[Node],
     remote: &Remote,
+    wanted_first: impl Fn(&Name) -> bool,
     mut settled: impl FnMut(&View, Option<(&Name, &Answer)>) -> bool,
 ) -> Result<View> {
     let target =
         |(name, node): &(&Name, &'_ Node)| (node.probe.method == Method::Ssh).then(|| remote.words(name, node, "true"));
     let mut targets: Vec<Target<'_>> = nodes
         .iter()
-        .map(|pair| Target { address: &pair.1.address, probe: &pair.1.probe, login: target(pair) })
+        .map(|pair| Target {
+            address: &pair.1.address,
+            probe: &pair.1.probe,
+            login: target(pair),
+            delay: if wanted_first(pair.0) { Duration::ZERO } else { pair.1.probe.timeout / HEAD_START },
+        })
         .collect();
-    targets.extend(witnesses.iter().map(|w| Target { address: &w.address, probe: &w.probe, login: None }));
+    targets.extend(witnesses.iter().map(|w| Target {
+        address: &w.address,
+        probe: &w.probe,
+        login: None,
+        delay: w.probe.timeout / HEAD_START,
+    }));
     let mut view = View {
         answers: nodes.iter().map(|(name, _)| ((*name).clone(), None)).collect(),
         witnesses: vec![None; witnesses.len()],

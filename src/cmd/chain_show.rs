@@ -129,7 +129,7 @@ pub(super) fn run(arguments: &cli::ChainShow, setting: &Setting) -> Result<Statu
         Some(down) => Some(as_if(down, config)?),
         None if arguments.probe => {
             let nodes: Vec<(&Name, &Node)> = config.nodes.iter().collect();
-            Some(view::take(&nodes, &[], &setting.remote(), |_, _| false)?.seen())
+            Some(view::take(&nodes, &[], &setting.remote(), view::everybody, |_, _| false)?.seen())
         }
         None => None,
     };

@@ -54,7 +54,7 @@ impl report::Facts for Facts {
 
 pub(super) fn run(arguments: &cli::Probe, setting: &Setting) -> Result<Status> {
     let nodes = chosen(arguments, setting)?;
-    let view = view::take(&nodes, &[], &setting.remote(), |_, answer| {
+    let view = view::take(&nodes, &[], &setting.remote(), view::everybody, |_, answer| {
         if let Some((name, answer)) = answer {
             let cause = answer.cause.as_deref().unwrap_or("answered");
             setting.voice.step(format_args!("{name}: {:?}, {cause}", answer.state));

@@ -83,9 +83,13 @@ pub(super) fn run(arguments: &cli::WhoisBrain, setting: &Setting) -> Result<Stat
         },
         None => {
             let nodes = brain::nodes_to_ask(config, own)?;
-            let mut view = view::take(&nodes, &config.witnesses, &remote, |view, _| {
-                brain::decided(config, own, view).is_some_and(|brain| brain != Brain::Open)
-            })?;
+            let mut view = view::take(
+                &nodes,
+                &config.witnesses,
+                &remote,
+                |name| chain.first() == Some(name),
+                |view, _| brain::decided(config, own, view).is_some_and(|brain| brain != Brain::Open),
+            )?;
             let brain = brain::by_view(config, own, &remote, &mut view)?;
             (view, brain)
         }

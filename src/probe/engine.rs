@@ -55,6 +55,7 @@ struct Course {
     deadline: Instant,
     step: Duration,
     last_loss: Option<(&'static str, Option<String>)>,
+    begun: bool,
     resolving: bool,
     /// It waits for a file descriptor.
     queued: bool,
@@ -91,9 +92,10 @@ pub(super) fn run(targets: &[Target<'_>], on_answer: &mut dyn FnMut(usize, Answe
         next_address: 0,
         attempts: 0,
         open: Vec::new(),
-        deadline: now + target.probe.timeout,
+        deadline: now + target.delay + target.probe.timeout,
         step: target.probe.timeout / target.probe.attempts.max(1),
         last_loss: None,
+        begun: false,
         resolving: false,
         queued: false,
         answered: false,
@@ -131,8 +133,13 @@ impl From<rustix::io::Errno> for Stop {
 
 impl Engine<'_, '_> {
     fn run(mut self) -> Result<(), Stop> {
-        for index in 0..self.targets.len() {
-            self.begin(index)?;
+        let now = Instant::now();
+        for (index, target) in self.targets.iter().enumerate() {
+            if target.delay.is_zero() {
+                self.begin(index)?;
+            } else {
+                self.timers.push(Reverse((now + target.delay, index)));
+            }
         }
         let mut events = Vec::with_capacity(BATCH);
         while self.unanswered > 0 {
@@ -164,6 +171,7 @@ impl Engine<'_, '_> {
 
     /// Starts a target's first try, or the look-up of its name.
     fn begin(&mut self, index: usize) -> Result<(), Stop> {
+        self.courses[index].begun = true;
         let target = &self.targets[index];
         let port = match target.probe.method {
             Method::Tcp { port } | Method::SshBanner { port } => port,
@@ -464,7 +472,9 @@ impl Engine<'_, '_> {
             if self.courses[index].answered {
                 continue;
             }
-            if now >= self.courses[index].deadline {
+            if !self.courses[index].begun {
+                self.begin(index)?;
+            } else if now >= self.courses[index].deadline {
                 self.give_up(index)?;
             } else if self.courses[index].attempts < self.targets[index].probe.attempts {
                 self.start_try(index)?;

@@ -280,7 +280,7 @@ impl<'a> Course<'a> {
         if nodes.is_empty() {
             return;
         }
-        if let Ok(rest) = view::take(&nodes, &[], self.remote, |_, _| false) {
+        if let Ok(rest) = view::take(&nodes, &[], self.remote, view::everybody, |_, _| false) {
             self.seen.extend(rest.seen());
         }
     }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
+use std::time::Duration;
 
 use super::Order;
 use crate::chain::Name;
@@ -73,7 +74,7 @@ pub(super) fn ask_all(
 /// The state of a service by its health probe.
 pub(super) fn state_of(place: &Place<'_>, health: &Probe) -> State {
     let login = place.remote.words(place.name, place.node, "true");
-    let target = Target { address: &place.node.address, probe: health, login: Some(login) };
+    let target = Target { address: &place.node.address, probe: health, login: Some(login), delay: Duration::ZERO };
     let mut state = State::Unknown;
     let asked = probe::ask(&[target], |_, answer| {
         state = answer.state;
