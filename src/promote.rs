@@ -215,35 +215,24 @@ pub fn promote(order: &Order<'_>) -> Result<Promoted> {
         store.keep_alive(&alive);
     }
     let alive_for = alive.for_how_long(now);
+    let go = |name, service| {
+        let record = records.get(name).cloned()?;
+        let course = Course::new(order, &remote, (name, service), record, &view, &alive_for, now);
+        let (promotion, record) = course.run();
+        if !order.dry_run {
+            store.keep_record(name, &record);
+        }
+        Some(promotion)
+    };
     let services = std::thread::scope(|scope| {
-        let started: Vec<_> = order
-            .services
-            .iter()
-            .map(|(name, service)| match records.get(name) {
-                Some(record) => {
-                    let course = Course::new(order, &remote, (name, service), record.clone(), &view, &alive_for, now);
-                    let store = &store;
-                    Ok(scope.spawn(move || {
-                        let (promotion, record) = course.run();
-                        if !order.dry_run {
-                            store.keep_record(name, &record);
-                        }
-                        promotion
-                    }))
-                }
-                None => Err(busy.get(name).cloned()),
-            })
-            .collect();
-        let joined = started.into_iter().zip(&order.services).map(|(started, (name, _))| {
-            match started {
-                Ok(thread) => thread.join().ok(),
-                Err(promotion) => promotion,
-            }
-            .unwrap_or_else(|| {
-                Promotion::without_act(name, Verdict::Unknown, format!("The promotion of {name} broke off."))
-            })
+        let threads: Vec<_> = order.services.iter().map(|(name, service)| scope.spawn(|| go(name, service))).collect();
+        let broken_off =
+            |name: &Name| Promotion::without_act(name, Verdict::Unknown, format!("The promotion of {name} broke off."));
+        let ended = threads.into_iter().zip(&order.services).map(|(thread, (name, _))| {
+            let promotion = thread.join().ok().flatten();
+            promotion.or_else(|| busy.remove(name)).unwrap_or_else(|| broken_off(name))
         });
-        joined.collect()
+        ended.collect()
     });
     Ok(Promoted { brain, services })
 }

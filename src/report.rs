@@ -143,7 +143,8 @@ pub fn tell<F: Facts>(finding: &Finding<F>, own: Option<&Name>, begun: Begun, vo
         Ok(format!("{}\n{}", paint.status(status, &finding.reason), finding.facts.text(paint)))
     };
     match text {
-        Ok(text) => write(&text).map_or(Status::Unknown, |()| status),
+        Ok(text) if write(&text) => status,
+        Ok(_) => Status::Unknown,
         Err(error) => {
             say(format_args!("cannot write the result as JSON: {error}"));
             Status::Unknown
@@ -151,19 +152,16 @@ pub fn tell<F: Facts>(finding: &Finding<F>, own: Option<&Name>, begun: Begun, vo
     }
 }
 
-/// Writes to stdout. A reader that has gone is no error: it had what it wanted.
-///
-/// # Errors
-/// None that the caller need report: it has been said.
-pub fn write(text: &str) -> Result<(), ()> {
+/// Writes to stdout, and tells whether that went well. A reader that has gone is no failure: it had
+/// what it wanted. What failed has been said on stderr.
+pub fn write(text: &str) -> bool {
     let mut stdout = std::io::stdout().lock();
     match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
-        Ok(()) => Ok(()),
-        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
-        Err(error) => {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
             say(format_args!("cannot write to stdout: {error}"));
-            Err(())
+            false
         }
+        _ => true,
     }
 }
 

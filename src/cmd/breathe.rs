@@ -10,6 +10,7 @@ use super::Setting;
 use crate::breath::{Breath, Parked, Sync, Verdict};
 use crate::chain::Name;
 use crate::cli;
+use crate::misuse::Misuse;
 use crate::remote;
 use crate::report::{self, Finding, Paint, Spinner, Status};
 
@@ -75,7 +76,7 @@ pub(super) fn run(arguments: &cli::Breathe, setting: &Setting) -> Result<Status>
         ssh_command: Some(&ssh_command),
     };
     let spinner = Spinner::start(setting.voice, "breathing");
-    let outcome = breath.breathe()?;
+    let outcome = breath.breathe().map_err(|wrong| Misuse::new(format!("{wrong:#}")))?;
     drop(spinner);
     let facts = Facts {
         repo: repo.to_owned(),

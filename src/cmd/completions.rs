@@ -28,5 +28,5 @@ pub fn script(shell: &str) -> Result<String> {
 }
 
 pub(super) fn run(arguments: &cli::Completions) -> Result<Status> {
-    Ok(report::write(&script(&arguments.shell)?).map_or(Status::Unknown, |()| Status::Yes))
+    Ok(if report::write(&script(&arguments.shell)?) { Status::Yes } else { Status::Unknown })
 }

@@ -40,5 +40,5 @@ pub(super) fn run(arguments: &cli::Schema) -> Result<Status> {
         )));
     };
     let text = format!("{:#}\n", make());
-    Ok(report::write(&text).map_or(Status::Unknown, |()| Status::Yes))
+    Ok(if report::write(&text) { Status::Yes } else { Status::Unknown })
 }
