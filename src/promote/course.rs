@@ -196,7 +196,10 @@ impl<'a> Course<'a> {
             match step.outcome {
                 Outcome::Confirmed => self.note(&step.node, Fare::Stopped),
                 _ if step.cause.as_deref() == Some(DIED) => self.note(&step.node, Fare::Died),
-                _ => unconfirmed.push(step.node.clone()),
+                _ => {
+                    let why = step.detail.as_deref().or(step.cause.as_deref()).unwrap_or("no answer");
+                    unconfirmed.push(format!("{} ({why})", step.node));
+                }
             }
             self.steps.push(step);
         }
@@ -204,11 +207,8 @@ impl<'a> Course<'a> {
             return Ok(());
         }
         let what = if in_place { format!("it runs on {target}") } else { "nothing was started".to_owned() };
-        Err(format!(
-            "{} is alive but did not confirm that {} is stopped there; {what}.",
-            list(unconfirmed.iter()),
-            self.name
-        ))
+        let who = unconfirmed.join(", ");
+        Err(format!("{who} is alive but did not confirm that {} is stopped there; {what}.", self.name))
     }
 
     /// The target: the one that was named, or the one that the chain gives.
