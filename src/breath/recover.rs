@@ -31,13 +31,13 @@ use crate::git;
 /// Puts right what an earlier breath left; `own` is the ref that only breaths write.
 pub(super) fn recover(place: &Place, own: &str) -> Result<(), Stop> {
     refs::unlock_left_behind(place, own)?;
+    index::clear(place)?;
     let Some(intent) = Intent::read(place)? else {
         index::release_left_behind(place);
         return Ok(());
     };
     let mut lock = IndexLock::take(place)?;
     lock.keep();
-    index::clear(place)?;
     let stands = place.git.head()?.as_ref() == Some(&intent.branch) && place.git.tip(&intent.branch)? == intent.old;
     if stands {
         if has_turned(place, &intent)? {
