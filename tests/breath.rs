@@ -12,6 +12,8 @@ mod leftovers;
 mod refusals;
 #[path = "breath/remotes.rs"]
 mod remotes;
+#[path = "breath/replays.rs"]
+mod replays;
 #[path = "breath/uncommitted.rs"]
 mod uncommitted;
 #[path = "breath/world.rs"]

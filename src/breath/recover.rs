@@ -28,8 +28,8 @@ use super::turn::{self, Change, Entry};
 use super::{Place, Stop};
 use crate::git;
 
-/// Puts right what an earlier breath left; `own` is the ref that only breaths write.
-pub(super) fn recover(place: &Place, own: &str) -> Result<(), Stop> {
+/// Puts right what an earlier breath left; `own` are the refs that only breaths write.
+pub(super) fn recover(place: &Place, own: &[&str]) -> Result<(), Stop> {
     refs::unlock_left_behind(place, own)?;
     index::clear(place)?;
     let Some(intent) = Intent::read(place)? else {

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 use three_mirror::breath::{Breath, Verdict};
 
-use crate::world::{Repo, World, apart, executable, git};
+use crate::world::{Repo, World, apart, executable, git, scratch};
 
 /// One breath in a process of its own.
 pub(crate) struct Driver(Command);
@@ -172,7 +172,7 @@ fn copy(world: &World, to: &Path) -> Repo {
 
 fn model(scene: Scene) -> Model {
     let world = set(scene);
-    let dir = tempfile::tempdir().unwrap();
+    let dir = scratch();
     let repo = copy(&world, &dir.path().join("w"));
     let (head, mine) = (repo.head(), mine(&repo));
     let start = Instant::now();
@@ -220,7 +220,7 @@ fn a_breath_killed_at_any_moment_loses_nothing() {
     for n in 0..kills {
         let model = &models[(n % models.len() as u64) as usize];
         let window = random.below(2) == 0 && !matches!(model.scene, Scene::Local | Scene::Conflict);
-        let most = if window { 40_000 } else { model.took.as_micros() as u64 };
+        let most = if window { 9_000 } else { model.took.as_micros() as u64 };
         let kill =
             Kill { turning: window, after: Duration::from_micros(random.below(most)), all: random.below(2) == 0 };
         turning += u32::from(trial(model, kill, n));
@@ -231,7 +231,7 @@ fn a_breath_killed_at_any_moment_loses_nothing() {
 
 /// Says whether the tree was turning when the breath was killed.
 fn trial(model: &Model, kill: Kill, n: u64) -> bool {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = scratch();
     let repo = copy(&model.world, &dir.path().join("w"));
     let about = format!("kill {n}, {:?}, {kill:?}", model.scene);
     let turning = run_and_kill(model, kill, &repo);

@@ -30,6 +30,17 @@ pub(crate) fn apart() {
     });
 }
 
+/// A directory that goes away again; in memory unless `TMPDIR` says where, since hundreds of clones
+/// come and go.
+pub(crate) fn scratch() -> tempfile::TempDir {
+    let memory = Path::new("/dev/shm");
+    let dir = match std::env::var_os("TMPDIR") {
+        None if memory.is_dir() => memory.to_owned(),
+        _ => std::env::temp_dir(),
+    };
+    tempfile::Builder::new().prefix("mirror-breath-").tempdir_in(dir).unwrap()
+}
+
 pub(crate) struct World {
     dir: tempfile::TempDir,
 }
@@ -38,7 +49,7 @@ impl World {
     /// An empty remote.
     pub(crate) fn empty() -> Self {
         apart();
-        let world = Self { dir: tempfile::tempdir().unwrap() };
+        let world = Self { dir: scratch() };
         git(world.path(), &["init", "-q", "--bare", "-b", "main", "remote.git"]);
         world
     }
