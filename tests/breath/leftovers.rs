@@ -236,6 +236,7 @@ fn a_filter_that_fails_half_way_leaves_the_tree_as_it_was() {
     assert_eq!(repo.breathe().verdict, Verdict::InStep);
     repo.write("b", "mine\n");
     repo.git(&["config", "filter.picky.smudge", "grep -v bad"]);
+    repo.git(&["config", "filter.picky.clean", "cat"]);
     repo.git(&["config", "filter.picky.required", "true"]);
     let before = (repo.head(), repo.status(), repo.files());
     world.incoming(
