@@ -17,6 +17,7 @@ use anyhow::{Context, Result, bail};
 use crate::deadline::Deadline;
 use crate::git::{self, Git};
 
+mod carry;
 mod index;
 mod names;
 mod note;
@@ -196,7 +197,7 @@ impl Breath<'_> {
 
     fn run(&self, place: &Place, facts: &mut Facts) -> Result<String, Stop> {
         let deadline = Deadline::after(self.timeout);
-        recover::recover(place, &remote::own_ref(self.remote, &place.branch))?;
+        recover::recover(place, &[&remote::own_ref(self.remote, &place.branch), carry::REF])?;
         state::check(place)?;
         if self.commit {
             uncommitted::commit(place, self.node)?;

@@ -89,7 +89,8 @@ impl<'a> IndexLock<'a> {
 impl Drop for IndexLock<'_> {
     fn drop(&mut self) {
         if !self.kept && is_ours(self.place) {
-            // Nobody is helped by an error here: the next breath knows the lock for ours.
+            // Nobody is helped by an error here: the next breath knows all of this for ours.
+            let _ = clear(self.place);
             let _ = fs::remove_file(lock_path(self.place));
         }
     }

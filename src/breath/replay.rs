@@ -5,6 +5,9 @@
 //! the tree it is to stand on. git 2.39 merges commits and not trees, so three commits are made up
 //! around the trees, of which the base is the parent of the other two.
 //!
+//! That costs a handful of processes a commit. Where the line and the incoming one touch no path in
+//! common, which is most of the time, [`carry`] does the whole line by one.
+//!
 //! A line that holds a merge is joined to the incoming one by another merge instead. The merge that
 //! a person made says how they resolved it; replayed, it would be asked again.
 
@@ -13,7 +16,7 @@ use std::collections::HashMap;
 use anyhow::{Context, Result, bail};
 use xshell::cmd;
 
-use super::names;
+use super::{carry, names};
 use crate::git::{self, Git};
 
 /// What came of a replay.
@@ -53,6 +56,9 @@ pub(super) fn replay(git: &Git, local: &str, upstream: &str, node: Option<&str>)
     let mut wanted: Vec<&str> = line.iter().flatten().copied().collect();
     wanted.push(upstream);
     let commits = read_commits(git, &wanted)?;
+    if let Some(tip) = carry::carry(git, &line, &commits, upstream, &identity)? {
+        return Ok(Replayed::Clean(tip));
+    }
     let get = |id: &str| commits.get(id).with_context(|| format!("commit {id} is missing"));
     let (mut tip, mut tree) = (upstream.to_owned(), get(upstream)?.tree.clone());
     for commit in &line {
@@ -107,7 +113,7 @@ fn merge(git: &Git, ours: &str, theirs: &str) -> Result<Result<String, Vec<Strin
 }
 
 /// A commit as git keeps it.
-struct Commit {
+pub(super) struct Commit {
     tree: String,
     raw: Vec<u8>,
 }
@@ -116,28 +122,44 @@ impl Commit {
     /// The same commit on another parent: author, encoding and message to the byte. A signature
     /// would no longer be true.
     fn moved_to(&self, parent: &str, tree: &str, committer: &str) -> Vec<u8> {
-        let end = self.raw.windows(2).position(|pair| pair == b"\n\n").unwrap_or(self.raw.len());
-        let (headers, message) = self.raw.split_at(end);
         let mut moved = format!("tree {tree}\nparent {parent}\n").into_bytes();
-        let mut dropped = false;
-        for header in headers.split(|byte| *byte == b'\n') {
-            if !header.starts_with(b" ") {
-                let named =
-                    |name: &str| header.strip_prefix(name.as_bytes()).is_some_and(|rest| rest.starts_with(b" "));
-                dropped = ["tree", "parent", "gpgsig", "gpgsig-sha256"].into_iter().any(named);
-                if named("committer") {
-                    moved.extend_from_slice(format!("committer {committer}\n").as_bytes());
-                    dropped = true;
-                }
+        for (name, header) in self.kept() {
+            match name {
+                b"committer" => moved.extend_from_slice(format!("committer {committer}").as_bytes()),
+                _ => moved.extend_from_slice(header),
             }
-            if !dropped {
-                moved.extend_from_slice(header);
-                moved.push(b'\n');
-            }
+            moved.push(b'\n');
         }
-        // The empty line that ends the headers comes first in what is left.
-        moved.extend_from_slice(message.strip_prefix(b"\n").unwrap_or(b"\n"));
+        moved.push(b'\n');
+        moved.extend_from_slice(self.message());
         moved
+    }
+
+    /// The headers that a replay keeps, each by its name and whole, with the lines that continue it.
+    pub(super) fn kept(&self) -> Vec<(&[u8], &[u8])> {
+        let headers = &self.raw[..self.end()];
+        let mut found: Vec<(&[u8], &[u8])> = Vec::new();
+        let mut start = 0;
+        while start < headers.len() {
+            let rest = &headers[start..];
+            let is_end = |at: &usize| rest[*at] == b'\n' && rest.get(at + 1) != Some(&b' ');
+            let header = &rest[..(0..rest.len()).find(is_end).unwrap_or(rest.len())];
+            let name = header.split(|byte| *byte == b' ').next().unwrap_or_default();
+            if ![&b"tree"[..], b"parent", b"gpgsig", b"gpgsig-sha256"].contains(&name) {
+                found.push((name, header));
+            }
+            start += header.len() + 1;
+        }
+        found
+    }
+
+    pub(super) fn message(&self) -> &[u8] {
+        self.raw.get(self.end() + 2..).unwrap_or_default()
+    }
+
+    /// Where the headers end; an empty line comes after them.
+    fn end(&self) -> usize {
+        self.raw.windows(2).position(|pair| pair == b"\n\n").unwrap_or(self.raw.len())
     }
 }
 

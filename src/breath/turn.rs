@@ -17,8 +17,9 @@ use super::refs::{self, Updated};
 use super::{Place, Stop, recover, shown};
 use crate::git::{self, Git};
 
-/// Above so many files, syncing the whole file system is quicker than syncing each.
-const EACH: usize = 64;
+/// Above so many files, syncing the whole file system is quicker than syncing each. Below, it would
+/// wait for what everybody else wrote.
+const EACH: usize = 1000;
 /// So many untracked files in the way are named; nobody reads more.
 const NAMED: usize = 100;
 

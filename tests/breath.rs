@@ -1,0 +1,22 @@
+//! Breaths in real repositories, with the git that is found first in `PATH`.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+#[path = "breath/clones.rs"]
+mod clones;
+#[path = "breath/inhale.rs"]
+mod inhale;
+#[path = "breath/kills.rs"]
+mod kills;
+#[path = "breath/leftovers.rs"]
+mod leftovers;
+#[path = "breath/refusals.rs"]
+mod refusals;
+#[path = "breath/remotes.rs"]
+mod remotes;
+#[path = "breath/replays.rs"]
+mod replays;
+#[path = "breath/uncommitted.rs"]
+mod uncommitted;
+#[path = "breath/world.rs"]
+mod world;

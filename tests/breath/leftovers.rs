@@ -1,0 +1,271 @@
+//! Locks and half-turned trees: ours are put right, a person's are left alone.
+
+use std::fs::{self, File, FileTimes};
+use std::os::unix::fs::symlink;
+use std::path::PathBuf;
+use std::time::{Duration, SystemTime};
+
+use three_mirror::breath::Verdict;
+
+use crate::world::{Repo, World};
+
+impl Repo {
+    fn dot_git(&self, name: &str) -> PathBuf {
+        self.path().join(".git").join(name)
+    }
+}
+
+#[test]
+fn one_breath_at_a_time() {
+    let world = World::new();
+    let repo = world.clone_as("one");
+    repo.breathe();
+    let lock = File::open(repo.dot_git("mirror/breath.lock")).unwrap();
+    lock.lock().unwrap();
+    assert_eq!(repo.breathe().verdict, Verdict::Busy);
+    drop(lock);
+    assert_eq!(repo.breathe().verdict, Verdict::InStep);
+}
+
+#[test]
+fn a_person_s_index_lock_is_waited_for_and_never_touched() {
+    let world = World::new();
+    let repo = world.clone_as("one");
+    let lock = repo.dot_git("index.lock");
+    fs::write(&lock, "a person's").unwrap();
+    let head = repo.head();
+    let new = world.incoming(&[("a", "new\n")]);
+    let outcome = repo.breathe();
+    assert_eq!((outcome.verdict, repo.head()), (Verdict::Busy, head), "{outcome:?}");
+    assert!(outcome.reason.contains("index.lock"), "{}", outcome.reason);
+    assert_eq!(fs::read_to_string(&lock).unwrap(), "a person's");
+    let lock_again = lock.clone();
+    let person = std::thread::spawn(move || {
+        std::thread::sleep(Duration::from_millis(300));
+        fs::remove_file(lock_again).unwrap();
+    });
+    assert_eq!(repo.breathe().verdict, Verdict::InStep);
+    person.join().unwrap();
+    assert_eq!(repo.head(), new);
+}
+
+#[test]
+fn a_person_s_ref_lock_is_named_and_never_touched() {
+    let world = World::new();
+    let repo = world.clone_as("one");
+    world.incoming(&[("a", "new\n")]);
+    let before = (repo.head(), repo.status(), repo.files());
+    for name in ["refs/heads/main.lock", "HEAD.lock"] {
+        let lock = repo.dot_git(name);
+        fs::write(&lock, "").unwrap();
+        for _ in 0..2 {
+            let outcome = repo.breathe();
+            assert_eq!(outcome.verdict, Verdict::Busy, "{outcome:?}");
+            assert!(outcome.reason.contains(name), "{}", outcome.reason);
+            assert_eq!((repo.head(), repo.status(), repo.files()), before);
+            assert!(!repo.dot_git("mirror/intent").exists());
+        }
+        fs::remove_file(&lock).unwrap();
+    }
+    assert_eq!(repo.breathe().verdict, Verdict::InStep);
+    repo.is_sound();
+}
+
+#[test]
+fn a_breath_s_own_ref_lock_is_removed_once_it_is_surely_dead() {
+    let world = World::new();
+    let repo = world.clone_as("one");
+    repo.breathe();
+    let new = world.incoming(&[("a", "new\n")]);
+    fs::write(repo.dot_git("mirror/mark"), format!("{new}\nrefs/heads/main\nHEAD\nrefs/remotes/origin/main\n"))
+        .unwrap();
+    fs::create_dir_all(repo.dot_git("refs/breath/origin")).unwrap();
+    fs::write(repo.dot_git("refs/heads/main.lock"), format!("{new}\n")).unwrap();
+    for name in ["HEAD.lock", "refs/remotes/origin/main.lock", "refs/breath/origin/main.lock"] {
+        fs::write(repo.dot_git(name), "").unwrap();
+    }
+    let outcome = repo.breathe();
+    assert_eq!((outcome.verdict, repo.head()), (Verdict::InStep, new), "{outcome:?}");
+    repo.is_sound();
+}
+
+#[test]
+fn a_ref_lock_that_does_not_fit_the_mark_is_a_person_s() {
+    let world = World::new();
+    let repo = world.clone_as("one");
+    repo.breathe();
+    let new = world.incoming(&[("a", "new\n")]);
+    let lock = repo.dot_git("refs/heads/main.lock");
+    let mark = || fs::write(repo.dot_git("mirror/mark"), format!("{new}\nrefs/heads/main\n")).unwrap();
+    mark();
+    fs::write(&lock, "something else\n").unwrap();
+    assert_eq!(repo.breathe().verdict, Verdict::Busy);
+    fs::write(&lock, "").unwrap();
+    let older = SystemTime::now() - Duration::from_secs(60);
+    File::options().append(true).open(&lock).unwrap().set_times(FileTimes::new().set_modified(older)).unwrap();
+    mark();
+    assert_eq!(repo.breathe().verdict, Verdict::Busy);
+    assert!(lock.exists());
+}
+
+/// A repository that was turning from `old` to `new` when it was killed.
+struct Half {
+    _world: World,
+    repo: Repo,
+    old: String,
+    new: String,
+}
+
+const LONG: &str = "a line that is long enough to be cut\n";
+
+fn half() -> Half {
+    let world = World::new();
+    let repo = world.clone_as("one");
+    repo.breathe();
+    let other = world.clone_as("other");
+    fs::remove_file(other.path().join("b")).unwrap();
+    symlink("a", other.path().join("link")).unwrap();
+    let long = LONG.repeat(10_000);
+    fs::remove_file(other.path().join("dir/c")).unwrap();
+    let new = world.incoming(&[("a", &long[..]), ("dir/c/now/a/dir", "x\n"), ("added/file", &long)]);
+    repo.git(&["fetch", "-q", "origin"]);
+    let old = repo.head();
+    let intent = format!("branch refs/heads/main\nold {old}\nnew {new}\nfiles true\n");
+    fs::write(repo.dot_git("mirror/intent"), intent).unwrap();
+    fs::write(repo.dot_git("mirror/token"), "").unwrap();
+    fs::hard_link(repo.dot_git("mirror/token"), repo.dot_git("index.lock")).unwrap();
+    Half { _world: world, repo, old, new }
+}
+
+#[test]
+fn a_half_turned_tree_is_put_right() {
+    let torn: [fn(&Repo); 8] = [
+        |_| {},
+        |repo| _ = repo.write("a", &LONG.repeat(10_000)),
+        |repo| _ = repo.write("a", &LONG.repeat(10_000)[..5000]),
+        |repo| _ = repo.write("a", ""),
+        |repo| fs::remove_file(repo.path().join("a")).unwrap(),
+        |repo| fs::remove_file(repo.path().join("b")).unwrap(),
+        |repo| _ = repo.write("added/file", &LONG.repeat(10)),
+        |repo| {
+            fs::remove_file(repo.path().join("dir/c")).unwrap();
+            repo.write("dir/c/now/a/dir", "x\n").write("added/file", &LONG.repeat(10_000));
+            fs::remove_file(repo.path().join("b")).unwrap();
+            symlink("a", repo.path().join("link")).unwrap();
+        },
+    ];
+    for (n, torn) in torn.into_iter().enumerate() {
+        let half = half();
+        torn(&half.repo);
+        // Where the remote cannot be asked, what is put right is all that happens.
+        half.repo.git(&["config", "remote.origin.url", "../nowhere.git"]);
+        assert_eq!(half.repo.breathe().verdict, Verdict::Unreachable);
+        assert_eq!((half.repo.head(), half.repo.status()), (half.old, String::new()), "case {n}");
+        assert!(!half.repo.path().join("added").exists());
+        half.repo.is_sound();
+        half.repo.git(&["config", "remote.origin.url", "../remote.git"]);
+        assert_eq!(half.repo.breathe().verdict, Verdict::InStep);
+        assert_eq!((half.repo.head(), half.repo.status()), (half.new, String::new()), "case {n}");
+        half.repo.is_sound();
+    }
+}
+
+#[test]
+fn what_a_person_wrote_after_the_kill_stays() {
+    let half = half();
+    let repo = &half.repo;
+    fs::remove_file(repo.path().join("b")).unwrap();
+    repo.write("a", "a person's\n").write("added/file", "a person's\n").write("added/other", "a person's\n");
+    let outcome = repo.breathe();
+    assert_eq!(outcome.verdict, Verdict::Refused, "{outcome:?}");
+    assert_eq!(outcome.files, ["a", "added/file"]);
+    for name in ["a", "added/file", "added/other"] {
+        assert_eq!(repo.read(name), "a person's\n");
+    }
+    assert_eq!((repo.read("b"), repo.head()), ("b\n".into(), half.old));
+    repo.is_sound();
+}
+
+#[test]
+fn a_turned_tree_only_lacks_its_branch() {
+    let half = half();
+    half.repo.git(&["config", "remote.origin.url", "../nowhere.git"]);
+    fs::remove_file(half.repo.dot_git("index.lock")).unwrap();
+    half.repo.git(&["read-tree", "-m", "-u", &half.old, &half.new]);
+    assert_eq!(half.repo.breathe().verdict, Verdict::Unreachable);
+    assert_eq!((half.repo.head(), half.repo.status()), (half.new, String::new()));
+    half.repo.is_sound();
+}
+
+#[test]
+fn a_person_who_went_on_after_the_kill_is_not_disturbed() {
+    let half = half();
+    let repo = &half.repo;
+    repo.git(&["config", "remote.origin.url", "../nowhere.git"]);
+    fs::remove_file(repo.dot_git("index.lock")).unwrap();
+    repo.write("a", "a person's\n").write("added/file", "");
+    let head = repo.commit("by hand");
+    assert_eq!(repo.breathe().verdict, Verdict::Unreachable);
+    assert_eq!((repo.head(), repo.status(), repo.read("added/file")), (head, String::new(), String::new()));
+    repo.is_sound();
+}
+
+#[test]
+fn uncommitted_work_that_was_being_committed_is_never_made_old() {
+    let world = World::new();
+    let repo = world.clone_as("one");
+    repo.breathe();
+    let old = repo.head();
+    let new = repo.write("a", "mine\n").write("n", "mine\n").commit("uncommitted work");
+    repo.git(&["reset", "-q", &old]);
+    let intent = format!("branch refs/heads/main\nold {old}\nnew {new}\nfiles false\n");
+    fs::write(repo.dot_git("mirror/intent"), intent).unwrap();
+    let before = (repo.status(), repo.files());
+    assert_eq!(repo.breathe().verdict, Verdict::InStep);
+    assert_eq!((repo.head(), repo.status(), repo.files()), (old, before.0, before.1));
+    repo.is_sound();
+}
+
+#[test]
+fn a_filter_that_fails_half_way_leaves_the_tree_as_it_was() {
+    let world = World::new();
+    let repo = world.clone_as("one");
+    let names: Vec<String> = (0..9).map(|n| format!("files/{n}")).collect();
+    let files = |text| names.iter().map(|name| (&name[..], text)).collect::<Vec<_>>();
+    world.incoming(&files("old\n"));
+    assert_eq!(repo.breathe().verdict, Verdict::InStep);
+    repo.write("b", "mine\n");
+    repo.git(&["config", "filter.picky.smudge", "grep -v bad"]);
+    repo.git(&["config", "filter.picky.clean", "cat"]);
+    repo.git(&["config", "filter.picky.required", "true"]);
+    let before = (repo.head(), repo.status(), repo.files());
+    world.incoming(
+        &[&files("new\n")[..], &[("files/5", "bad\n"), (".gitattributes", "files/5 filter=picky\n")]].concat(),
+    );
+    for _ in 0..2 {
+        let outcome = repo.breathe();
+        assert_eq!(outcome.verdict, Verdict::Failed, "{outcome:?}");
+        assert!(outcome.reason.contains("grep -v bad"), "{}", outcome.reason);
+        assert_eq!((repo.head(), repo.status(), repo.files()), before);
+        repo.is_sound();
+    }
+    repo.git(&["config", "filter.picky.smudge", "cat"]);
+    assert_eq!(repo.breathe().verdict, Verdict::InStep);
+    assert_eq!((repo.read("files/5"), repo.status()), ("bad\n".into(), " M b".into()));
+}
+
+#[test]
+fn a_commit_made_while_the_tree_turns_is_not_lost() {
+    let world = World::new();
+    let repo = world.clone_as("one");
+    let by_hand = repo.git(&["commit-tree", "-p", "HEAD", "-m", "by hand", "HEAD^{tree}"]);
+    // A filter runs in the very middle of a turn.
+    let commit = format!("git update-ref refs/heads/main {by_hand} && cat");
+    repo.git(&["config", "filter.sly.smudge", &commit]);
+    world.incoming(&[("files/5", "new\n"), (".gitattributes", "files/5 filter=sly\n")]);
+    let outcome = repo.breathe();
+    assert_eq!(outcome.verdict, Verdict::InStep, "{outcome:?}");
+    assert_eq!(repo.log(), ["by hand", "incoming", "first"]);
+    assert_eq!((repo.head(), repo.status()), (world.remote().tip("main"), String::new()));
+    repo.is_sound();
+}
