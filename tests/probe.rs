@@ -412,7 +412,9 @@ fn without_a_network_nobody_is_dead() {
     for node in object["nodes"].as_array().unwrap() {
         assert_eq!(node["state"], "unknown", "{node:#}");
     }
-    assert_eq!(node(&object, "tcp")["cause"], "no-route");
+    for (name, cause) in [("tcp", "no-route"), ("http", "no-route"), ("name", "unresolved"), ("web", "unresolved")] {
+        assert_eq!(node(&object, name)["cause"], cause, "{object:#}");
+    }
     network.shell(&format!("exec {unshare} \"$MIRROR\" whois-brain")).expect(3, "unknown");
 }
 
