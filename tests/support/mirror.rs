@@ -134,6 +134,14 @@ pub fn run(command: Command) -> Said {
     Started::new(command).end()
 }
 
+/// Runs a command whose standard output goes elsewhere.
+///
+/// # Panics
+/// When it does not end in time; it is killed then.
+pub fn run_into(command: Command, stdout: Stdio) -> Said {
+    Started::into(command, stdout).end()
+}
+
 /// A command under way. Dropped before its end, it is killed.
 pub struct Started {
     child: Child,
@@ -142,9 +150,13 @@ pub struct Started {
 }
 
 impl Started {
-    /// Starts it. Output that the command does not send elsewhere is collected.
-    pub fn new(mut command: Command) -> Self {
-        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    /// Starts it, and collects its output.
+    pub fn new(command: Command) -> Self {
+        Self::into(command, Stdio::piped())
+    }
+
+    fn into(mut command: Command, stdout: Stdio) -> Self {
+        command.stdout(stdout).stderr(Stdio::piped());
         let begun = Instant::now();
         let mut child = command.spawn().unwrap();
         let stdout = child.stdout.take().map(collect);

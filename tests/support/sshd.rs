@@ -85,6 +85,7 @@ impl Client {
 /// An sshd on 127.0.0.1 and a port of its own. Dropped, it ends with everybody who is logged in.
 pub struct Sshd {
     directory: TempDir,
+    node: String,
     port: u16,
     server: Option<Child>,
 }
@@ -92,10 +93,15 @@ pub struct Sshd {
 impl Sshd {
     /// One that lets this client in and that it knows.
     pub fn new(client: &Client) -> Self {
+        Self::named(client, "")
+    }
+
+    /// The same, in whose sessions `NODE` is this name.
+    pub fn named(client: &Client, node: &str) -> Self {
         let directory = tempfile::tempdir().unwrap();
         make_key(&directory.path().join("host_key"));
         std::fs::copy(client.path().join("key.pub"), directory.path().join("authorized_keys")).unwrap();
-        let mut sshd = Self { directory, port: 0, server: None };
+        let mut sshd = Self { directory, node: node.to_owned(), port: 0, server: None };
         sshd.choose_port();
         client.trust(&sshd);
         sshd
@@ -190,7 +196,8 @@ impl Sshd {
             "ListenAddress 127.0.0.1:{port}\nHostKey {dir}/host_key\nPidFile {dir}/pid\n\
              AuthorizedKeysFile {dir}/authorized_keys\nUsePAM no\nStrictModes no\nPasswordAuthentication no\n\
              KbdInteractiveAuthentication no\nPermitRootLogin prohibit-password\nUseDNS no\nMaxStartups 200\n\
-             PrintMotd no\nPrintLastLog no\nLogLevel VERBOSE\n",
+             PrintMotd no\nPrintLastLog no\nLogLevel VERBOSE\nSetEnv NODE={node}\n",
+            node = self.node,
             port = self.port,
             dir = path.display()
         );
