@@ -118,7 +118,6 @@ fn a_command_that_hangs_is_given_up_at_its_deadline() {
         assert_eq!(only(&object)["target"], "b");
         let first = &only(&object)["steps"][0];
         assert_eq!((&first["node"], &first["cause"]), (&json!("a"), &json!("timeout")));
-        assert!(first["elapsed_ms"].as_f64().unwrap() >= 3900.0, "{first:#}");
     }
 }
 
@@ -146,9 +145,12 @@ fn a_command_that_closes_its_output_early_is_heard_out() {
 
 #[test]
 fn a_daemon_that_a_start_leaves_behind_lives_on() {
-    for stage in both(PATIENT) {
-        // One that goes on writing to what it was started with.
-        let daemon = "(while :; do echo tick; sleep 0.05; done) & echo $! >\"$dir/daemon\"";
+    let [over_ssh, local] = both("timeout = \"8s\"");
+    // Over ssh nothing is heard of a start before the daemon lets go of its output, so what counts
+    // is what status says. A daemon that then goes on writing has nobody to write to.
+    let silent = "sleep 3600 & echo $! >\"$dir/daemon\"";
+    let chatty = "(while :; do echo tick; sleep 0.05; done) & echo $! >\"$dir/daemon\"";
+    for (stage, daemon) in [(over_ssh, silent), (local, chatty)] {
         stage.bot.before("start", "a", daemon);
         let said = stage.promote("");
         let daemon = pid_in(&stage.bot.path().join("daemon"));
@@ -157,6 +159,7 @@ fn a_daemon_that_a_start_leaves_behind_lives_on() {
         assert_eq!(only(&said.expect(0, "started"))["target"], "a");
         assert!(lived);
         assert_eq!(stage.bot.runs_on(), ["a"]);
+        assert_eq!(stage.bot.count("stop a"), 0);
     }
 }
 
