@@ -107,9 +107,19 @@ fn is_private(path: &Path) -> bool {
         return false;
     }
     let _ = std::fs::DirBuilder::new().mode(0o700).create(path);
-    std::fs::symlink_metadata(path).is_ok_and(|found| {
+    let ours = std::fs::symlink_metadata(path).is_ok_and(|found| {
         found.is_dir() && found.uid() == rustix::process::geteuid().as_raw() && found.mode() & 0o077 == 0
-    })
+    });
+    ours && takes_a_socket(path)
+}
+
+/// Whether a socket can be made there: ssh gives up altogether where it cannot, as on a full or a
+/// read-only disk, and every node would seem to be dead.
+fn takes_a_socket(directory: &Path) -> bool {
+    let path = directory.join(format!("try-{}", std::process::id()));
+    let made = std::os::unix::net::UnixListener::bind(&path);
+    let _ = std::fs::remove_file(&path);
+    made.is_ok()
 }
 
 #[cfg(test)]

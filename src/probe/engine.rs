@@ -6,7 +6,7 @@ use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::ops::ControlFlow;
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
@@ -77,7 +77,8 @@ struct Engine<'a, 'b> {
     processes: usize,
     unanswered: usize,
     epoll: OwnedFd,
-    wake: Option<OwnedFd>,
+    /// By which threads report. Made before the first socket, lest these leave it no descriptor.
+    wake: Arc<OwnedFd>,
     reports: (mpsc::Sender<Report>, mpsc::Receiver<Report>),
     on_answer: &'b mut dyn FnMut(usize, Answer) -> ControlFlow<()>,
 }
@@ -100,6 +101,11 @@ pub(super) fn run(targets: &[Target<'_>], on_answer: &mut dyn FnMut(usize, Answe
         queued: false,
         answered: false,
     });
+    let epoll = epoll::create(epoll::CreateFlags::CLOEXEC).context("cannot wait for answers (epoll_create)")?;
+    let wake = rustix::event::eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)
+        .context("cannot wait for answers (eventfd)")?;
+    epoll::add(&epoll, &wake, epoll::EventData::new_u64(REPORTS), epoll::EventFlags::IN)
+        .context("cannot wait for answers (epoll_ctl)")?;
     let engine = Engine {
         targets,
         courses: courses.collect(),
@@ -108,8 +114,8 @@ pub(super) fn run(targets: &[Target<'_>], on_answer: &mut dyn FnMut(usize, Answe
         queue: VecDeque::new(),
         processes: 0,
         unanswered: targets.len(),
-        epoll: epoll::create(epoll::CreateFlags::CLOEXEC).context("cannot wait for answers (epoll_create)")?,
-        wake: None,
+        epoll,
+        wake: Arc::new(wake),
         reports: mpsc::channel(),
         on_answer,
     };
@@ -173,27 +179,36 @@ impl Engine<'_, '_> {
     fn begin(&mut self, index: usize) -> Result<(), Stop> {
         self.courses[index].begun = true;
         let target = &self.targets[index];
-        let port = match target.probe.method {
-            Method::Tcp { port } | Method::SshBanner { port } => port,
-            Method::Ssh | Method::Http { .. } | Method::Exec { .. } => return self.start_try(index),
-        };
-        match target.address {
-            Address::Ip(ip) => self.resolved(index, vec![SocketAddr::new(*ip, port)]),
-            Address::Host(host) => {
-                self.courses[index].resolving = true;
-                self.timers.push(Reverse((self.courses[index].deadline, index)));
-                let host = host.clone();
-                self.in_thread(move |reports| {
-                    let found = (host.as_str(), port).to_socket_addrs().map(Iterator::collect);
-                    let _ = reports.send(Report::Resolved(index, found));
-                })
+        let (host, port) = match (&target.probe.method, target.address) {
+            (Method::Tcp { port } | Method::SshBanner { port }, Address::Ip(ip)) => {
+                return self.resolved(index, vec![SocketAddr::new(*ip, *port)]);
             }
+            (Method::Tcp { port } | Method::SshBanner { port }, Address::Host(host)) => (host.clone(), *port),
+            (Method::Http { url, .. }, _) => match http::host_name(url) {
+                Some(host) => (host, 0),
+                None => return self.start_try(index),
+            },
+            (Method::Ssh | Method::Exec { .. }, _) => return self.start_try(index),
+        };
+        self.courses[index].resolving = true;
+        self.timers.push(Reverse((self.courses[index].deadline, index)));
+        let looking = self.in_thread(move |reports| {
+            let found = (host.as_str(), port).to_socket_addrs().map(Iterator::collect);
+            let _ = reports.send(Report::Resolved(index, found));
+        });
+        match looking {
+            Ok(()) => Ok(()),
+            Err(error) => self.answer(index, State::Unknown, Some("not-asked"), Some(error.to_string()), None),
         }
     }
 
     fn resolved(&mut self, index: usize, addresses: Vec<SocketAddr>) -> Result<(), Stop> {
         let course = &mut self.courses[index];
         course.resolving = false;
+        if matches!(self.targets[index].probe.method, Method::Http { .. }) {
+            // Asked only to know that the name resolves: the request looks it up for itself.
+            return self.start_try(index);
+        }
         course.settled = addresses.iter().map(|_| None).collect();
         course.addresses = addresses;
         self.start_try(index)
@@ -299,39 +314,31 @@ impl Engine<'_, '_> {
                 let Method::Http { url, expect } = &target.probe.method else { return Ok(()) };
                 let (url, expect) = (url.clone(), *expect);
                 let left = self.courses[attempt.target].deadline.saturating_duration_since(Instant::now());
-                return self.in_thread(move |reports| {
+                let asking = self.in_thread(move |reports| {
                     let _ = reports.send(Report::Outcome(key as u64, http::get(&url, expect, left)));
                 });
+                return match asking {
+                    Ok(()) => Ok(()),
+                    Err(error) => self.try_over(key, Outcome::Unable("not-asked", Some(error.to_string()))),
+                };
             }
         };
         epoll::add(&self.epoll, fd, epoll::EventData::new_u64(key as u64), flags)?;
         Ok(())
     }
 
-    fn in_thread(&mut self, work: impl FnOnce(&mpsc::Sender<Report>) + Send + 'static) -> Result<(), Stop> {
-        let wake = match &self.wake {
-            Some(wake) => wake,
-            None => {
-                let wake = rustix::event::eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
-                epoll::add(&self.epoll, &wake, epoll::EventData::new_u64(REPORTS), epoll::EventFlags::IN)?;
-                self.wake.insert(wake)
-            }
-        };
-        let wake = wake.try_clone().map_err(|error| Stop::Failed(error.into()))?;
+    fn in_thread(&mut self, work: impl FnOnce(&mpsc::Sender<Report>) + Send + 'static) -> std::io::Result<()> {
+        let wake = Arc::clone(&self.wake);
         let reports = self.reports.0.clone();
-        std::thread::Builder::new()
-            .spawn(move || {
-                work(&reports);
-                let _ = rustix::io::write(&wake, &1_u64.to_ne_bytes());
-            })
-            .map_err(|error| Stop::Failed(anyhow::Error::new(error).context("cannot start a thread")))?;
+        std::thread::Builder::new().spawn(move || {
+            work(&reports);
+            let _ = rustix::io::write(&wake, &1_u64.to_ne_bytes());
+        })?;
         Ok(())
     }
 
     fn take_reports(&mut self) -> Result<(), Stop> {
-        if let Some(wake) = &self.wake {
-            let _ = rustix::io::read(wake, &mut [0; 8]);
-        }
+        let _ = rustix::io::read(&self.wake, &mut [0; 8]);
         while let Ok(report) = self.reports.1.try_recv() {
             match report {
                 Report::Resolved(index, _) if self.courses[index].answered => {}

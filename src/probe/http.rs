@@ -2,13 +2,22 @@
 
 use std::error::Error as _;
 use std::io;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustix::io::Errno;
 use ureq::Agent;
 use ureq::tls::{RootCerts, TlsConfig};
 
 use super::Outcome;
+
+/// The host of a URL when it is a name, which has to be looked up before anybody can be asked.
+pub(super) fn host_name(url: &str) -> Option<String> {
+    let uri: ureq::http::Uri = url.parse().ok()?;
+    let host = uri.host()?.trim_start_matches('[').trim_end_matches(']');
+    host.parse::<IpAddr>().is_err().then(|| host.to_owned())
+}
 
 /// Asks once. The body is not read, so one without an end does no harm.
 pub(super) fn get(url: &str, expect: u16, timeout: Duration) -> Outcome {
@@ -54,9 +63,13 @@ fn io_failed(error: &io::Error, words: Option<String>) -> Outcome {
     {
         return Outcome::No("tls", words);
     }
+    if let Some(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM) = Errno::from_io_error(error) {
+        return Outcome::Unable("no-file-descriptor", words);
+    }
     match error.kind() {
         io::ErrorKind::ConnectionRefused => Outcome::No("refused", None),
-        io::ErrorKind::NetworkUnreachable | io::ErrorKind::AddrNotAvailable => Outcome::Unable("no-route", words),
+        io::ErrorKind::NetworkUnreachable | io::ErrorKind::NetworkDown => Outcome::Unable("no-route", words),
+        io::ErrorKind::AddrNotAvailable => Outcome::Unable("no-local-address", words),
         io::ErrorKind::TimedOut => Outcome::Lost("timeout", None),
         io::ErrorKind::PermissionDenied => Outcome::Unable("forbidden", words),
         _ => Outcome::Lost("closed", words),

@@ -15,7 +15,7 @@ const HEALTH_PAUSE: Duration = Duration::from_millis(20);
 /// Stops the service on a node, and waits until its `status` says so.
 pub(super) fn stop(place: &Place<'_>, deadline: Deadline) -> Step {
     let begun = Instant::now();
-    let stopped = place.stop(deadline);
+    let stopped = place.stop(leaving_time_to_ask(place, deadline));
     let confirmed = place.await_status(Condition::Stopped, deadline);
     step(place, Act::Stop, begun, Condition::Stopped, &stopped, &confirmed)
 }
@@ -33,7 +33,7 @@ pub(super) fn stop_all(places: &[Place<'_>], deadline: Deadline) -> Vec<Step> {
 /// say that it runs.
 pub(super) fn start(place: &Place<'_>, health: Option<&Probe>, deadline: Deadline) -> Step {
     let begun = Instant::now();
-    let started = place.start(deadline);
+    let started = place.start(leaving_time_to_ask(place, deadline));
     let confirmed = if started.condition == Condition::Running {
         place.await_status(Condition::Running, deadline)
     } else {
@@ -53,6 +53,13 @@ pub(super) fn start(place: &Place<'_>, health: Option<&Probe>, deadline: Deadlin
         step.elapsed_ms = millis(begun.elapsed());
     }
     step
+}
+
+/// By when a start or a stop has to return: in time for its effect to be asked for even when it does
+/// not. An ssh hangs for as long as a daemon that it started holds its output.
+fn leaving_time_to_ask(place: &Place<'_>, deadline: Deadline) -> Deadline {
+    let left = deadline.left();
+    Deadline::after(left - place.node.probe.timeout.min(left / 2))
 }
 
 /// A step that is not taken.

@@ -1,0 +1,141 @@
+//! What is written where, and under which name the binary is called.
+
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use std::os::unix::fs::symlink;
+use std::process::Stdio;
+
+use support::mirror::{MIRROR, Network, run, run_into};
+use support::sockets::Port;
+
+/// One living node `a` with a service that always runs.
+fn network(port: &Port) -> Network {
+    Network::new(&format!(
+        "[nodes]\na = {{ address = \"127.0.0.1\", port = {} }}\n[chains]\nbrain = [\"a\"]\n\
+         [remote]\ncommand = [\"sh\", \"-c\", \"{{command}}\"]\n[probe]\ntimeout = \"20s\"\n\
+         [services.brain]\nstatus = \"true\"\nstart = \"true\"\nstop = \"true\"\n",
+        port.number()
+    ))
+}
+
+const COMMANDS: [&str; 7] =
+    ["probe", "whois-brain", "promote", "promote --dry-run", "chain show", "chain show --probe", "chain check"];
+
+#[test]
+fn every_object_begins_alike() {
+    let port = Port::silent();
+    let network = network(&port);
+    for command in COMMANDS {
+        let said = network.run(&format!("{command} --self a"));
+        let object = said.json();
+        assert_eq!(object["self"], "a", "{command}");
+        let name = command.split(" --").next().unwrap().replace(' ', "-");
+        assert_eq!(object["schema"], format!("mirror.{name}/1"));
+        let at = object["at"].as_str().unwrap();
+        assert!(at.len() == "2026-01-01T00:00:00.000Z".len() && at.ends_with('Z'), "{at}");
+        assert!(object["reason"].as_str().unwrap().ends_with('.'), "{command}: {}", object["reason"]);
+        assert!(object["elapsed_ms"].as_f64().unwrap() > 0.0);
+        let keys = ["schema", "at", "self", "verdict", "reason", "elapsed_ms"];
+        let places: Vec<_> = keys.map(|key| said.stdout.find(&format!("\"{key}\":")).unwrap()).into();
+        assert!(places[0] == 1 && places.is_sorted(), "{}", said.stdout);
+        assert_eq!(object.as_object().unwrap().keys().filter(|key| keys.contains(&key.as_str())).count(), 6);
+    }
+    // On a machine that is no node, nobody is self.
+    assert_eq!(network.run("probe").json()["self"], serde_json::Value::Null);
+}
+
+#[test]
+fn quiet_says_nothing_but_the_status() {
+    let mut port = Port::silent();
+    let network = network(&port);
+    for command in COMMANDS {
+        let said = network.run(&format!("{command} --quiet"));
+        assert_eq!((said.status, said.stdout.as_str(), said.stderr.as_str()), (0, "", ""), "{command}");
+    }
+    port.refuse();
+    assert_eq!(network.run("probe -q").status, 1);
+    assert_eq!(network.run("whois-brain -q").status, 1);
+}
+
+#[test]
+fn a_reader_that_has_gone_is_no_error() {
+    let mut port = Port::silent();
+    let network = network(&port);
+    let status = |command: &str| {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let said = run_into(network.mirror(command.split(' ')), Stdio::from(writer));
+        assert_eq!(said.stderr, "", "{command}");
+        said.status
+    };
+    for command in COMMANDS.into_iter().chain(["schema probe", "completions bash"]) {
+        assert_eq!(status(command), 0, "{command}");
+    }
+    port.refuse();
+    assert_eq!(status("probe"), 1, "the verdict stands");
+}
+
+#[test]
+fn a_stdout_that_was_never_open_is_no_panic() {
+    let port = Port::silent();
+    let network = network(&port);
+    for command in COMMANDS {
+        let said = network.shell(&format!("exec \"$MIRROR\" {command} >&- 2>&- <&-"));
+        assert!([0, 3].contains(&said.status), "{command}: {said:?}");
+    }
+}
+
+#[test]
+fn what_could_not_be_written_is_not_done() {
+    let port = Port::silent();
+    let network = network(&port);
+    for command in COMMANDS.into_iter().chain(["schema probe", "completions bash"]) {
+        let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+        let said = run_into(network.mirror(command.split(' ')), Stdio::from(full));
+        assert_eq!(said.status, 3, "{command}: {said:?}");
+        assert!(!said.stderr.contains("panicked"), "{command}: {said:?}");
+    }
+}
+
+#[test]
+fn a_link_is_the_command_it_is_named_after() {
+    let port = Port::silent();
+    let network = network(&port);
+    let links = [
+        ("probe", "", "mirror.probe/1"),
+        ("mirror-probe", "", "mirror.probe/1"),
+        ("whois-brain", "", "mirror.whois-brain/1"),
+        ("mirror-whois-brain", "", "mirror.whois-brain/1"),
+        ("promote", "--dry-run", "mirror.promote/1"),
+        ("chain", "show", "mirror.chain-show/1"),
+        ("mirror-chain-check", "", "mirror.chain-check/1"),
+    ];
+    for (name, words, schema) in links {
+        let link = network.path().join(name);
+        symlink(MIRROR, &link).unwrap();
+        let said = run(network.program(&link, words.split_whitespace()));
+        assert_eq!(said.status, 0, "{name}: {said:?}");
+        assert_eq!(said.json()["schema"], schema, "{name}");
+    }
+    // Any other name is `mirror` itself.
+    let link = network.path().join("watchdog");
+    symlink(MIRROR, &link).unwrap();
+    assert_eq!(run(network.program(&link, ["probe"])).json()["schema"], "mirror.probe/1");
+}
+
+#[test]
+fn a_wrong_command_line_is_misuse_and_help_is_not() {
+    let port = Port::silent();
+    let network = network(&port);
+    for words in ["", "prob", "probe --no-such-option", "promote --to", "schema", "completions tcsh"] {
+        let said = network.run(words);
+        assert_eq!((said.status, said.stdout.as_str()), (2, ""), "{words}: {said:?}");
+        assert_ne!(said.stderr, "", "{words}");
+    }
+    for words in ["--help", "-h", "probe --help", "--version"] {
+        let said = network.run(words);
+        assert_eq!((said.status, said.stderr.as_str()), (0, ""), "{words}: {said:?}");
+    }
+}
