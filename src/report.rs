@@ -164,9 +164,15 @@ pub fn write(text: &str) -> Result<(), ()> {
     }
 }
 
-/// One line on stderr; a closed one is no reason to fail.
+/// One line on stderr, whatever a file's name or a program's words hold; a closed one is no reason
+/// to fail.
 pub fn say(words: std::fmt::Arguments<'_>) {
-    let _ = std::io::stderr().lock().write_fmt(format_args!("mirror: {words}\n"));
+    let mut line = String::from("mirror: ");
+    for c in words.to_string().chars() {
+        if c.is_control() { line.extend(c.escape_default()) } else { line.push(c) }
+    }
+    line.push('\n');
+    let _ = std::io::stderr().lock().write_all(line.as_bytes());
 }
 
 /// A spinner on stderr for what may take long: drawn only on a terminal, and not before it is due.

@@ -41,13 +41,14 @@ pub(super) fn digest(file: &file::File) -> String {
         let table = &node.0;
         (table.address.to_string(), table.port.map_or(super::resolve::SSH_PORT, |p| p.0))
     };
-    let nodes = file.nodes.iter().map(|(name, raw)| {
+    let nodes = file.nodes.get_ref().iter().map(|(name, raw)| {
         let (address, port) = node(raw);
-        let (user, probe) = (raw.0.user.as_ref(), raw.0.probe.as_ref().map(toml::Spanned::get_ref));
+        let (user, probe) = (raw.0.user.as_ref(), raw.0.probe.as_ref().map(|probe| &probe.get_ref().0));
         (name.get_ref(), CanonicalNode { address, port, user, probe })
     });
     let chains = file
         .chains
+        .get_ref()
         .iter()
         .map(|(name, members)| (name.get_ref(), members.get_ref().iter().map(toml::Spanned::get_ref).collect()));
     let services = file.services.iter().map(|(name, raw)| {
@@ -58,7 +59,7 @@ pub(super) fn digest(file: &file::File) -> String {
             stop: raw.stop.as_ref(),
             timeout: raw.timeout.as_ref().map(toml::Spanned::get_ref),
             failback: raw.failback.as_ref().map(toml::Spanned::get_ref),
-            health: raw.health.as_ref().map(toml::Spanned::get_ref),
+            health: raw.health.as_ref().map(|probe| &probe.get_ref().0),
         };
         (name.get_ref(), service)
     });
