@@ -21,8 +21,8 @@ const PROBE_TIMEOUT: Duration = Duration::from_millis(750);
 const ATTEMPTS: u32 = 3;
 pub(super) const SSH_PORT: u16 = 22;
 const HTTP_OK: u16 = 200;
-const SERVICE_TIMEOUT: Duration = Duration::from_secs(5);
-const FAILBACK: Duration = Duration::from_secs(60);
+pub(super) const SERVICE_TIMEOUT: Duration = Duration::from_secs(5);
+pub(super) const FAILBACK: Duration = Duration::from_secs(60);
 const BREATH_TIMEOUT: Duration = Duration::from_secs(15);
 /// A longer interval or deadline than this is a mistake.
 const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
@@ -133,7 +133,11 @@ impl Resolver<'_> {
     fn known(&mut self, name: &Spanned<Name>, at: &str, nodes: &IndexMap<Name, Node>) -> bool {
         let known = nodes.contains_key(name.get_ref());
         if !known {
-            let message = format!("{:?} is not in [nodes]; {}; name one of them, or add it", name.get_ref().as_str(), super::known(nodes.keys()));
+            let message = format!(
+                "{:?} is not in [nodes]; {}; name one of them, or add it",
+                name.get_ref().as_str(),
+                super::known(nodes.keys())
+            );
             self.error(name.span(), "unknown-node", at.to_owned(), message);
         }
         known
@@ -152,7 +156,8 @@ impl Resolver<'_> {
             };
             let span = table.probe.as_ref().or(file.probe.as_ref()).map_or_else(|| name.span(), Spanned::span);
             let own = table.probe.as_ref().map(|p| p.get_ref().0.clone()).unwrap_or_default();
-            node.probe = self.probe(&own, network, table.port, (name.get_ref(), &node), &format!("{at}.probe"), span)?;
+            node.probe =
+                self.probe(&own, network, table.port, (name.get_ref(), &node), &format!("{at}.probe"), span)?;
             let endpoint = |n: &Node| (n.address.clone(), n.port, probed_port(&n.probe.method));
             if let Some((other, _)) = nodes.iter().find(|(_, other)| endpoint(other) == endpoint(&node)) {
                 let message = format!("{} and {other} have one address and port; give each its own", name.get_ref());
@@ -188,7 +193,9 @@ impl Resolver<'_> {
                     expect: own.expect.or(network.probe.expect).map_or(HTTP_OK, |s| s.0),
                 },
                 None => {
-                    return Err(self.misuse(span, "an http probe needs a URL; add url = \"http://{address}:8080/health\""));
+                    return Err(
+                        self.misuse(span, "an http probe needs a URL; add url = \"http://{address}:8080/health\"")
+                    );
                 }
             },
             file::Method::Exec => match own.command.as_ref().or(network.probe.command.as_ref()) {
@@ -208,7 +215,8 @@ impl Resolver<'_> {
         for (name, members) in file.chains.get_ref() {
             let mut chain = Chain::new();
             if members.get_ref().is_empty() {
-                let message = format!("the chain {} is empty; list its nodes in order, the first to lead first", name.get_ref());
+                let message =
+                    format!("the chain {} is empty; list its nodes in order, the first to lead first", name.get_ref());
                 self.error(members.span(), "empty-chain", format!("chains.{}", name.get_ref()), message);
             }
             for (index, member) in members.get_ref().iter().enumerate() {

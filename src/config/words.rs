@@ -68,7 +68,9 @@ fn syntax(message: &str, here: &str) -> Option<String> {
         "string values must be quoted" | "invalid float" | "invalid integer" | "missing value" => {
             "the value is missing, or is text without quotes; write it as \"…\""
         }
-        "invalid basic string" | "invalid literal string" if expected.contains(['"', '\'']) && here.trim().is_empty() => {
+        "invalid basic string" | "invalid literal string"
+            if expected.contains(['"', '\'']) && here.trim().is_empty() =>
+        {
             "the text has no end; close it with a quote"
         }
         "invalid basic string" | "invalid literal string" => {
