@@ -25,6 +25,8 @@ use crate::report::{Paint, millis};
 pub const SCHEMA: &str = "mirror.probe/1";
 /// A longer file is no view.
 const LONGEST_VIEW: u64 = 16 * 1024 * 1024;
+/// More of what is wrong in a view than this helps nobody.
+const LONGEST_QUOTE: usize = 160;
 /// Clocks within one machine may be set back by so much between two commands of a pipeline.
 const CLOCK_STEP: Duration = Duration::from_secs(1);
 
@@ -225,13 +227,19 @@ pub fn parse(shown: &str, bytes: &[u8], config: &Config, now: SystemTime) -> Res
     if object.get("schema").and_then(serde_json::Value::as_str) != Some(SCHEMA) {
         return Err(wrong(format!("its schema is not {SCHEMA:?}")));
     }
-    let written: Written = serde_json::from_value(object).map_err(|error| wrong(format!("no view ({error})")))?;
+    let written: Written =
+        serde_json::from_value(object).map_err(|error| wrong(format!("no view ({})", brief(&error.to_string()))))?;
     let at = humantime::parse_rfc3339(&written.at).map_err(|error| wrong(format!("\"at\" is no time ({error})")))?;
     judge(written, at, config, now).map_err(wrong)
 }
 
 /// What to do about a view that is none.
 const MAKE_ONE: &str = "make one with: mirror probe --json";
+
+/// What others wrote, as it may stand in a sentence: on one line, and not at any length.
+fn brief(text: &str) -> String {
+    text.chars().take(LONGEST_QUOTE).flat_map(char::escape_debug).collect::<String>().replace("\\\"", "\"")
+}
 
 fn wrong(shown: &str, what: &str) -> anyhow::Error {
     Misuse::new(format!("{shown}: {what}; {MAKE_ONE}"))
@@ -251,8 +259,9 @@ fn judge(written: Written, at: SystemTime, config: &Config, now: SystemTime) -> 
     }
     if written.digest != config.digest {
         return Ok(Reading::Distrusted(format!(
-            "the view was taken with another node list (digest {:.16}, here {})",
-            written.digest, config.digest
+            "the view was taken with another node list (digest {}, here {})",
+            brief(&written.digest),
+            config.digest
         )));
     }
     let mut view = View { answers: Answers::new(), witnesses: vec![None; config.witnesses.len()] };

@@ -8,7 +8,7 @@ use three_mirror::config::{self, Config};
 use three_mirror::misuse::Misuse;
 use three_mirror::view::{self, Reading};
 
-const CASES: u32 = 3000;
+const CASES: u32 = 2000;
 
 fn good() -> Vec<String> {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/config/good");
@@ -198,7 +198,7 @@ proptest! {
         changes in proptest::collection::vec(change(), 1..6),
     ) {
         let samples = good();
-        let bytes = changed(which.get(&samples), &changes);
+        let bytes = changed(which.get::<String>(&samples), &changes);
         configuration(&String::from_utf8_lossy(&bytes))?;
     }
 
@@ -206,6 +206,10 @@ proptest! {
     fn a_good_view_changed(changes in proptest::collection::vec(change(), 1..6)) {
         a_view(&changed(&good_view(), &changes), &list())?;
     }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 100, ..ProptestConfig::default() })]
 
     #[test]
     fn long_values_make_no_long_messages(
@@ -223,6 +227,27 @@ proptest! {
         configuration(&format!("\"{long}\" = 1\n"))?;
         configuration(&format!("nodes.\"{long}\" = '192.0.2.1'\n"))?;
         configuration(&format!("{key}.\"{long}\" = 1\n"))?;
+    }
+}
+
+#[test]
+fn what_a_view_holds_makes_no_long_or_broken_line() {
+    let long = "\\n\\u001b".repeat(10_000);
+    for (from, to) in [
+        ("\"alive\"", format!("\"{long}\"")),
+        ("\"node\":\"a\"", format!("\"node\":\"{long}\"")),
+        (AT, long.clone()),
+        ("\"attempts\":1", format!("\"attempts\":\"{long}\"")),
+        (&list().digest, long.clone()),
+        ("mirror.probe/1", long.clone()),
+    ] {
+        let text = good_view().replacen(from, &to, 1);
+        assert_ne!(text, good_view(), "{from}");
+        match view::parse("view.json", text.as_bytes(), &list(), now()) {
+            Err(error) => one_line(&error, "view.json:").expect(from),
+            Ok(Reading::Distrusted(why)) => assert!(why.len() < 1000 && !why.contains(char::is_control), "{from}"),
+            Ok(Reading::Trusted(_)) => panic!("{from}: trusted"),
+        }
     }
 }
 
