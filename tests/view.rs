@@ -84,7 +84,16 @@ fn a_view_that_is_none_is_refused_in_one_line() {
         ("truncated", text.as_bytes()[..text.len() / 2].to_vec(), whole),
         ("two objects", [text.as_bytes(), b"\n", text.as_bytes()].concat(), whole),
         ("no JSON", b"All 5 nodes are alive.\n".to_vec(), whole),
-        ("no UTF-8", text.replace("timeout", "\u{fffd}").replace('\u{fffd}', "?").into_bytes().iter().map(|b| if *b == b'?' { 0xff } else { *b }).collect(), whole),
+        (
+            "no UTF-8",
+            text.replace("timeout", "\u{fffd}")
+                .replace('\u{fffd}', "?")
+                .into_bytes()
+                .iter()
+                .map(|b| if *b == b'?' { 0xff } else { *b })
+                .collect(),
+            whole,
+        ),
         ("a list", b"[]".to_vec(), "its schema is not"),
         ("another schema", with(|v| v["schema"] = "mirror.chain-show/1".into()), "its schema is not"),
         ("another version", with(|v| v["schema"] = "mirror.probe/2".into()), "its schema is not"),
