@@ -161,6 +161,50 @@ mod tests {
         assert_eq!(survives_any(chains.iter()), 1);
     }
 
+    /// By trying every set of nodes: a set is fatal when it takes a whole chain, and the smallest
+    /// fatal ones are those of which every part is not.
+    fn by_force(chains: &[Chain], nodes: &[Name]) -> (usize, BTreeSet<BTreeSet<Name>>) {
+        let sets = 0..1_u32 << nodes.len();
+        let down = |set: u32| -> BTreeSet<Name> {
+            nodes.iter().enumerate().filter(|(i, _)| set >> i & 1 == 1).map(|(_, node)| node.clone()).collect()
+        };
+        let fatal = |set: u32| chains.iter().any(|chain| chain.iter().all(|node| down(set).contains(node)));
+        let survives = (0..=nodes.len())
+            .take_while(|size| sets.clone().filter(|s| s.count_ones() as usize == *size).all(|set| !fatal(set)))
+            .count();
+        let smallest =
+            |set: &u32| fatal(*set) && (0..nodes.len()).all(|i| set >> i & 1 == 0 || !fatal(set & !(1 << i)));
+        (survives.saturating_sub(1), sets.clone().filter(smallest).map(down).collect())
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn what_chains_survive_agrees_with_trying_every_set_of_nodes(
+            picks in proptest::collection::vec(
+                proptest::sample::subsequence((0..6_usize).collect::<Vec<_>>(), 1..=6),
+                1..5,
+            ),
+            turn in 0..6_usize,
+        ) {
+            let nodes = chain(&["a", "b", "c", "d", "e", "f"]);
+            let in_order = |pick: &Vec<usize>| -> Chain {
+                let mut names: Chain = pick.iter().map(|i| nodes[*i].clone()).collect();
+                names.rotate_left(turn % pick.len());
+                names
+            };
+            let chains: Vec<Chain> = picks.iter().map(in_order).collect();
+            let (survives, sets) = by_force(&chains, &nodes);
+            proptest::prop_assert_eq!(survives_any(chains.iter()), survives);
+            let found = fatal_sets(chains.iter());
+            for set in &found {
+                proptest::prop_assert!(chains.contains(set), "not in a chain's order");
+            }
+            let as_sets: BTreeSet<BTreeSet<Name>> = found.iter().map(|set| set.iter().cloned().collect()).collect();
+            proptest::prop_assert_eq!(as_sets.len(), found.len());
+            proptest::prop_assert_eq!(as_sets, sets);
+        }
+    }
+
     #[test]
     fn nothing_survives_an_empty_chain() {
         assert_eq!(survives_any([chain(&[])].iter()), 0);

@@ -14,13 +14,25 @@ fn in_force() -> Option<Config> {
     let mut named = None;
     for (index, word) in words.iter().enumerate() {
         if word == "--config" {
-            named = words.get(index + 1).map(PathBuf::from);
+            named = words.get(index + 1).and_then(|word| word.to_str()).map(path);
         } else if let Some(value) = word.to_str().and_then(|word| word.strip_prefix("--config=")) {
-            named = Some(PathBuf::from(value));
+            named = Some(path(value));
         }
     }
     let named = named.or_else(|| std::env::var_os("MIRROR_CONFIG").map(PathBuf::from));
     config::load_with_problems(named.as_deref()).ok().map(|loaded| loaded.config)
+}
+
+/// A path as it stands on the line, where the shell has not yet taken quotes and tilde away.
+fn path(word: &str) -> PathBuf {
+    let unquote = |quote: char| word.strip_prefix(quote).map(|inner| inner.strip_suffix(quote).unwrap_or(inner));
+    if let Some(inner) = unquote('\'').or_else(|| unquote('"')) {
+        return PathBuf::from(inner);
+    }
+    match word.strip_prefix("~/").zip(std::env::var_os("HOME")) {
+        Some((rest, home)) => PathBuf::from(home).join(rest),
+        None => PathBuf::from(word),
+    }
 }
 
 fn offer<'a>(names: impl Iterator<Item = &'a chain::Name>) -> Vec<CompletionCandidate> {

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use indexmap::IndexMap;
+use serde::Deserialize;
 
 use crate::chain::{Chain, Name};
 use crate::misuse::Misuse;
@@ -19,6 +20,7 @@ mod check;
 mod digest;
 mod file;
 mod resolve;
+mod words;
 
 pub use address::{Address, Witness};
 pub use check::{Budget, Problem, Severity, budget};
@@ -26,6 +28,8 @@ pub use file::Failback;
 
 /// A longer file is no node list.
 const LONGEST_FILE: u64 = 1024 * 1024;
+/// More of a text than this helps nobody to find it.
+const LONGEST_SHOWN: usize = 80;
 
 /// A configuration with every default filled in.
 #[derive(Clone, Debug)]
@@ -255,12 +259,24 @@ pub fn load_with_problems(given: Option<&Path>) -> Result<Loaded> {
 /// # Errors
 /// When a part of it is wrong in itself.
 pub fn parse(path: &Path, text: &str) -> Result<Loaded> {
-    let file: file::File = toml::from_str(text).map_err(|error| {
-        let (line, column) = error.span().map_or((1, 1), |span| place(text, span.start));
-        let message = error.message().trim().replace('\n', "; ");
+    let wrong = |error: &toml::de::Error, clear: fn(&str, &str) -> String| {
+        let span = error.span().unwrap_or_default();
+        let (line, column) = place(text, span.start);
+        let message = clear(error.message(), text.get(span).unwrap_or_default());
         Misuse::new(format!("{}:{line}:{column}: {message}", path.display()))
-    })?;
+    };
+    let table = toml::Deserializer::parse(text).map_err(|error| wrong(&error, words::of_syntax))?;
+    let file = file::File::deserialize(table).map_err(|error| wrong(&error, words::of_value))?;
     resolve::resolve(path, file, text)
+}
+
+/// A text from outside as a message shows it: in quotes, on one line, and not at any length.
+fn shown(text: &str) -> String {
+    let mut shown: String = text.chars().take(LONGEST_SHOWN).collect();
+    if shown.len() < text.len() {
+        shown.push('…');
+    }
+    format!("{shown:?}")
 }
 
 /// The line and column of a byte, both from 1, the column in characters.

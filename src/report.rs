@@ -165,9 +165,15 @@ pub fn write(text: &str) -> bool {
     }
 }
 
-/// One line on stderr; a closed one is no reason to fail.
+/// One line on stderr, whatever a file's name or a program's words hold; a closed one is no reason
+/// to fail.
 pub fn say(words: std::fmt::Arguments<'_>) {
-    let _ = std::io::stderr().lock().write_fmt(format_args!("mirror: {words}\n"));
+    let mut line = String::from("mirror: ");
+    for c in words.to_string().chars() {
+        if c.is_control() { line.extend(c.escape_default()) } else { line.push(c) }
+    }
+    line.push('\n');
+    let _ = std::io::stderr().lock().write_all(line.as_bytes());
 }
 
 /// A spinner on stderr for what takes long; it ends when it is dropped.

@@ -25,6 +25,8 @@ use crate::report::{Paint, millis};
 pub const SCHEMA: &str = "mirror.probe/1";
 /// A longer file is no view.
 const LONGEST_VIEW: u64 = 16 * 1024 * 1024;
+/// More of what is wrong in a view than this helps nobody.
+const LONGEST_QUOTE: usize = 160;
 /// Clocks within one machine may be set back by so much between two commands of a pipeline.
 const CLOCK_STEP: Duration = Duration::from_secs(1);
 
@@ -215,7 +217,6 @@ pub enum Reading {
 /// When it cannot be read, is no view, or is from the future.
 pub fn read(path: &Path, config: &Config, now: SystemTime) -> Result<Reading> {
     let shown = if path == Path::new("-") { "standard input".to_owned() } else { path.display().to_string() };
-    let wrong = |what: String| Misuse::new(format!("{shown}: {what}; make a view with: mirror probe --json"));
     let mut bytes = Vec::new();
     let source: std::io::Result<Box<dyn Read>> = if path == Path::new("-") {
         Ok(Box::new(std::io::stdin().lock()))
@@ -224,18 +225,44 @@ pub fn read(path: &Path, config: &Config, now: SystemTime) -> Result<Reading> {
     };
     source
         .and_then(|source| source.take(LONGEST_VIEW + 1).read_to_end(&mut bytes))
-        .map_err(|error| wrong(error.to_string()))?;
+        .map_err(|error| wrong(&shown, &error.to_string()))?;
+    parse(&shown, &bytes, config, now)
+}
+
+/// Reads a view from its bytes; `shown` is what errors call it.
+///
+/// # Errors
+/// When it is no view, or is from the future.
+pub fn parse(shown: &str, bytes: &[u8], config: &Config, now: SystemTime) -> Result<Reading> {
+    let wrong = |what: String| wrong(shown, &what);
     if bytes.len() as u64 > LONGEST_VIEW {
         return Err(wrong("longer than 16 MiB, so it is no view".to_owned()));
     }
-    let schema = serde_json::from_slice::<serde_json::Value>(&bytes)
-        .map_err(|error| Misuse::new(format!("{shown}:{}:{}: no view, as this is not one whole JSON object ({error}); make one with: mirror probe --json", error.line().max(1), error.column().max(1))))?;
-    if schema.get("schema").and_then(serde_json::Value::as_str) != Some(SCHEMA) {
+    let object: serde_json::Value = serde_json::from_slice(bytes).map_err(|error| {
+        let (line, column) = (error.line().max(1), error.column().max(1));
+        Misuse::new(format!(
+            "{shown}:{line}:{column}: no view, as this is not one whole JSON object ({error}); {MAKE_ONE}"
+        ))
+    })?;
+    if object.get("schema").and_then(serde_json::Value::as_str) != Some(SCHEMA) {
         return Err(wrong(format!("its schema is not {SCHEMA:?}")));
     }
-    let written: Written = serde_json::from_value(schema).map_err(|error| wrong(format!("no view ({error})")))?;
+    let written: Written =
+        serde_json::from_value(object).map_err(|error| wrong(format!("no view ({})", brief(&error.to_string()))))?;
     let at = humantime::parse_rfc3339(&written.at).map_err(|error| wrong(format!("\"at\" is no time ({error})")))?;
     judge(written, at, config, now).map_err(wrong)
+}
+
+/// What to do about a view that is none.
+const MAKE_ONE: &str = "make one with: mirror probe --json";
+
+/// What others wrote, as it may stand in a sentence: on one line, and not at any length.
+fn brief(text: &str) -> String {
+    text.chars().take(LONGEST_QUOTE).flat_map(char::escape_debug).collect::<String>().replace("\\\"", "\"")
+}
+
+fn wrong(shown: &str, what: &str) -> anyhow::Error {
+    Misuse::new(format!("{shown}: {what}; {MAKE_ONE}"))
 }
 
 fn judge(written: Written, at: SystemTime, config: &Config, now: SystemTime) -> Result<Reading, String> {
@@ -252,8 +279,9 @@ fn judge(written: Written, at: SystemTime, config: &Config, now: SystemTime) -> 
     }
     if written.digest != config.digest {
         return Ok(Reading::Distrusted(format!(
-            "the view was taken with another node list (digest {:.16}, here {})",
-            written.digest, config.digest
+            "the view was taken with another node list (digest {}, here {})",
+            brief(&written.digest),
+            config.digest
         )));
     }
     let mut view = View { answers: Answers::new(), witnesses: vec![None; config.witnesses.len()] };

@@ -29,9 +29,9 @@ impl report::Verdict for Verdict {
 pub struct Facts {
     /// The repository.
     pub repo: PathBuf,
-    /// What came in; null when the remote was not reached.
+    /// What came in; null when nothing did.
     pub inhale: Option<Sync>,
-    /// What went out; null when it did not come to that.
+    /// What went out; null when nothing did.
     pub exhale: Option<Sync>,
     /// Where the local commits were put that cannot be rebased; null when there are none.
     pub parked: Option<Parked>,

@@ -1,7 +1,8 @@
 //! `mirror schema`: the JSON Schema of a command's object, from the types that are serialised.
 
 use anyhow::Result;
-use schemars::{JsonSchema, schema_for};
+use schemars::JsonSchema;
+use schemars::generate::SchemaSettings;
 
 use super::{chain_check, chain_show, probe, promote, whois_brain};
 use crate::cli;
@@ -22,7 +23,9 @@ pub const OBJECTS: [(&str, Make); 6] = [
 ];
 
 fn of<F: Facts + JsonSchema + 'static>() -> serde_json::Value {
-    let mut schema = schema_for!(Object<'static, F>);
+    // As it is written, not as it could be read: a key that may be null is there all the same.
+    let settings = SchemaSettings::draft2020_12().for_serialize();
+    let mut schema = settings.into_generator().into_root_schema_for::<Object<'static, F>>();
     schema.insert("title".to_owned(), F::SCHEMA.into());
     if let Some(name) = schema.get_mut("properties").and_then(|p| p.get_mut("schema")?.as_object_mut()) {
         name.insert("const".to_owned(), F::SCHEMA.into());

@@ -7,6 +7,8 @@ use std::str::FromStr;
 use anyhow::bail;
 use serde::{Deserialize, Deserializer, de};
 
+use super::shown;
+
 /// An IPv4 or IPv6 address, or a host name.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Address {
@@ -51,8 +53,7 @@ impl FromStr for Address {
         // A last label of digits alone is a mistyped IPv4 address, not a name (RFC 1123, 2.1).
         let number_at_end = text.rsplit('.').next().is_some_and(|l| l.chars().all(|c| c.is_ascii_digit()));
         if text.len() > 253 || number_at_end || !text.split('.').all(label) {
-            let shown: String = text.chars().take(80).collect();
-            bail!("{shown:?} is no address; use an IPv4 address, an IPv6 address or a host name");
+            bail!("{} is no address; use an IPv4 address, an IPv6 address or a host name", shown(text));
         }
         Ok(Self::Host(text.to_ascii_lowercase()))
     }
@@ -81,12 +82,12 @@ impl FromStr for Witness {
             return Ok(Self { address, port: None });
         }
         let Some((host, port)) = text.rsplit_once(':') else {
-            bail!("{text:?} is no witness; use ADDRESS, ADDRESS:PORT or [IPV6]:PORT");
+            bail!("{} is no witness; use ADDRESS, ADDRESS:PORT or [IPV6]:PORT", shown(text));
         };
         let host = host.strip_prefix('[').and_then(|h| h.strip_suffix(']')).unwrap_or(host);
         match (host.parse(), port.parse()) {
             (Ok(address), Ok(port)) if port > 0 => Ok(Self { address, port: Some(port) }),
-            _ => bail!("{text:?} is no witness; use ADDRESS, ADDRESS:PORT or [IPV6]:PORT"),
+            _ => bail!("{} is no witness; use ADDRESS, ADDRESS:PORT or [IPV6]:PORT", shown(text)),
         }
     }
 }

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
-use super::file;
+use super::file::{self, Failback};
+use super::resolve::{FAILBACK, SERVICE_TIMEOUT, SSH_PORT};
 use crate::chain::Name;
 
 /// What is digested: sorted by name, defaults and layout left out.
@@ -30,8 +31,8 @@ struct CanonicalService<'a> {
     status: Option<&'a file::Text>,
     start: Option<&'a file::Text>,
     stop: Option<&'a file::Text>,
-    timeout: Option<&'a file::Span>,
-    failback: Option<&'a file::Failback>,
+    timeout_ms: u128,
+    failback: file::Failback,
     health: Option<&'a file::Probe>,
 }
 
@@ -39,15 +40,16 @@ struct CanonicalService<'a> {
 pub(super) fn digest(file: &file::File) -> String {
     let node = |node: &'_ file::Node| {
         let table = &node.0;
-        (table.address.to_string(), table.port.map_or(super::resolve::SSH_PORT, |p| p.0))
+        (table.address.to_string(), table.port.map_or(SSH_PORT, |p| p.0))
     };
-    let nodes = file.nodes.iter().map(|(name, raw)| {
+    let nodes = file.nodes.get_ref().iter().map(|(name, raw)| {
         let (address, port) = node(raw);
-        let (user, probe) = (raw.0.user.as_ref(), raw.0.probe.as_ref().map(toml::Spanned::get_ref));
+        let (user, probe) = (raw.0.user.as_ref(), raw.0.probe.as_ref().map(|probe| &probe.get_ref().0));
         (name.get_ref(), CanonicalNode { address, port, user, probe })
     });
     let chains = file
         .chains
+        .get_ref()
         .iter()
         .map(|(name, members)| (name.get_ref(), members.get_ref().iter().map(toml::Spanned::get_ref).collect()));
     let services = file.services.iter().map(|(name, raw)| {
@@ -56,9 +58,9 @@ pub(super) fn digest(file: &file::File) -> String {
             status: raw.status.as_ref(),
             start: raw.start.as_ref(),
             stop: raw.stop.as_ref(),
-            timeout: raw.timeout.as_ref().map(toml::Spanned::get_ref),
-            failback: raw.failback.as_ref().map(toml::Spanned::get_ref),
-            health: raw.health.as_ref().map(toml::Spanned::get_ref),
+            timeout_ms: raw.timeout.as_ref().map_or(SERVICE_TIMEOUT, |t| t.get_ref().0).as_millis(),
+            failback: raw.failback.as_ref().map_or(Failback::After(FAILBACK), |f| *f.get_ref()),
+            health: raw.health.as_ref().map(|probe| &probe.get_ref().0),
         };
         (name.get_ref(), service)
     });

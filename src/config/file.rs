@@ -3,6 +3,8 @@
 //! Values that can be judged alone are judged here, so that the parser knows their place.
 
 use std::fmt;
+use std::marker::PhantomData;
+use std::ops::Deref;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -12,6 +14,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use toml::Spanned;
 
 use super::address::{Address, Witness};
+use super::shown;
 use crate::chain::Name;
 
 #[derive(Deserialize)]
@@ -19,20 +22,58 @@ use crate::chain::Name;
 pub(super) struct File {
     #[serde(rename = "self")]
     pub(super) own: Option<Spanned<Name>>,
-    pub(super) state: Option<PathBuf>,
-    pub(super) nodes: IndexMap<Spanned<Name>, Node>,
-    pub(super) chains: IndexMap<Spanned<Name>, Spanned<Vec<Spanned<Name>>>>,
+    pub(super) state: Option<Directory>,
+    #[serde(default = "nothing")]
+    pub(super) nodes: Spanned<IndexMap<Spanned<Name>, Node>>,
+    #[serde(default = "nothing")]
+    pub(super) chains: Spanned<IndexMap<Spanned<Name>, Spanned<Vec<Spanned<Name>>>>>,
     #[serde(default)]
-    pub(super) cycle: Cycle,
-    pub(super) probe: Option<Spanned<Probe>>,
+    pub(super) cycle: Table<Cycle>,
+    pub(super) probe: Option<Spanned<Table<Probe>>>,
     #[serde(default)]
-    pub(super) remote: Remote,
+    pub(super) remote: Table<Remote>,
     #[serde(default)]
-    pub(super) services: IndexMap<Spanned<Name>, Service>,
+    pub(super) services: IndexMap<Spanned<Name>, Table<Service>>,
     #[serde(default)]
-    pub(super) breath: Breath,
+    pub(super) breath: Table<Breath>,
     #[serde(default)]
-    pub(super) witness: WitnessList,
+    pub(super) witness: Table<WitnessList>,
+}
+
+/// A table that is not in the file: it stands at its beginning.
+fn nothing<T: Default>() -> Spanned<T> {
+    Spanned::new(0..0, T::default())
+}
+
+/// A table, and not the list of values that serde takes for one as well.
+#[derive(Clone, Default, Serialize)]
+#[serde(transparent)]
+pub(super) struct Table<T>(pub(super) T);
+
+impl<T> Deref for Table<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.0
+    }
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Table<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Expected<T>(PhantomData<T>);
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for Expected<T> {
+            type Value = Table<T>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a table, such as { KEY = VALUE }")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Table<T>, A::Error> {
+                T::deserialize(MapAccessDeserializer::new(map)).map(Table)
+            }
+        }
+        deserializer.deserialize_any(Expected(PhantomData))
+    }
 }
 
 /// `"72.56.102.240"` or `{ address = "72.56.102.240", port = 22, … }`.
@@ -44,7 +85,7 @@ pub(super) struct NodeTable {
     pub(super) address: Address,
     pub(super) port: Option<Port>,
     pub(super) user: Option<User>,
-    pub(super) probe: Option<Spanned<Probe>>,
+    pub(super) probe: Option<Spanned<Table<Probe>>>,
 }
 
 #[derive(Default, Deserialize)]
@@ -76,13 +117,31 @@ pub(super) struct Probe {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(rename_all = "kebab-case")]
+#[serde(try_from = "String", rename_all = "kebab-case")]
 pub(super) enum Method {
     Tcp,
     SshBanner,
     Ssh,
     Http,
     Exec,
+}
+
+impl TryFrom<String> for Method {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        match text.as_str() {
+            "tcp" => Ok(Self::Tcp),
+            "ssh-banner" => Ok(Self::SshBanner),
+            "ssh" => Ok(Self::Ssh),
+            "http" => Ok(Self::Http),
+            "exec" => Ok(Self::Exec),
+            _ => Err(format!(
+                "{} is no method; write \"tcp\", \"ssh-banner\", \"ssh\", \"http\" or \"exec\"",
+                shown(&text)
+            )),
+        }
+    }
 }
 
 #[derive(Default, Deserialize)]
@@ -101,13 +160,13 @@ pub(super) struct Service {
     pub(super) stop: Option<Text>,
     pub(super) timeout: Option<Spanned<Span>>,
     pub(super) failback: Option<Spanned<Failback>>,
-    pub(super) health: Option<Spanned<Probe>>,
+    pub(super) health: Option<Spanned<Table<Probe>>>,
 }
 
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Breath {
-    pub(super) repo: Option<PathBuf>,
+    pub(super) repo: Option<Directory>,
     pub(super) remote: Option<Word>,
     pub(super) branch: Option<Word>,
     pub(super) timeout: Option<Spanned<Span>>,
@@ -226,59 +285,92 @@ macro_rules! checked_number {
 }
 
 checked_number!(Port(u16), "a port from 1 to 65535", 1..=u16::MAX);
-checked_number!(Attempts(u32), "a number of attempts from 1 to 10", 1..=10);
+checked_number!(Attempts(u32), "a number from 1 to 10", 1..=10);
 checked_number!(Status(u16), "an HTTP status from 100 to 599", 100..=599);
 
+/// What a duration is written as.
+const DURATION: &str = "a number and its unit, such as \"750ms\" or \"5s\"";
+
 fn span(text: &str) -> Result<Duration, String> {
-    humantime::parse_duration(text).map_err(|why| {
-        format!("{text:?} is no duration: {why}; write a number and its unit, such as \"750ms\" or \"5s\"")
-    })
+    humantime::parse_duration(text).map_err(|_| format!("{} is no duration; write {DURATION}", shown(text)))
 }
 
 fn printable(text: &str) -> Result<String, String> {
     match text {
-        _ if text.trim().is_empty() => Err("it is empty; write the command, or leave the key out".to_owned()),
-        _ if text.contains('\0') => Err("it holds a NUL character, which no command can; take it out".to_owned()),
+        _ if text.trim().is_empty() => Err("this command is empty; write the command".to_owned()),
+        _ if text.contains('\0') => Err("the command holds a NUL character, which none can; take it out".to_owned()),
         _ => Ok(text.to_owned()),
     }
 }
 
 checked_text!(
     /// A length of time with its unit.
-    Span(Duration), "a duration with its unit, such as \"750ms\" or \"5s\"", span
+    Span(Duration), "a number and its unit in quotes, such as \"750ms\" or \"5s\"", span
 );
 checked_text!(
     /// A shell command.
-    Text(String), "a command as text", printable
+    Text(String), "a command in quotes", printable
 );
 checked_text!(
     /// A URL in which `{address}` and the like may stand.
-    Url(String), "a URL as text", |text| {
-        let rest = text.strip_prefix("http://").or_else(|| text.strip_prefix("https://"));
-        match rest {
-            Some(rest) if !rest.is_empty() && !text.contains(|c: char| c.is_whitespace() || c.is_control()) => {
-                Ok(text.to_owned())
-            }
-            _ => Err(format!("{text:?} is no URL; write it as \"http://{{address}}:8080/health\"")),
+    Url(String), "a URL in quotes", |text| {
+        if let Some(unknown) = unknown_placeholder(text, &PLACEHOLDERS[1..]) {
+            return Err(unknown);
         }
+        let filled = crate::placeholder::fill(text, |word| Some(if word == "port" { "22" } else { "x" }.to_owned()));
+        if is_url(&filled) {
+            return Ok(text.to_owned());
+        }
+        Err(format!("{} is no URL; write it as \"http://{{address}}:8080/health\"", shown(text)))
+    }
+);
+
+fn is_url(text: &str) -> bool {
+    let Ok(uri) = text.parse::<ureq::http::Uri>() else { return false };
+    let known = matches!(uri.scheme_str(), Some("http" | "https"));
+    known
+        && uri.authority().is_some_and(|authority| {
+            let place = authority.as_str().rsplit('@').next().unwrap_or_default();
+            let port = place.strip_prefix(authority.host()).unwrap_or_default();
+            !authority.host().is_empty() && (port.is_empty() || authority.port_u16().is_some_and(|port| port > 0))
+        })
+}
+
+checked_text!(
+    /// A directory.
+    Directory(PathBuf), "a directory in quotes", |text| {
+        if text.is_empty() || text.contains('\0') {
+            return Err(format!("{} is no directory; write its path, or leave the key out", shown(text)));
+        }
+        Ok(PathBuf::from(text))
     }
 );
 checked_text!(
     /// A login name.
-    User(String), "a login name as text", |text| {
+    User(String), "a login name in quotes", |text| {
         let inner = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-');
         if text.is_empty() || text.starts_with('-') || !text.chars().all(inner) {
-            return Err(format!("{text:?} is no login name; use letters, digits, '_', '.' and '-', the first no '-'"));
+            let what = "use letters, digits, '_', '.' and '-', the first no '-'";
+            return Err(format!("{} is no login name; {what}", shown(text)));
         }
         Ok(text.to_owned())
     }
 );
 checked_text!(
-    /// The name of a git remote or branch.
-    Word(String), "a name as text", |text| {
+    /// The name of a git remote or branch, by the rules of `git check-ref-format`.
+    Word(String), "a name in quotes", |text| {
         let bad = |c: char| c.is_whitespace() || c.is_control() || "~^:?*[\\".contains(c);
-        if text.is_empty() || text.starts_with('-') || text.contains("..") || text.contains(bad) {
-            return Err(format!("{text:?} is no name that git accepts; write it as `git branch` or `git remote` shows it"));
+        let bad_part = |part: &str| part.is_empty() || part.starts_with('.') || part.ends_with(".lock");
+        if text.starts_with('-')
+            || text == "@"
+            || text.ends_with('.')
+            || text.contains("..")
+            || text.contains("@{")
+            || text.contains(bad)
+            || text.split('/').any(bad_part)
+        {
+            let what = "write it as `git branch` or `git remote` shows it";
+            return Err(format!("{} is no name that git accepts; {what}", shown(text)));
         }
         Ok(text.to_owned())
     }
@@ -289,14 +381,26 @@ checked_text!(
 pub(super) struct Template(pub(super) Vec<String>);
 
 /// What may stand in `[remote] command`.
-const PLACEHOLDERS: [&str; 5] = ["{node}", "{address}", "{port}", "{user}", "{command}"];
+const PLACEHOLDERS: [&str; 5] = ["{command}", "{node}", "{address}", "{port}", "{user}"];
+
+/// What is wrong with a text in which `{word}` stands that is none of `known`. `${word}` is a
+/// shell's own, and braces around anything else are text.
+fn unknown_placeholder(text: &str, known: &[&str]) -> Option<String> {
+    text.match_indices('{').find_map(|(start, _)| {
+        let word = &text[start..=start + text[start..].find('}')?];
+        let inner = &word[1..word.len() - 1];
+        let named = !inner.is_empty() && inner.chars().all(|c| c.is_ascii_lowercase() || c == '_');
+        (named && !known.contains(&word) && !text[..start].ends_with('$'))
+            .then(|| format!("{} is no placeholder; use {}", shown(word), known.join(", ")))
+    })
+}
 
 impl<'de> Deserialize<'de> for Template {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let words = Vec::<String>::deserialize(deserializer)?;
         let fail = |why: String| Err(de::Error::custom(why));
         if words.first().is_none_or(String::is_empty) {
-            return fail("the list is empty; its first word is the program, such as \"ssh\"".to_owned());
+            return fail("the command has no program; write it as the first word, such as \"ssh\"".to_owned());
         }
         if !words.iter().any(|word| word.contains("{command}")) {
             return fail("no word holds {command}, so nothing would be run; add \"{command}\"".to_owned());
@@ -305,16 +409,8 @@ impl<'de> Deserialize<'de> for Template {
             if word.contains('\0') {
                 return fail("a word holds a NUL character, which no argument can; take it out".to_owned());
             }
-            for (start, _) in word.match_indices('{') {
-                let rest = &word[start..];
-                let known = PLACEHOLDERS.iter().any(|p| rest.starts_with(p));
-                let named = rest[1..]
-                    .find('}')
-                    .is_some_and(|end| end > 0 && rest[1..=end].chars().all(|c| c.is_ascii_lowercase() || c == '_'));
-                if named && !known && !word[..start].ends_with('$') {
-                    let end = rest.find('}').map_or(rest.len(), |end| end + 1);
-                    return fail(format!("{} is no placeholder; use one of {}", &rest[..end], PLACEHOLDERS.join(", ")));
-                }
+            if let Some(unknown) = unknown_placeholder(word, &PLACEHOLDERS) {
+                return fail(unknown);
             }
         }
         Ok(Self(words))
@@ -328,7 +424,7 @@ impl<'de> Deserialize<'de> for Failback {
             type Value = Failback;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("\"always\", \"never\" or a duration with its unit, such as \"1m\"")
+                f.write_str("\"always\", \"never\", or a number and its unit in quotes, such as \"1m\"")
             }
 
             fn visit_str<E: de::Error>(self, text: &str) -> Result<Failback, E> {
@@ -337,7 +433,7 @@ impl<'de> Deserialize<'de> for Failback {
                     "never" => Ok(Failback::Never),
                     _ => span(text)
                         .map(Failback::After)
-                        .map_err(|why| E::custom(format!("{why}, or \"always\", or \"never\""))),
+                        .map_err(|why| E::custom(format!("{why}, or \"always\" or \"never\""))),
                 }
             }
         }

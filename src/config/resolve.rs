@@ -21,11 +21,17 @@ const PROBE_TIMEOUT: Duration = Duration::from_millis(750);
 const ATTEMPTS: u32 = 3;
 pub(super) const SSH_PORT: u16 = 22;
 const HTTP_OK: u16 = 200;
-const SERVICE_TIMEOUT: Duration = Duration::from_secs(5);
-const FAILBACK: Duration = Duration::from_secs(60);
+pub(super) const SERVICE_TIMEOUT: Duration = Duration::from_secs(5);
+pub(super) const FAILBACK: Duration = Duration::from_secs(60);
 const BREATH_TIMEOUT: Duration = Duration::from_secs(15);
 /// A longer interval or deadline than this is a mistake.
 const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
+
+/// What [probe] says, for every node that does not say otherwise.
+struct Network {
+    probe: file::Probe,
+    timeout: Duration,
+}
 
 /// The file being resolved, and what was found wrong in it so far.
 struct Resolver<'a> {
@@ -37,21 +43,22 @@ struct Resolver<'a> {
 pub(super) fn resolve(path: &Path, file: file::File, text: &str) -> Result<Loaded> {
     let digest = digest::digest(&file);
     let mut resolver = Resolver { path, text, problems: Vec::new() };
-    let network = file.probe.as_ref().map(|p| p.get_ref().clone()).unwrap_or_default();
+    let network = file.probe.as_ref().map(|p| p.get_ref().0.clone()).unwrap_or_default();
     let cycle = Cycle {
         check: resolver.span(file.cycle.check.as_ref(), "cycle.check", CHECK),
         sync: resolver.span(file.cycle.sync.as_ref(), "cycle.sync", SYNC),
         recovery: resolver.span(file.cycle.recovery.as_ref(), "cycle.recovery", RECOVERY),
     };
     let user = file.remote.user.as_ref().map_or("root", |user| &user.0).to_owned();
+    let probe_timeout = resolver.span(network.timeout.as_ref(), "probe.timeout", PROBE_TIMEOUT);
+    let network = Network { probe: network, timeout: probe_timeout };
     let nodes = resolver.nodes(&file, &network, &user)?;
     let chains = resolver.chains(&file, &nodes);
     let services = resolver.services(&file, &nodes, &chains, &network)?;
-    let probe_timeout = resolver.span(network.timeout.as_ref(), "probe.timeout", PROBE_TIMEOUT);
     let breath_timeout = resolver.span(file.breath.timeout.as_ref(), "breath.timeout", BREATH_TIMEOUT);
     let own = file.own.as_ref().and_then(|own| resolver.known(own, "self", &nodes).then(|| own.get_ref().clone()));
     let witnesses = file.witness.addresses.iter().map(|witness| {
-        let port = witness.port.or(network.port.map(|p| p.0)).unwrap_or(SSH_PORT);
+        let port = witness.port.or(network.probe.port.map(|p| p.0)).unwrap_or(SSH_PORT);
         Node {
             label: witness.address.to_string(),
             address: witness.address.clone(),
@@ -60,29 +67,30 @@ pub(super) fn resolve(path: &Path, file: file::File, text: &str) -> Result<Loade
             probe: Probe { method: Method::Tcp { port }, timeout: probe_timeout, attempts: ATTEMPTS },
         }
     });
+    let breath = file.breath.0;
     let config = Config {
         file: path.to_owned(),
         own,
-        state: file.state.map(|state| resolver.relative(state)),
+        state: file.state.map(|state| resolver.relative(state.0)),
         nodes,
         chains,
         cycle,
         probe_timeout,
-        remote_command: file.remote.command.map_or_else(Vec::new, |template| template.0),
+        remote_command: file.remote.0.command.map_or_else(Vec::new, |template| template.0),
         services,
         breath: Breath {
-            repo: file.breath.repo.map(|repo| resolver.relative(repo)),
-            remote: file.breath.remote.map_or_else(|| "origin".to_owned(), |w| w.0),
-            branch: file.breath.branch.map_or_else(|| "main".to_owned(), |w| w.0),
+            repo: breath.repo.map(|repo| resolver.relative(repo.0)),
+            remote: breath.remote.map_or_else(|| "origin".to_owned(), |w| w.0),
+            branch: breath.branch.map_or_else(|| "main".to_owned(), |w| w.0),
             timeout: breath_timeout,
-            commit: file.breath.commit.unwrap_or(false),
+            commit: breath.commit.unwrap_or(false),
         },
         witnesses: witnesses.collect(),
         digest,
     };
     let mut problems = resolver.problems;
     let place_of = |name: &Name| {
-        let key = file.chains.keys().find(|key| key.get_ref() == name).map(toml::Spanned::span);
+        let key = file.chains.get_ref().keys().find(|key| key.get_ref() == name).map(toml::Spanned::span);
         key.map_or((1, 1), |span| place(text, span.start))
     };
     check::warn(&config, place_of, &mut problems);
@@ -93,6 +101,10 @@ pub(super) fn resolve(path: &Path, file: file::File, text: &str) -> Result<Loade
 impl Resolver<'_> {
     fn error(&mut self, span: Range<usize>, code: &'static str, at: String, message: String) {
         let (line, column) = place(self.text, span.start);
+        // What stands once in the file and counts for many nodes is wrong once.
+        if self.problems.iter().any(|p| (p.line, p.column, &p.message) == (line, column, &message)) {
+            return;
+        }
         self.problems.push(Problem { severity: Severity::Error, code, at, line, column, message });
     }
 
@@ -121,15 +133,19 @@ impl Resolver<'_> {
     fn known(&mut self, name: &Spanned<Name>, at: &str, nodes: &IndexMap<Name, Node>) -> bool {
         let known = nodes.contains_key(name.get_ref());
         if !known {
-            let message = format!("{:?} is not in [nodes]; {}", name.get_ref().as_str(), super::known(nodes.keys()));
+            let message = format!(
+                "{:?} is not in [nodes]; {}; name one of them, or add it",
+                name.get_ref().as_str(),
+                super::known(nodes.keys())
+            );
             self.error(name.span(), "unknown-node", at.to_owned(), message);
         }
         known
     }
 
-    fn nodes(&mut self, file: &file::File, network: &file::Probe, user: &str) -> Result<IndexMap<Name, Node>> {
+    fn nodes(&mut self, file: &file::File, network: &Network, user: &str) -> Result<IndexMap<Name, Node>> {
         let mut nodes: IndexMap<Name, Node> = IndexMap::new();
-        for (name, file::Node(table)) in &file.nodes {
+        for (name, file::Node(table)) in file.nodes.get_ref() {
             let at = format!("nodes.{}", name.get_ref());
             let mut node = Node {
                 label: name.get_ref().to_string(),
@@ -139,8 +155,9 @@ impl Resolver<'_> {
                 probe: Probe { method: Method::Ssh, timeout: PROBE_TIMEOUT, attempts: ATTEMPTS },
             };
             let span = table.probe.as_ref().or(file.probe.as_ref()).map_or_else(|| name.span(), Spanned::span);
-            let own = table.probe.as_ref().map(|p| p.get_ref().clone()).unwrap_or_default();
-            node.probe = self.probe(&own, network, table.port, (name.get_ref(), &node), &at, span)?;
+            let own = table.probe.as_ref().map(|p| p.get_ref().0.clone()).unwrap_or_default();
+            node.probe =
+                self.probe(&own, network, table.port, (name.get_ref(), &node), &format!("{at}.probe"), span)?;
             let endpoint = |n: &Node| (n.address.clone(), n.port, probed_port(&n.probe.method));
             if let Some((other, _)) = nodes.iter().find(|(_, other)| endpoint(other) == endpoint(&node)) {
                 let message = format!("{} and {other} have one address and port; give each its own", name.get_ref());
@@ -149,7 +166,7 @@ impl Resolver<'_> {
             nodes.insert(name.get_ref().clone(), node);
         }
         if nodes.is_empty() {
-            return Err(Misuse::new(format!("{}:1:1: [nodes] is empty; add at least one node", self.path.display())));
+            return Err(self.misuse(file.nodes.span(), "[nodes] is missing or empty; add a node: NAME = \"ADDRESS\""));
         }
         Ok(nodes)
     }
@@ -158,49 +175,48 @@ impl Resolver<'_> {
     fn probe(
         &mut self,
         own: &file::Probe,
-        network: &file::Probe,
+        network: &Network,
         node_port: Option<file::Port>,
         (name, node): (&Name, &Node),
         at: &str,
         span: Range<usize>,
     ) -> Result<Probe> {
-        let port = own.port.or(node_port).or(network.port).map_or(SSH_PORT, |p| p.0);
+        let port = own.port.or(node_port).or(network.probe.port).map_or(SSH_PORT, |p| p.0);
         let filled = |text: &str, address: &str| fill(text, name.as_str(), address, node);
-        let method = match own.method.or(network.method).unwrap_or(file::Method::Tcp) {
+        let method = match own.method.or(network.probe.method).unwrap_or(file::Method::Tcp) {
             file::Method::Tcp => Method::Tcp { port },
             file::Method::SshBanner => Method::SshBanner { port },
             file::Method::Ssh => Method::Ssh,
-            file::Method::Http => match own.url.as_ref().or(network.url.as_ref()) {
+            file::Method::Http => match own.url.as_ref().or(network.probe.url.as_ref()) {
                 Some(url) => Method::Http {
                     url: filled(&url.0, &node.address.in_url()),
-                    expect: own.expect.or(network.expect).map_or(HTTP_OK, |s| s.0),
+                    expect: own.expect.or(network.probe.expect).map_or(HTTP_OK, |s| s.0),
                 },
                 None => {
-                    return Err(self.misuse(span, "an http probe needs a url; add url = \"http://{address}:8080/\""));
+                    return Err(
+                        self.misuse(span, "an http probe needs a URL; add url = \"http://{address}:8080/health\"")
+                    );
                 }
             },
-            file::Method::Exec => match own.command.as_ref().or(network.command.as_ref()) {
+            file::Method::Exec => match own.command.as_ref().or(network.probe.command.as_ref()) {
                 Some(command) => Method::Exec { command: filled(&command.0, &node.address.to_string()) },
                 None => return Err(self.misuse(span, "an exec probe needs a command; add command = \"…\"")),
             },
         };
         Ok(Probe {
             method,
-            timeout: self.span(
-                own.timeout.as_ref().or(network.timeout.as_ref()),
-                &format!("{at}.timeout"),
-                PROBE_TIMEOUT,
-            ),
-            attempts: own.attempts.or(network.attempts).map_or(ATTEMPTS, |a| a.0),
+            timeout: self.span(own.timeout.as_ref(), &format!("{at}.timeout"), network.timeout),
+            attempts: own.attempts.or(network.probe.attempts).map_or(ATTEMPTS, |a| a.0),
         })
     }
 
     fn chains(&mut self, file: &file::File, nodes: &IndexMap<Name, Node>) -> IndexMap<Name, Chain> {
         let mut chains = IndexMap::new();
-        for (name, members) in &file.chains {
+        for (name, members) in file.chains.get_ref() {
             let mut chain = Chain::new();
             if members.get_ref().is_empty() {
-                let message = format!("the chain {} is empty; list its nodes in order", name.get_ref());
+                let message =
+                    format!("the chain {} is empty; list its nodes in order, the first to lead first", name.get_ref());
                 self.error(members.span(), "empty-chain", format!("chains.{}", name.get_ref()), message);
             }
             for (index, member) in members.get_ref().iter().enumerate() {
@@ -216,12 +232,8 @@ impl Resolver<'_> {
             chains.insert(name.get_ref().clone(), chain);
         }
         if chains.is_empty() {
-            self.error(
-                0..0,
-                "no-chain",
-                "chains".to_owned(),
-                "[chains] is empty; add at least the chain brain".to_owned(),
-            );
+            let message = "[chains] is missing or empty; add at least brain = [\"NODE\", …]".to_owned();
+            self.error(file.chains.span(), "no-chain", "chains".to_owned(), message);
         } else if !chains.contains_key(BRAIN) && !file.services.is_empty() {
             let message = "no chain is named brain, so nobody may move a service by --if-brain; add it";
             self.problems.push(Problem {
@@ -241,7 +253,7 @@ impl Resolver<'_> {
         file: &file::File,
         nodes: &IndexMap<Name, Node>,
         chains: &IndexMap<Name, Chain>,
-        network: &file::Probe,
+        network: &Network,
     ) -> Result<IndexMap<Name, Service>> {
         let mut services = IndexMap::new();
         for (name, raw) in &file.services {
@@ -249,7 +261,7 @@ impl Resolver<'_> {
             let chain = raw.chain.as_ref().unwrap_or(name);
             if !chains.contains_key(chain.get_ref()) {
                 let message = format!(
-                    "the service {} has no chain: {:?} is not in [chains]; {}",
+                    "the service {} has no chain: {:?} is not in [chains]; {}; name one with chain = \"…\", or add it",
                     name.get_ref(),
                     chain.get_ref().as_str(),
                     super::known(chains.keys())
@@ -272,6 +284,11 @@ impl Resolver<'_> {
                     self.error(span, "unusable-duration", format!("{at}.failback"), message);
                     Failback::Always
                 }
+                Some((span, Failback::After(wait))) if wait > LONGEST => {
+                    let message = "failback is longer than a year; write \"never\", or a shorter time".to_owned();
+                    self.error(span, "unusable-duration", format!("{at}.failback"), message);
+                    Failback::Never
+                }
                 Some((_, failback)) => failback,
                 None => Failback::After(FAILBACK),
             };
@@ -281,7 +298,7 @@ impl Resolver<'_> {
                     for (node_name, node) in nodes {
                         let at = format!("{at}.health");
                         let who = (node_name, node);
-                        let probe = self.probe(health.get_ref(), network, None, who, &at, health.span())?;
+                        let probe = self.probe(&health.get_ref().0, network, None, who, &at, health.span())?;
                         by_node.insert(node_name.clone(), probe);
                     }
                     Some(by_node)

@@ -1,0 +1,269 @@
+//! What a node list amounts to: its digest, which node this machine is, what it survives.
+
+use std::path::Path;
+use std::process::Command;
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::mirror::{MIRROR, Ran, command, mirror};
+
+mod mirror;
+
+fn with(text: &str) -> TempDir {
+    let directory = tempfile::tempdir().expect("a directory");
+    std::fs::write(directory.path().join("mirror.toml"), text).expect("written");
+    directory
+}
+
+fn object(ran: &Ran) -> Value {
+    serde_json::from_str(&ran.stdout).unwrap_or_else(|error| panic!("{error}: {ran:?}"))
+}
+
+fn digest(text: &str) -> String {
+    let directory = with(text);
+    let shown = object(&mirror(directory.path(), ["chain", "show"]));
+    let digest = shown["digest"].as_str().expect("text").to_owned();
+    assert!(digest.len() == 16 && digest.bytes().all(|b| b.is_ascii_hexdigit()), "{digest}");
+    assert_eq!(object(&mirror(directory.path(), ["chain", "check"]))["digest"], *digest);
+    digest
+}
+
+const LIST: &str = r#"
+[nodes]
+a = "192.0.2.1"
+b = "b.example.org"
+
+[chains]
+brain = ["a", "b"]
+web = ["b", "a"]
+
+[services.web]
+status = "systemctl is-active web"
+start = "systemctl start web"
+stop = "systemctl stop web"
+"#;
+
+#[test]
+fn the_digest_is_the_same_however_the_file_is_laid_out() {
+    let first = digest(LIST);
+    let others = [
+        // Other order, inline tables, comments, defaults written out.
+        r#"
+        services = { web = { stop = "systemctl stop web", start = "systemctl start web", status = "systemctl is-active web" } }
+        chains = { web = ["b", "a"], brain = [ # the first leads
+            "a",
+            "b",
+        ] }
+        [nodes.b]
+        address = "B.example.ORG"
+        [nodes.a]
+        port = 22
+        address = '192.0.2.1'
+        "#
+        .to_owned(),
+        LIST.replace("[services.web]", "[services.web]\nchain = \"web\"\ntimeout = \"5000ms\"\nfailback = \"60s\""),
+        // What is no part of nodes, chains and services.
+        format!("self = \"a\"\nstate = \"x\"\n{LIST}[cycle]\ncheck = \"1s\"\n[breath]\nbranch = \"other\"\n"),
+    ];
+    for other in others {
+        assert_eq!(digest(&other), first, "{other}");
+    }
+}
+
+#[test]
+fn the_digest_differs_when_a_node_a_chain_or_a_service_does() {
+    let change = |from: &str, to: &str| {
+        let changed = LIST.replace(from, to);
+        assert_ne!(changed, LIST, "{from}");
+        changed
+    };
+    let lists = [
+        LIST.to_owned(),
+        change("192.0.2.1", "192.0.2.2"),
+        change("\"192.0.2.1\"", "{ address = \"192.0.2.1\", port = 23 }"),
+        change("\"192.0.2.1\"", "{ address = \"192.0.2.1\", user = \"ops\" }"),
+        change("\"192.0.2.1\"", "{ address = \"192.0.2.1\", probe = { method = \"ssh\" } }"),
+        change("\n[chains]", "c = \"192.0.2.3\"\n[chains]"),
+        change("brain = [\"a\", \"b\"]", "brain = [\"b\", \"a\"]"),
+        change("brain = [\"a\", \"b\"]", "brain = [\"a\"]"),
+        change("web = [", "more = [\"a\"]\nweb = ["),
+        change("systemctl start web", "systemctl restart web"),
+        change("systemctl stop web", "systemctl kill web"),
+        change("is-active", "is-active --quiet"),
+        format!("{LIST}timeout = \"6s\"\n"),
+        format!("{LIST}failback = \"never\"\n"),
+        format!("{LIST}failback = \"always\"\n"),
+        format!("{LIST}failback = \"61s\"\n"),
+        format!("{LIST}chain = \"brain\"\n"),
+        format!("{LIST}health = {{ method = \"tcp\", port = 80 }}\n"),
+    ];
+    let mut digests: Vec<String> = lists.iter().map(|list| digest(list)).collect();
+    digests.sort();
+    digests.dedup();
+    assert_eq!(digests.len(), lists.len());
+}
+
+fn own(ran: &Ran) -> Value {
+    object(ran)["self"].clone()
+}
+
+#[test]
+fn which_node_this_is_when_it_is_said() {
+    let directory = with(LIST);
+    let show = || command(directory.path(), ["chain", "show"]);
+    let run = |command: &mut Command| Ran::from(command.output().expect("runs"));
+    assert_eq!(own(&run(&mut show())), Value::Null);
+    assert_eq!(own(&run(show().args(["--self", "a"]))), "a");
+    assert_eq!(own(&run(show().env("MIRROR_SELF", "b"))), "b");
+    assert_eq!(own(&run(show().env("MIRROR_SELF", "b").args(["--self", "a"]))), "a");
+
+    let named = with(&format!("self = \"b\"\n{LIST}"));
+    let show = || command(named.path(), ["chain", "show"]);
+    assert_eq!(own(&run(&mut show())), "b");
+    assert_eq!(own(&run(show().env("MIRROR_SELF", "a"))), "a");
+
+    for unknown in ["c", "", "A", "-x", "a b"] {
+        let ran = run(command(directory.path(), ["chain", "show"]).env("MIRROR_SELF", unknown));
+        assert_eq!((ran.status, ran.stdout.as_str()), (2, ""), "{unknown:?}");
+        assert_eq!(ran.stderr, format!("mirror: ./mirror.toml: no node is named {unknown:?}; there are a, b\n"));
+    }
+}
+
+#[test]
+fn loopback_addresses_identify_nobody() {
+    let list = "[nodes]\na = \"127.0.0.1\"\nb = \"::1\"\nc = \"127.0.0.2\"\nd = \"localhost\"\n\
+                [chains]\nbrain = [\"a\", \"b\", \"c\", \"d\"]\n";
+    assert_eq!(own(&mirror(with(list).path(), ["chain", "show"])), Value::Null);
+}
+
+/// Runs `mirror chain show` in a network of its own that bears these addresses; none where such a
+/// network may not be made.
+fn bearing(directory: &Path, addresses: &[&str], name: &str) -> Option<Ran> {
+    let possible = Command::new("unshare").args(["-rnu", "true"]).output();
+    if !possible.is_ok_and(|output| output.status.success()) {
+        return None;
+    }
+    let mut script = format!("hostname {name} || exit 99\nip link set lo up || exit 99\n");
+    for address in addresses {
+        script += &format!("ip addr add {address} dev lo || exit 99\n");
+    }
+    script += "exec \"$@\"";
+    let mut unshare = Command::new("unshare");
+    unshare.args(["-rnu", "sh", "-c", &script, "sh", MIRROR, "chain", "show"]).current_dir(directory);
+    unshare.env("HOME", directory).env_remove("MIRROR_SELF").env_remove("MIRROR_CONFIG");
+    Some(unshare.output().expect("runs").into())
+}
+
+#[test]
+fn the_node_whose_address_this_machine_bears() {
+    let list = "[nodes]\na = \"192.0.2.1\"\nb = \"2001:db8::2\"\nc = \"198.51.100.3\"\nd = \"127.0.0.1\"\n\
+                e = \"somehost\"\n[chains]\nbrain = [\"a\", \"b\", \"c\", \"d\", \"e\"]\n";
+    let directory = with(list);
+    let Some(ran) = bearing(directory.path(), &["192.0.2.1/24"], "other") else {
+        eprintln!("skipped: no network namespace may be made here");
+        return;
+    };
+    assert_eq!(own(&ran), "a");
+    let own_of = |addresses: &[&str], name: &str| own(&bearing(directory.path(), addresses, name).expect("as before"));
+    assert_eq!(own_of(&["2001:db8::2/64"], "other"), "b");
+    assert_eq!(own_of(&["203.0.113.9/24", "198.51.100.3/24"], "other"), "c");
+    assert_eq!(own_of(&["203.0.113.9/24"], "other"), Value::Null);
+    assert_eq!(own_of(&[], "SomeHost"), "e");
+
+    let both = bearing(directory.path(), &["192.0.2.1/24", "2001:db8::2/64"], "other").expect("as before");
+    assert_eq!((both.status, both.stdout.as_str()), (2, ""));
+    assert_eq!(
+        both.stderr,
+        "mirror: ./mirror.toml: this machine bears the addresses of both a and b; name the right one with --self\n"
+    );
+}
+
+/// `mirror chain check` of nodes a to e with these chains: the status and the object.
+fn check(chains: &[&str], options: &[&str]) -> (i32, Value) {
+    let mut list = "[nodes]\n".to_owned();
+    for (index, node) in ["a", "b", "c", "d", "e"].iter().enumerate() {
+        list += &format!("{node} = \"192.0.2.{index}\"\n");
+    }
+    list += "[chains]\n";
+    for (index, chain) in chains.iter().enumerate() {
+        let name = if index == 0 { "brain".to_owned() } else { format!("web{index}") };
+        let nodes: Vec<String> = chain.chars().map(|node| format!("\"{node}\"")).collect();
+        list += &format!("{name} = [{}]\n", nodes.join(", "));
+    }
+    let ran = mirror(with(&list).path(), [&["chain", "check"], options].concat());
+    (ran.status, object(&ran))
+}
+
+fn sets(object: &Value) -> Vec<String> {
+    let text = |set: &Value| set.as_array().expect("a list").iter().map(|n| n.as_str().expect("text")).collect();
+    object["fatal_sets"].as_array().expect("a list").iter().map(text).collect()
+}
+
+fn codes(object: &Value) -> Vec<&str> {
+    object["problems"].as_array().expect("a list").iter().map(|p| p["code"].as_str().expect("text")).collect()
+}
+
+#[test]
+fn what_a_node_list_survives() {
+    for (chains, survives, fatal, warnings) in [
+        (&["abcde", "bcdea"][..], 4, &["abcde"][..], &[][..]),
+        (&["abcd", "ebcd"], 3, &["abcd", "ebcd"], &["missing-node", "missing-node"]),
+        (&["abcde", "ab"], 1, &["ab"], &["missing-node"]),
+        (&["abcde", "e"], 0, &["e"], &["no-standby", "missing-node"]),
+        (&["ab", "cd", "ad"], 1, &["ab", "cd", "ad"], &["missing-node"; 3]),
+    ] {
+        let (status, object) = check(chains, &[]);
+        assert_eq!((status, &object["verdict"]), (0, &Value::from("sound")), "{chains:?}");
+        assert_eq!(object["survives_any"], survives, "{chains:?}");
+        assert_eq!(sets(&object), fatal, "{chains:?}");
+        assert_eq!(codes(&object), warnings, "{chains:?}");
+        // Exactly what it survives may be asked for.
+        for wanted in 0..=5 {
+            let (status, object) = check(chains, &["--survive", &wanted.to_string()]);
+            assert_eq!(status, i32::from(wanted > survives), "{chains:?} --survive {wanted}");
+            assert_eq!(codes(&object).contains(&"survives-less"), wanted > survives);
+        }
+    }
+    let directory = with(LIST);
+    for bad in ["-1", "four", "", "1.5"] {
+        let ran = mirror(directory.path(), ["chain", "check", &format!("--survive={bad}")]);
+        assert_eq!((ran.status, ran.stdout.as_str()), (2, ""), "{bad}");
+    }
+}
+
+#[test]
+fn one_leader_of_brain_and_service_is_a_warning() {
+    let list = LIST.replace("web = [\"b\", \"a\"]", "web = [\"a\", \"b\"]");
+    let ran = mirror(with(&list).path(), ["chain", "check"]);
+    assert_eq!(ran.status, 0);
+    let object = object(&ran);
+    assert!(codes(&object).contains(&"shared-leader"), "{object}");
+    let shared = object["problems"].as_array().expect("a list").iter().find(|p| p["code"] == "shared-leader");
+    assert_eq!(
+        (&shared.expect("is there")["line"], &shared.expect("is there")["where"]),
+        (&8.into(), &"chains.web".into())
+    );
+}
+
+#[test]
+fn the_budget_is_the_sum_of_its_parts() {
+    let list =
+        format!("{LIST}timeout = \"2s\"\n[cycle]\ncheck = \"3s\"\nrecovery = \"8s\"\n[probe]\ntimeout = \"500ms\"\n");
+    let ran = mirror(with(&list).path(), ["chain", "check"]);
+    let checked = object(&ran);
+    let budget: Vec<u64> = ["check_ms", "probe_ms", "stop_ms", "start_ms", "lease_ms", "total_ms", "recovery_ms"]
+        .map(|part| checked["budget"][part].as_u64().expect("a number"))
+        .into();
+    assert_eq!(budget, [3000, 500, 2000, 2000, 0, 7500, 8000]);
+    assert_eq!((ran.status, &checked["budget"]["within"]), (0, &true.into()));
+    assert!(!codes(&checked).contains(&"over-budget"));
+
+    // A node that is given more time makes the worst case worse; a warning, no error.
+    let slower = list.replace("\"192.0.2.1\"", "{ address = \"192.0.2.1\", probe = { timeout = \"1100ms\" } }");
+    let ran = mirror(with(&slower).path(), ["chain", "check"]);
+    let checked = object(&ran);
+    assert_eq!((ran.status, &checked["budget"]["within"]), (0, &false.into()));
+    assert_eq!(checked["budget"]["total_ms"], 8100);
+    assert!(codes(&checked).contains(&"over-budget"));
+}
