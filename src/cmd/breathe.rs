@@ -10,7 +10,6 @@ use super::Setting;
 use crate::breath::{Breath, Parked, Sync, Verdict};
 use crate::chain::Name;
 use crate::cli;
-use crate::misuse::Misuse;
 use crate::remote;
 use crate::report::{self, Finding, Paint, Status};
 
@@ -76,7 +75,7 @@ pub(super) fn run(arguments: &cli::Breathe, setting: &Setting) -> Result<Status>
         ssh_command: Some(&ssh_command),
     };
     let spinner = report::spinner(setting.voice, "breathing");
-    let outcome = breath.breathe().map_err(misuse)?;
+    let outcome = breath.breathe()?;
     spinner.finish_and_clear();
     let facts = Facts {
         repo: repo.to_owned(),
@@ -86,10 +85,4 @@ pub(super) fn run(arguments: &cli::Breathe, setting: &Setting) -> Result<Status>
         files: outcome.files,
     };
     Ok(setting.tell(&Finding { verdict: outcome.verdict, reason: outcome.reason, facts }))
-}
-
-/// A repository, remote or branch that is none is the caller's mistake; a program that cannot be
-/// started is not.
-fn misuse(error: anyhow::Error) -> anyhow::Error {
-    if error.chain().any(|cause| cause.is::<std::io::Error>()) { error } else { Misuse::new(format!("{error:#}")) }
 }
