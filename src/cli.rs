@@ -1,5 +1,5 @@
 //! The argument types and the names of the links. The text above each argument is its help and its
-//! place in the man page.
+//! place in the man page; so are the exit statuses, which the page shows in a section of their own.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -9,13 +9,75 @@ use clap_complete::engine::ArgValueCandidates;
 
 use crate::complete;
 
-/// Failover for a handful of servers with nothing but ssh, git and a list of nodes.
+/// The heading of what all commands understand.
+const GLOBAL: &str = "Global options";
+
+/// The exit statuses of a command: its own 0, 1 and 3, and the 2 that all share.
+macro_rules! statuses {
+    ($yes:literal $(, no: $no:literal)? $(, unknown: $unknown:literal)?) => {
+        concat!(
+            "Exit status:\n  0  ", $yes,
+            $("\n  1  ", $no,)?
+            "\n  2  the command line, the configuration or a view is wrong; no output",
+            $("\n  3  ", $unknown,)?
+        )
+    };
+}
+
+const ALL_STATUSES: &str = statuses!(
+    "yes, or done",
+    no: "a definite no: dead, not the brain, unsound, refused, conflict",
+    unknown: "unknown: it could not be found out, or not be confirmed in time\n\n\
+              Take anything but 0 and 1 for unknown: a script that acts on \"not 0\" acts on a\n\
+              broken tool."
+);
+const PROBE_STATUSES: &str = statuses!(
+    "alive: every node that was asked is alive",
+    no: "dead: a node is dead",
+    unknown: "unknown: a node could not be asked, and none is dead"
+);
+const WHOIS_BRAIN_STATUSES: &str = statuses!(
+    "known: a brain is known; with --check, self: it is this node",
+    no: "nobody: every node of the chain is dead; with --check also other:\n     another node is the brain",
+    unknown: "unknown: a node before the first living one could not be asked, or the view\n     \
+              is not to be trusted; isolated: this node sees no other and no witness"
+);
+const BREATHE_STATUSES: &str = statuses!(
+    "in-step: the branch is the same here and on the remote",
+    no: "conflict, refused: a person has to decide; nothing is lost",
+    unknown: "unreachable, busy, raced: the next breath tries again; failed: something on\n     \
+              this machine failed; nothing is lost"
+);
+const PROMOTE_STATUSES: &str = statuses!(
+    "in-place, started, moved, stopped-elsewhere: every service runs on its\n     \
+     target; planned: --dry-run, nothing was touched",
+    no: "refused: there is no living node for it; not-brain: this node may not;\n     \
+         failed: it could not be started where it was to be",
+    unknown: "blocked: a living node did not confirm that it stopped; busy: another\n     \
+              promotion is under way here; unknown: it could not be found out"
+);
+const CHAIN_SHOW_STATUSES: &str = statuses!("shown");
+const CHAIN_CHECK_STATUSES: &str = statuses!(
+    "sound: there is nothing worse than a warning",
+    no: "unsound: there is an error, or less is survived than --survive asks"
+);
+const PRINT_STATUSES: &str = statuses!("printed", unknown: "stdout could not be written");
+
+/// Failover for a handful of servers with nothing but ssh, git and a list of nodes
 ///
-/// Each command does one step, prints one JSON object and says the rest with its exit status: 0 yes
-/// or done, 1 a definite no, 2 usage or configuration, 3 unknown. Take anything but 0 and 1 for
-/// unknown.
+/// Each command does one step, prints one object and says the rest with its exit status. The object
+/// is JSON with --json or when stdout is not a terminal, and text for people on a terminal. Errors
+/// go to stderr, one line that says what is wrong, where, and what to do.
+///
+/// To begin, write a node list (mirror.toml(5)), look at it with `mirror chain check` and
+/// `mirror chain show`, then ask with `mirror probe` and `mirror promote --dry-run`. How cron, a timer
+/// or a loop makes a watchdog of the commands is told in mirror-cycle(7).
+///
+/// Called through a link that is named after a command, such as mirror-probe or probe, the program is
+/// that command.
 #[derive(Debug, Parser)]
 #[command(name = "mirror", version, max_term_width = 100, propagate_version = true)]
+#[command(subcommand_help_heading = "Commands", after_long_help = ALL_STATUSES)]
 pub struct Cli {
     /// What all commands understand.
     #[command(flatten)]
@@ -29,26 +91,28 @@ pub struct Cli {
 /// What all commands understand.
 #[derive(Clone, Debug, Args)]
 pub struct Global {
-    /// The node list to use [default: the first of ./mirror.toml, $XDG_CONFIG_HOME/mirror/mirror.toml
-    /// and /etc/mirror/mirror.toml]
-    #[arg(long, global = true, value_name = "FILE", env = "MIRROR_CONFIG", hide_env_values = true, value_hint = ValueHint::FilePath)]
+    /// The node list to use [default: the first that is there of ./mirror.toml,
+    /// $XDG_CONFIG_HOME/mirror/mirror.toml and /etc/mirror/mirror.toml]
+    #[arg(long, global = true, value_name = "FILE", env = "MIRROR_CONFIG", hide_env_values = true)]
+    #[arg(value_hint = ValueHint::FilePath, help_heading = GLOBAL)]
     pub config: Option<PathBuf>,
 
-    /// The node this is [default: `self` in the node list, else the node whose address this machine
-    /// bears, else none]
-    #[arg(long = "self", global = true, value_name = "NODE", env = "MIRROR_SELF", hide_env_values = true, add = ArgValueCandidates::new(complete::nodes))]
+    /// The node that this machine is [default: `self` in the node list, else the node whose address
+    /// it bears, else none]
+    #[arg(long = "self", global = true, value_name = "NODE", env = "MIRROR_SELF", hide_env_values = true)]
+    #[arg(add = ArgValueCandidates::new(complete::nodes), help_heading = GLOBAL)]
     pub own: Option<String>,
 
-    /// Print JSON also on a terminal
-    #[arg(long, global = true)]
+    /// Print JSON even on a terminal
+    #[arg(long, global = true, help_heading = GLOBAL)]
     pub json: bool,
 
     /// Print nothing to stdout; the exit status says it all
-    #[arg(short, long, global = true)]
+    #[arg(short, long, global = true, help_heading = GLOBAL)]
     pub quiet: bool,
 
-    /// Say each step on stderr, as it happens
-    #[arg(short, long, global = true)]
+    /// Say each step on stderr as it happens
+    #[arg(short, long, global = true, help_heading = GLOBAL)]
     pub verbose: bool,
 }
 
@@ -57,34 +121,61 @@ pub struct Global {
 pub enum Command {
     /// Ask nodes whether they live, all of them at once
     ///
-    /// Exit status: 0 all are alive, 1 one is dead, 3 one is unknown and none is dead.
+    /// Each node is asked by its own method (`probe` in mirror.toml(5)) and has its own deadline; all
+    /// are asked at once, so a probe takes as long as the slowest deadline and no longer. A node is
+    /// alive when an answer came, dead when it said a definite no or nothing in time, and unknown when
+    /// this machine could not ask.
+    ///
+    /// The object is also a view, which --view of whois-brain and promote reads: one look, several
+    /// decisions.
+    #[command(after_long_help = PROBE_STATUSES)]
     Probe(Probe),
 
     /// Find the brain: the first living node of the chain `brain`
     ///
-    /// Exit status: 0 a brain is known, 1 nobody is alive, 3 unknown, or this node is isolated. With
-    /// --check: 0 it is this node, 1 it is another or nobody is alive, 3 unknown.
+    /// The brain is the one node that may move services. The answer is given as soon as the order
+    /// allows, however many others have not answered yet. A node that is unknown before the first
+    /// living one makes the answer unknown: nobody leads on doubt.
+    #[command(after_long_help = WHOIS_BRAIN_STATUSES)]
     WhoisBrain(WhoisBrain),
 
     /// Pull, then push, and lose nothing
     ///
-    /// Exit status: 0 in step with the remote, 1 a conflict or a refusal (nothing was lost), 3 the
-    /// remote was not reached in time, or another breath is under way.
+    /// One breath: fetch, fast-forward or rebase, then push, under one deadline (`timeout` in
+    /// [breath]). No commit and no uncommitted byte is lost, whenever it is killed; the next breath
+    /// finishes the work. Uncommitted work is not touched.
+    ///
+    /// Where local and incoming commits contradict each other, the branch stays as it was, the local
+    /// commits are pushed to refs/conflicts/NODE/COMMIT on the remote, and the files are named.
+    #[command(after_long_help = BREATHE_STATUSES)]
     Breathe(Breathe),
 
-    /// Make a service run on its target and nowhere else
+    /// Make services run on their targets and nowhere else
     ///
-    /// Exit status: 0 it runs there, 1 refused, 3 not confirmed.
+    /// The target of a service is the first living node of its chain. A service that runs well on a
+    /// lower node stays there until the better one has been alive for `failback`. Where everything is
+    /// as it ought to be, nothing is touched. Else the service is stopped wherever it runs or might
+    /// run, that is confirmed by its `status`, and it is started on its target.
+    ///
+    /// When a living node does not confirm its stop, nothing is started: `blocked`. When the old node
+    /// is dead, the start goes ahead and `fencing` is `none`: if that node is only cut off, two
+    /// instances run until it is back.
+    #[command(after_long_help = PROMOTE_STATUSES)]
     Promote(Promote),
 
     /// Show or check the node list
-    #[command(subcommand)]
+    #[command(subcommand, subcommand_help_heading = "Commands")]
     Chain(Chain),
 
     /// Print the JSON Schema of a command's object
+    #[command(after_long_help = PRINT_STATUSES)]
     Schema(Schema),
 
     /// Print the completion script of a shell
+    ///
+    /// Source the script, or put it where the shell looks for such. It asks mirror itself what could
+    /// come next, so it also completes the names of nodes, chains and services in the node list.
+    #[command(after_long_help = PRINT_STATUSES)]
     Completions(Completions),
 }
 
@@ -93,14 +184,18 @@ pub enum Command {
 pub enum Chain {
     /// Show who stands where, in which role
     ///
-    /// With --probe or --down also who is the brain and where each service belongs.
-    ///
-    /// Exit status: 0.
+    /// PRIMARY heads the chain of a service, BRAIN the brain chain; the others are MIRROR 1, MIRROR 2
+    /// and so on. With --probe or --down it also tells who is the brain and where each service belongs
+    /// when nothing is known of where it runs now.
+    #[command(after_long_help = CHAIN_SHOW_STATUSES)]
     Show(ChainShow),
 
     /// Check whether the node list is sound, and what it survives
     ///
-    /// Exit status: 0 sound, 1 a problem.
+    /// Lists every error and warning with line and column, the number of failures that every chain
+    /// survives whichever nodes fall, the smallest sets of nodes whose fall leaves a chain without a
+    /// leader, and the worst case from a failure to the recovery. Nobody is asked unless by --live.
+    #[command(after_long_help = CHAIN_CHECK_STATUSES)]
     Check(ChainCheck),
 }
 
@@ -119,11 +214,11 @@ pub struct Probe {
 /// `mirror whois-brain`.
 #[derive(Debug, Args)]
 pub struct WhoisBrain {
-    /// Ask whether this node is the brain
+    /// Ask whether this node is the brain, and say so by the exit status
     #[arg(long)]
     pub check: bool,
 
-    /// Decide by this view, printed by `mirror probe`, instead of asking; `-` is standard input
+    /// Decide by this view, which `mirror probe` printed, instead of asking; `-` is standard input
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub view: Option<PathBuf>,
 }
@@ -131,15 +226,15 @@ pub struct WhoisBrain {
 /// `mirror breathe`.
 #[derive(Debug, Args)]
 pub struct Breathe {
-    /// The repository [default: `repo` in [breath], else the current directory]
+    /// The repository [default: breath.repo, else the current directory]
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub repo: Option<PathBuf>,
 
-    /// The remote's name [default: `remote` in [breath], else origin]
+    /// The remote's name [default: breath.remote, else origin]
     #[arg(long, value_name = "REMOTE")]
     pub remote: Option<String>,
 
-    /// The branch's name [default: `branch` in [breath], else main]
+    /// The branch's name [default: breath.branch, else main]
     #[arg(long, value_name = "BRANCH")]
     pub branch: Option<String>,
 }
@@ -151,7 +246,7 @@ pub struct Promote {
     #[arg(value_name = "SERVICE", add = ArgValueCandidates::new(complete::services))]
     pub service: Option<String>,
 
-    /// The node to run it on, instead of the first living one of its chain
+    /// The node to run it on, instead of the one that the chain gives
     #[arg(long, value_name = "NODE", add = ArgValueCandidates::new(complete::nodes))]
     pub to: Option<String>,
 
@@ -163,11 +258,11 @@ pub struct Promote {
     #[arg(long)]
     pub dry_run: bool,
 
-    /// Decide by this view, printed by `mirror probe`, instead of asking; `-` is standard input
+    /// Decide by this view, which `mirror probe` printed, instead of asking; `-` is standard input
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub view: Option<PathBuf>,
 
-    /// Why, for the record
+    /// The reason, to stand as `why` in the object
     #[arg(long, value_name = "TEXT")]
     pub why: Option<String>,
 }
@@ -184,14 +279,14 @@ pub struct ChainShow {
     pub probe: bool,
 
     /// Tell the same as if these nodes were dead and all others alive; nobody is asked
-    #[arg(long, value_name = "NODE,…", value_delimiter = ',', add = ArgValueCandidates::new(complete::nodes))]
+    #[arg(long, value_name = "NODE,...", value_delimiter = ',', add = ArgValueCandidates::new(complete::nodes))]
     pub down: Option<Vec<String>>,
 }
 
 /// `mirror chain check`.
 #[derive(Debug, Args)]
 pub struct ChainCheck {
-    /// How many failures every chain has to survive, whichever nodes fall
+    /// Make it an error when the chains do not survive any N failures
     #[arg(long, value_name = "N")]
     pub survive: Option<usize>,
 

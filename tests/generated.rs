@@ -1,0 +1,327 @@
+//! The files in `man/` and `completions/` that are made from the argument types are the ones that
+//! the types make today, and nothing lies beside them that nobody makes or keeps by hand.
+//!
+//! `MIRROR_REGENERATE=1 cargo test --test generated` writes them.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+use clap::{Command, CommandFactory, Parser};
+use clap_mangen::Man;
+use three_mirror::cli::Cli;
+use three_mirror::cmd::completions;
+
+/// Pages that are written by hand.
+const BY_HAND: [&str; 2] = ["man/mirror-cycle.7", "man/mirror.toml.5"];
+/// The day on which the pages were last worked on; a page without one is refused by linters, and the
+/// day of the build would make every build differ.
+const DATE: &str = "2026-11-22";
+const MANUAL: &str = "mirror manual";
+const SCRIPTS: [(&str, &str); 3] =
+    [("bash", "completions/mirror.bash"), ("zsh", "completions/_mirror"), ("fish", "completions/mirror.fish")];
+/// What stands on the page of the program, and of no command.
+const OF_THE_PROGRAM: &str = r#".SH ENVIRONMENT
+.TP
+\fBMIRROR_CONFIG\fR
+The node list, where \fB\-\-config\fR names none.
+.TP
+\fBMIRROR_SELF\fR
+The node that this machine is, where \fB\-\-self\fR names none.
+.TP
+\fBSTATE_DIRECTORY\fR
+Where state is kept, where \fBstate\fR in the node list does not say.
+systemd sets it for a unit with
+\fBStateDirectory=\fR.
+.TP
+\fBXDG_CONFIG_HOME\fR, \fBXDG_STATE_HOME\fR, \fBXDG_RUNTIME_DIR\fR
+Where the node list, the state and the sockets of shared ssh connections are looked for.
+.TP
+\fBNO_COLOR\fR
+Set to anything but nothing, it turns colours off.
+.TP
+\fBCOMPLETE\fR
+Set by the completion scripts: the program then prints completions and does nothing else.
+.SH FILES
+.TP
+\fI./mirror.toml\fR, \fI$XDG_CONFIG_HOME/mirror/mirror.toml\fR, \fI/etc/mirror/mirror.toml\fR
+The node list: the first of these that is there.
+.TP
+\fI/var/lib/mirror\fR, \fI$XDG_STATE_HOME/mirror\fR
+State, of root and of others: locks, since when nodes have been alive, where services were last seen.
+Losing it costs caution, never correctness.
+.TP
+\fI$XDG_RUNTIME_DIR/mirror\fR, \fI/run/mirror\fR, \fI/tmp/mirror\-UID\fR
+Sockets of shared ssh connections.
+A directory that others can enter is not used.
+.TP
+\fIREPOSITORY/.git/mirror\fR
+The lock and the notes of \fBmirror\-breathe\fR(1).
+"#;
+
+/// Of a command: lines that work, and what each is for.
+const EXAMPLES: [(&str, &[(&str, &str)]); 7] = [
+    (
+        "mirror-probe",
+        &[
+            ("mirror probe", "Who lives?"),
+            ("mirror probe --chain brain", "Who lives of the brain chain?"),
+            ("mirror probe | jq -r '.nodes[] | select(.state != \"alive\") | .node'", "Who does not?"),
+        ],
+    ),
+    (
+        "mirror-whois-brain",
+        &[
+            ("mirror whois-brain --check --quiet", "Is this node the brain? 0 is yes, 1 no, anything else unknown."),
+            ("mirror probe | mirror whois-brain --view -", "Who is it, by what one probe saw?"),
+        ],
+    ),
+    (
+        "mirror-breathe",
+        &[("mirror breathe --repo /srv/data", "Breathe in another repository than the node list names.")],
+    ),
+    (
+        "mirror-promote",
+        &[
+            ("mirror promote --if-brain", "A tick of the watchdog: does nothing on any node but the brain."),
+            ("mirror promote --dry-run", "What would be done now?"),
+            ("mirror promote bot --to almaty --why 'disk check'", "Move a service by hand."),
+        ],
+    ),
+    (
+        "mirror-chain-show",
+        &[
+            ("mirror chain show --probe", "Who is the brain, and where does each service belong?"),
+            ("mirror chain show --down moscow,almaty", "What if these two fell? Nobody is asked."),
+        ],
+    ),
+    (
+        "mirror-chain-check",
+        &[
+            ("mirror chain check --survive 4", "Fail a pipeline when the list survives less."),
+            ("mirror chain check --live", "Have all nodes the same list?"),
+        ],
+    ),
+    (
+        "mirror-completions",
+        &[("mirror completions bash >/etc/bash_completion.d/mirror", "Install them for everybody.")],
+    ),
+];
+
+#[test]
+fn generated_files_are_fresh() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let wanted = generated();
+    if std::env::var_os("MIRROR_REGENERATE").is_some_and(|value| value == "1") {
+        for (name, text) in &wanted {
+            fs::write(root.join(name), text).expect(name);
+        }
+        for surplus in files_in(root).into_iter().filter(|name| !is_known(name, &wanted)) {
+            fs::remove_file(root.join(&surplus)).expect(&surplus);
+        }
+    }
+    let mut wrong = Vec::new();
+    for (name, text) in &wanted {
+        match fs::read_to_string(root.join(name)) {
+            Ok(found) if found == *text => {}
+            Ok(_) => wrong.push(format!("{name} is stale")),
+            Err(error) => wrong.push(format!("{name} is missing ({error})")),
+        }
+    }
+    for name in BY_HAND.iter().filter(|name| !root.join(name).is_file()) {
+        wrong.push(format!("{name} is missing; it is written by hand"));
+    }
+    for name in files_in(root).iter().filter(|name| !is_known(name, &wanted)) {
+        wrong.push(format!("{name} is surplus: nothing makes it"));
+    }
+    assert!(wrong.is_empty(), "{}\nwrite them anew: MIRROR_REGENERATE=1 cargo test --test generated", wrong.join("\n"));
+}
+
+#[test]
+fn a_page_that_another_page_names_is_there() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    for page in files_in(root).iter().filter(|name| name.starts_with("man/")) {
+        let text = fs::read_to_string(root.join(page)).expect("a page").replace("\\-", "-");
+        for (at, _) in text.match_indices("mirror") {
+            let rest = text[at..].replacen("\\fR", "", 1);
+            let end = rest.find(|c: char| !(c.is_ascii_alphanumeric() || "-.".contains(c))).unwrap_or(rest.len());
+            let section = rest[end..].trim_start_matches(' ').strip_prefix('(').and_then(|rest| rest.split_once(')'));
+            if let Some((section, _)) = section.filter(|(section, _)| section.len() == 1) {
+                let named = format!("man/{}.{section}", &rest[..end]);
+                assert!(root.join(&named).is_file(), "{page} names {named}");
+            }
+        }
+    }
+}
+
+fn is_known(name: &str, generated: &BTreeMap<String, String>) -> bool {
+    generated.contains_key(name) || BY_HAND.contains(&name)
+}
+
+fn files_in(root: &Path) -> Vec<String> {
+    let mut files = Vec::new();
+    for directory in ["man", "completions"] {
+        for entry in fs::read_dir(root.join(directory)).expect(directory) {
+            files.push(format!("{directory}/{}", entry.expect("an entry").file_name().to_string_lossy()));
+        }
+    }
+    files
+}
+
+/// Every generated file: its name, from the root of the project, and its text.
+fn generated() -> BTreeMap<String, String> {
+    let scripts = SCRIPTS.map(|(shell, name)| (name.to_owned(), completions::script(shell).expect(shell)));
+    let mut files = BTreeMap::from(scripts);
+    let mut program = Cli::command().disable_help_subcommand(true);
+    program.build();
+    let names = names_of(&program);
+    pages(&program, &names, &mut files);
+    files
+}
+
+fn names_of(command: &Command) -> Vec<String> {
+    let own = display_name(command).to_owned();
+    std::iter::once(own).chain(command.get_subcommands().flat_map(names_of)).collect()
+}
+
+fn display_name(command: &Command) -> &str {
+    command.get_display_name().unwrap_or_else(|| command.get_name())
+}
+
+/// The page of a command and of those below it.
+fn pages(command: &Command, names: &[String], files: &mut BTreeMap<String, String>) {
+    files.insert(format!("man/{}.1", display_name(command)), page(command, names));
+    for below in command.get_subcommands() {
+        pages(below, names, files);
+    }
+}
+
+fn page(command: &Command, names: &[String]) -> String {
+    let name = display_name(command).to_owned();
+    let command = &described(command);
+    let man = Man::new(command.clone().override_usage(synopsis(command)).subcommand_help_heading("COMMANDS"))
+        .title(name.to_uppercase())
+        .section("1")
+        .date(DATE)
+        .source(concat!("mirror ", env!("CARGO_PKG_VERSION")))
+        .manual(MANUAL);
+    type Section = fn(&Man, &mut dyn std::io::Write) -> std::io::Result<()>;
+    let mut sections: Vec<Section> =
+        vec![|m, w| m.render_title(w), |m, w| m.render_name_section(w), |m, w| m.render_synopsis_section(w), |m, w| {
+            m.render_description_section(w)
+        }];
+    if command.has_subcommands() {
+        sections.push(|m, w| m.render_subcommands_section(w));
+    }
+    sections.push(|m, w| m.render_options_section(w));
+    let mut roff = Vec::new();
+    for section in sections {
+        section(&man, &mut roff).expect("a section");
+    }
+    let mut text = tidy(&String::from_utf8(roff).expect("UTF-8"));
+    text += &exit_status(command);
+    if name == "mirror" {
+        text += OF_THE_PROGRAM;
+    }
+    text + &examples(&name) + &see_also(&name, names)
+}
+
+/// Without the line that a page has as its name, where there is more to say.
+fn described(command: &Command) -> Command {
+    let long = command.get_long_about().map(ToString::to_string);
+    match long.as_deref().and_then(|long| long.split_once("\n\n")) {
+        Some((_, more)) => command.clone().long_about(more.to_owned()),
+        None => command.clone(),
+    }
+}
+
+/// Options with what they take; the global ones, which every page lists, in a word.
+fn synopsis(command: &Command) -> String {
+    let mut words = vec![display_name(command).replacen('-', " ", 1).to_owned()];
+    words[0] = command.get_bin_name().unwrap_or(&words[0]).to_owned();
+    let optional = |arg: &&clap::Arg| !arg.is_positional() && !arg.is_global_set();
+    for option in command.get_arguments().filter(optional) {
+        let (Some(long), false) = (option.get_long(), ["help", "version"].contains(&option.get_id().as_str())) else {
+            continue;
+        };
+        let value = option.get_value_names().filter(|_| option.get_action().takes_values());
+        words.push(match value {
+            Some(value) => format!("[--{long} {}]", value.join(" ")),
+            None => format!("[--{long}]"),
+        });
+    }
+    words.push("[GLOBAL OPTIONS]".to_owned());
+    for positional in command.get_positionals() {
+        let name = positional.get_value_names().unwrap_or_default().join(" ");
+        let many = if positional.get_num_args().is_some_and(|n| n.max_values() > 1) { "..." } else { "" };
+        words.push(if positional.is_required_set() { format!("{name}{many}") } else { format!("[{name}{many}]") });
+    }
+    if command.has_subcommands() {
+        words.push("COMMAND".to_owned());
+    }
+    words.join(" ")
+}
+
+/// Each section was rendered alone, so each brings the same preamble; a paragraph within an option is
+/// an empty line; what stands in backquotes is bold on a page; and each sentence begins a line, since
+/// that is how a page knows where one ends.
+fn tidy(roff: &str) -> String {
+    let preamble = |line: &&str| line.starts_with(".ie \\n(.g") || line.starts_with(".el .ds Aq");
+    let mut lines: Vec<String> = roff.lines().filter(preamble).take(2).map(str::to_owned).collect();
+    for line in roff.lines().filter(|line| !preamble(line)) {
+        if line.starts_with(".SH NAME") {
+            // Names of files and commands are copied from a page, so no word is broken.
+            lines.extend([".nh", ".ad l"].map(str::to_owned));
+        }
+        let parts: Vec<&str> = line.split('`').collect();
+        let part = |(index, part)| if index % 2 == 1 { format!("\\fB{part}\\fR") } else { String::from(part) };
+        let line: String = match (line.is_empty(), parts.len() % 2) {
+            (true, _) => ".IP".to_owned(),
+            (false, 0) => line.to_owned(),
+            (false, _) => parts.into_iter().enumerate().map(part).collect(),
+        };
+        lines.extend(line.trim_end().split_inclusive(". ").map(|sentence| sentence.trim_end().to_owned()));
+    }
+    lines.join("\n") + "\n"
+}
+
+/// The section made of what `--help` ends with: lines of a status and its meaning, then words.
+fn exit_status(command: &Command) -> String {
+    let Some(help) = command.get_after_long_help().map(ToString::to_string) else { return String::new() };
+    let mut text = ".SH \"EXIT STATUS\"\n".to_owned();
+    for line in help.lines().skip(1) {
+        let escaped = line.trim().replace('-', "\\-");
+        match line.trim().split_once("  ") {
+            _ if line.is_empty() => text += ".PP\n",
+            Some((status, _)) if status.len() == 1 => {
+                text += &format!(".TP\n\\fB{status}\\fR\n{}\n", escaped[1..].trim_start());
+            }
+            _ => text += &format!("{escaped}\n"),
+        }
+    }
+    text
+}
+
+fn examples(name: &str) -> String {
+    let Some((_, lines)) = EXAMPLES.iter().find(|(of, _)| *of == name) else { return String::new() };
+    let mut text = ".SH EXAMPLES\n".to_owned();
+    for (line, meaning) in *lines {
+        for command in line.split(" | ").filter(|command| command.starts_with("mirror ")) {
+            let words = command.split(" >").next().unwrap_or_default();
+            let words = words.replace("'disk check'", "disk-check");
+            Cli::try_parse_from(words.split_whitespace()).unwrap_or_else(|error| panic!("{command}: {error}"));
+        }
+        let escaped = line.replace('-', "\\-").replace('\'', "\\(aq");
+        text += &format!(".TP\n\\fB{escaped}\\fR\n{}\n", meaning.replace('-', "\\-"));
+    }
+    text
+}
+
+fn see_also(name: &str, names: &[String]) -> String {
+    let pages = names.iter().map(|name| (name.as_str(), 1)).chain([("mirror.toml", 5), ("mirror-cycle", 7)]);
+    let others: Vec<String> = pages
+        .filter(|(other, section)| (*other, *section) != (name, 1))
+        .map(|(other, section)| format!(".BR {} ({section})", other.replace('-', "\\-")))
+        .collect();
+    format!(".SH SEE ALSO\n{}\n", others.join(" ,\n"))
+}
