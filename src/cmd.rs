@@ -1,10 +1,14 @@
 //! The commands: one file each, which gathers, calls and reports.
 
+use std::process::ExitCode;
+
 use anyhow::Result;
+use clap::{CommandFactory, Parser};
 
 use crate::chain::Name;
-use crate::cli::{Chain, Cli, Command, Global};
+use crate::cli::{self, Chain, Cli, Command, Global};
 use crate::config::{self, Config};
+use crate::misuse::Misuse;
 use crate::own;
 use crate::remote::Remote;
 use crate::report::{self, Begun, Facts, Finding, Status, Voice};
@@ -53,6 +57,19 @@ impl Setting {
 
 fn voice(global: &Global) -> Voice {
     Voice { json: global.json, quiet: global.quiet, verbose: global.verbose }
+}
+
+/// The program `mirror`, from its arguments to its exit status.
+pub fn main() -> ExitCode {
+    if std::env::var_os(completions::VARIABLE).is_some() {
+        clap_complete::CompleteEnv::with_factory(Cli::command).var(completions::VARIABLE).complete();
+    }
+    let cli = Cli::parse_from(cli::by_link_name(std::env::args_os().collect()));
+    let status = run(&cli).unwrap_or_else(|error| {
+        report::say(format_args!("{error:#}"));
+        if error.is::<Misuse>() { Status::Misuse } else { Status::Unknown }
+    });
+    status.into()
 }
 
 /// Runs a command to its end.

@@ -1,0 +1,374 @@
+//! The five nodes: raised in a directory of their own, and taken away with all that belongs to them.
+
+use std::fs::{self, File};
+use std::net::{Ipv4Addr, SocketAddrV4, TcpStream};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use rustix::net::{AddressFamily, SocketType, sockopt};
+use rustix::process::{Pid, PidfdFlags, Signal};
+use tempfile::TempDir;
+use three_mirror::config::{self, Config};
+
+/// What the processes of the demonstration are told by their environment.
+pub(crate) const PORT: &str = "FIVE_MIRRORS_PORT";
+pub(crate) const BEATS: &str = "FIVE_MIRRORS_BEATS";
+pub(crate) const NODE: &str = "FIVE_MIRRORS_NODE";
+pub(crate) const WORK_INTERVAL: &str = "FIVE_MIRRORS_WORK_INTERVAL";
+/// Borne by everything that belongs to a node, and to the demonstration: their directories.
+const HOME: &str = "FIVE_MIRRORS_HOME";
+const FIELD: &str = "FIVE_MIRRORS_FIELD";
+/// A node's clone, in its home.
+pub(crate) const CLONE: &str = "clone";
+
+const BRANCH: &str = "main";
+const HUB: &str = "shared.git";
+const WATCHDOG: &str = include_str!("../watchdog.sh");
+const NODE_LIST: &str = include_str!("../five-mirrors.toml");
+/// What a process may take to come up, or to be gone after SIGKILL, on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A setting in the environment of a part.
+pub(crate) fn setting(name: &str) -> String {
+    std::env::var(name).unwrap_or_default()
+}
+
+/// The pace, in seconds: the protocol's own unless the environment says otherwise.
+#[derive(Clone, Copy)]
+pub(crate) struct Pace {
+    pub(crate) check: f64,
+    pub(crate) sync: f64,
+}
+
+impl Pace {
+    pub(crate) fn of_environment(config: &Config) -> Result<Self> {
+        let of = |name: &str, default: Duration| match std::env::var(name) {
+            Ok(text) => text
+                .parse()
+                .ok()
+                .filter(|s| (0.01..=3600.0).contains(s))
+                .with_context(|| format!("{name}={text}: no number of seconds from 0.01 to 3600")),
+            Err(_) => Ok(default.as_secs_f64()),
+        };
+        Ok(Self { check: of("CHECK_INTERVAL", config.cycle.check)?, sync: of("SYNC_INTERVAL", config.cycle.sync)? })
+    }
+}
+
+/// The node list of `examples/five-mirrors.toml`, whose names, chains and promise are used here, and
+/// whose addresses are not.
+pub(crate) fn node_list() -> Result<Config> {
+    Ok(config::parse(Path::new("five-mirrors.toml"), NODE_LIST)?.config)
+}
+
+/// A node, or the git server.
+struct Host {
+    name: String,
+    home: PathBuf,
+    port: u16,
+    /// Bound, never listening: keeps the port for the host while it is away.
+    _reserved: OwnedFd,
+    leader: Option<Child>,
+}
+
+pub(crate) struct Field {
+    hosts: Vec<Host>,
+    hub: Host,
+    pace: Pace,
+    /// Where everything is. The last to go.
+    directory: TempDir,
+}
+
+impl Field {
+    /// Lays out the directory; nothing runs yet.
+    pub(crate) fn lay_out(config: &Config, pace: Pace) -> Result<Self> {
+        let directory = tempfile::Builder::new().prefix("five-mirrors-").tempdir()?;
+        let root = directory.path().to_owned();
+        let host = |name: &str| -> Result<Host> {
+            let home = root.join(name);
+            fs::create_dir(&home)?;
+            let (reserved, port) = reserve_port()?;
+            Ok(Host { name: name.to_owned(), home, port, _reserved: reserved, leader: None })
+        };
+        let hosts = config.nodes.keys().map(|name| host(name.as_str())).collect::<Result<Vec<_>>>()?;
+        let field = Self { hosts, hub: host("hub")?, pace, directory };
+        field.lay_out_programs()?;
+        fs::write(root.join("mirror.toml"), field.node_list(config))?;
+        File::create(field.beats())?;
+        field.lay_out_hub()?;
+        Ok(field)
+    }
+
+    fn lay_out_programs(&self) -> Result<()> {
+        let bin = self.root().join("bin");
+        fs::create_dir(&bin)?;
+        let own = std::env::current_exe()?;
+        for name in ["mirror", "call", "bot"] {
+            symlink(&own, bin.join(name))?;
+        }
+        let watchdog = bin.join("watchdog.sh");
+        fs::write(&watchdog, WATCHDOG)?;
+        fs::set_permissions(watchdog, fs::Permissions::from_mode(0o755))?;
+        // Private, so that mirror takes it; and short enough for a socket, where the directory is.
+        let run = self.root().join("run");
+        fs::create_dir(&run)?;
+        fs::set_permissions(run, fs::Permissions::from_mode(0o700))?;
+        Ok(())
+    }
+
+    fn node_list(&self, config: &Config) -> String {
+        let mut text = "[nodes]\n".to_owned();
+        for host in &self.hosts {
+            text += &format!("{} = {{ address = \"127.0.0.1\", port = {} }}\n", host.name, host.port);
+        }
+        text += "[chains]\n";
+        for (name, chain) in &config.chains {
+            let chain: Vec<&str> = chain.iter().map(three_mirror::chain::Name::as_str).collect();
+            text += &format!("{name} = {chain:?}\n");
+        }
+        let ms = |seconds: f64| (seconds * 1000.0).ceil();
+        text += &format!("[cycle]\ncheck = \"{}ms\"\nsync = \"{}ms\"\n", ms(self.pace.check), ms(self.pace.sync));
+        // A node that comes back is not given the bot back: it is taken away where it runs.
+        text + "[probe]\nmethod = \"tcp\"\n\
+            [remote]\ncommand = [\"call\", \"{port}\", \"{command}\"]\n\
+            [services.bot]\nstatus = \"bot status\"\nstart = \"bot start\"\nstop = \"bot stop\"\n\
+            timeout = \"2s\"\nfailback = \"never\"\n\
+            [breath]\nbranch = \"main\"\n"
+    }
+
+    /// A bare repository with a first commit, and a clone of it for every node.
+    fn lay_out_hub(&self) -> Result<()> {
+        let hub = &self.hub.home;
+        let url = format!("git://127.0.0.1:{}/{HUB}", self.hub.port);
+        for host in self.hosts.iter().chain([&self.hub]) {
+            let settings = format!(
+                "[user]\nname = {0}\nemail = {0}@localhost\n[init]\ndefaultBranch = {BRANCH}\n[gc]\nauto = 0\n[maintenance]\nauto = false\n",
+                host.name
+            );
+            fs::write(host.home.join(".gitconfig"), settings)?;
+        }
+        self.git(&self.hub, hub, &["init", "--quiet", "--bare", HUB])?;
+        self.git(&self.hub, hub, &["clone", "--quiet", HUB, "first"])?;
+        let first = hub.join("first");
+        self.git(&self.hub, &first, &["commit", "--quiet", "--allow-empty", "--message", "Five mirrors"])?;
+        self.git(&self.hub, &first, &["push", "--quiet", "origin", BRANCH])?;
+        for host in &self.hosts {
+            let bare = hub.join(HUB).display().to_string();
+            self.git(host, &host.home, &["clone", "--quiet", "--no-hardlinks", &bare, CLONE])?;
+            self.git(host, &host.home.join(CLONE), &["remote", "set-url", "origin", &url])?;
+        }
+        Ok(())
+    }
+
+    /// Starts the git server.
+    pub(crate) fn start_hub(&mut self) -> Result<()> {
+        let mut command = part(&self.hub, self.root(), "hub")?;
+        logged(&mut command, &self.hub)?;
+        self.hub.leader = Some(command.process_group(0).spawn()?);
+        listening(&mut self.hub)
+    }
+
+    /// Starts a node: as after a power failure, with the disk as it was left.
+    pub(crate) fn boot(&mut self, name: &str) -> Result<()> {
+        let root = self.root().to_owned();
+        let pace = self.pace;
+        let Some(host) = self.hosts.iter_mut().find(|host| host.name == name) else { bail!("no node {name}") };
+        remove_stale_locks(&host.home.join(CLONE).join(".git"))?;
+        let mut command = part(host, &root, "node")?;
+        logged(&mut command, host)?;
+        command
+            .env("MIRROR_CONFIG", root.join("mirror.toml"))
+            .env("MIRROR_SELF", name)
+            .env("STATE_DIRECTORY", host.home.join("state"))
+            .env("XDG_RUNTIME_DIR", root.join("run"))
+            .env("CHECK_INTERVAL", pace.check.to_string())
+            .env("SYNC_INTERVAL", pace.sync.to_string())
+            .env(BEATS, root.join("beats"))
+            .env(WORK_INTERVAL, (pace.sync / 8.0).to_string());
+        host.leader = Some(command.process_group(0).spawn()?);
+        listening(host)
+    }
+
+    /// Takes nodes away at once, each with all that belongs to it.
+    pub(crate) fn kill(&mut self, names: &[String]) -> Result<()> {
+        let mut hosts: Vec<_> = self.hosts.iter_mut().filter(|host| names.contains(&host.name)).collect();
+        for host in &mut hosts {
+            kill_group(host);
+        }
+        for host in &mut hosts {
+            // mirror gives every command a process group of its own, so not all were in the node's.
+            sweep(HOME, &host.home)?;
+            host.leader.take().map(|mut leader| leader.wait()).transpose()?;
+        }
+        Ok(())
+    }
+
+    /// Whether a node has been started and not been taken away.
+    pub(crate) fn runs(&self, name: &str) -> bool {
+        self.hosts.iter().any(|host| host.name == name && host.leader.is_some())
+    }
+
+    pub(crate) fn names(&self) -> Vec<String> {
+        self.hosts.iter().map(|host| host.name.clone()).collect()
+    }
+
+    pub(crate) fn beats(&self) -> PathBuf {
+        self.root().join("beats")
+    }
+
+    /// Where a node's watchdog writes what each step said, and what went wrong.
+    pub(crate) fn log(&self, name: &str) -> PathBuf {
+        self.root().join(name).join("log")
+    }
+
+    pub(crate) fn errors(&self, name: &str) -> PathBuf {
+        self.root().join(name).join("errors")
+    }
+
+    /// The commits on the shared branch that these nodes made.
+    pub(crate) fn breathed_out(&self, names: &[String]) -> Result<Vec<String>> {
+        let authors: Vec<String> = names.iter().map(|name| format!("--author=<{name}@localhost>")).collect();
+        let mut arguments = vec!["log", "--format=%H", BRANCH];
+        arguments.extend(authors.iter().map(String::as_str));
+        Ok(self.git(&self.hub, &self.hub.home.join(HUB), &arguments)?.lines().map(str::to_owned).collect())
+    }
+
+    /// The commits on a node's own branch.
+    pub(crate) fn held(&self, name: &str) -> Result<Vec<String>> {
+        let clone = self.root().join(name).join(CLONE);
+        Ok(self.git(&self.hub, &clone, &["log", "--format=%H", BRANCH])?.lines().map(str::to_owned).collect())
+    }
+
+    fn git(&self, host: &Host, place: &Path, arguments: &[&str]) -> Result<String> {
+        let mut git = Command::new("git");
+        clean(&mut git, host, self.root());
+        let output = git.arg("-C").arg(place).args(arguments).stdin(Stdio::null()).output().context("git")?;
+        if !output.status.success() {
+            bail!("git {}: {}", arguments.join(" "), String::from_utf8_lossy(&output.stderr).trim());
+        }
+        Ok(String::from_utf8(output.stdout)?)
+    }
+
+    fn root(&self) -> &Path {
+        self.directory.path()
+    }
+}
+
+impl Drop for Field {
+    fn drop(&mut self) {
+        for host in self.hosts.iter_mut().chain([&mut self.hub]) {
+            kill_group(host);
+        }
+        let swept = sweep(FIELD, self.directory.path());
+        for host in self.hosts.iter_mut().chain([&mut self.hub]) {
+            let _ = host.leader.take().map(|mut leader| leader.wait());
+        }
+        let removed = fs::remove_dir_all(self.directory.path());
+        if let Err(error) = swept.and(removed.context("cannot remove the directory")) {
+            eprintln!("five_mirrors: {}: {error:#}", self.directory.path().display());
+        }
+    }
+}
+
+/// This program, to play another part.
+fn part(host: &Host, root: &Path, name: &str) -> Result<Command> {
+    let mut command = Command::new(std::env::current_exe()?);
+    clean(&mut command, host, root);
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let path = std::env::join_paths([root.join("bin")].into_iter().chain(std::env::split_paths(&path)))?;
+    command.args([name, &std::process::id().to_string()]).current_dir(&host.home).env("PATH", path);
+    command.env(PORT, host.port.to_string()).env(NODE, &host.name);
+    Ok(command)
+}
+
+/// Nothing that somebody set for their own mirror or git may reach in here.
+fn clean(command: &mut Command, host: &Host, root: &Path) {
+    let foreign =
+        |name: &str| ["MIRROR_", "GIT_", "XDG_", "FIVE_MIRRORS_"].iter().any(|prefix| name.starts_with(prefix));
+    for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_str().is_some_and(foreign)) {
+        command.env_remove(name);
+    }
+    command.env("HOME", &host.home).env("GIT_CONFIG_NOSYSTEM", "1").env(HOME, &host.home).env(FIELD, root);
+}
+
+fn logged(command: &mut Command, host: &Host) -> Result<()> {
+    let append = |name| File::options().create(true).append(true).open(host.home.join(name));
+    command.stdin(Stdio::null()).stdout(append("log")?).stderr(append("errors")?);
+    Ok(())
+}
+
+/// A free port that stays free until its host listens on it.
+fn reserve_port() -> Result<(OwnedFd, u16)> {
+    let socket = rustix::net::socket(AddressFamily::INET, SocketType::STREAM, None)?;
+    rustix::io::fcntl_setfd(&socket, rustix::io::FdFlags::CLOEXEC)?;
+    rustix::net::bind(&socket, &SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0))?;
+    // From here on whoever asks for this very port as these hosts do may have it beside us.
+    sockopt::set_socket_reuseaddr(&socket, true)?;
+    let address = SocketAddrV4::try_from(rustix::net::getsockname(&socket)?)?;
+    Ok((socket, address.port()))
+}
+
+fn listening(host: &mut Host) -> Result<()> {
+    let begun = Instant::now();
+    while TcpStream::connect((Ipv4Addr::LOCALHOST, host.port)).is_err() {
+        let ended = host.leader.as_mut().map(Child::try_wait).transpose()?.flatten();
+        if ended.is_some() || begun.elapsed() > PATIENCE {
+            bail!("{} does not come up: {}", host.name, fs::read_to_string(host.home.join("errors"))?.trim());
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    Ok(())
+}
+
+/// What git was doing as the power failed. Nothing of this node runs, so they are nobody's.
+fn remove_stale_locks(directory: &Path) -> Result<()> {
+    for entry in fs::read_dir(directory)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            remove_stale_locks(&entry.path())?;
+        } else if entry.path().extension().is_some_and(|extension| extension == "lock") {
+            fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
+}
+
+/// The leader has not been waited for, so its id is still its own.
+fn kill_group(host: &Host) {
+    if let Some(leader) = &host.leader {
+        let _ = rustix::process::kill_process_group(Pid::from_child(leader), Signal::KILL);
+    }
+}
+
+/// Kills every process whose environment says that it belongs here, until there is none.
+fn sweep(name: &str, value: &Path) -> Result<()> {
+    let mark = [name.as_bytes(), b"=", value.as_os_str().as_encoded_bytes()].concat();
+    let begun = Instant::now();
+    loop {
+        let mut found = 0;
+        for entry in fs::read_dir("/proc")? {
+            let Some(pid) = entry?.file_name().to_str().and_then(|text| text.parse().ok()).and_then(Pid::from_raw)
+            else {
+                continue;
+            };
+            // Held before it is looked at, so that what is killed is what was seen.
+            let Ok(held) = rustix::process::pidfd_open(pid, PidfdFlags::empty()) else { continue };
+            let environment = fs::read(format!("/proc/{}/environ", pid.as_raw_nonzero())).unwrap_or_default();
+            if environment.split(|byte| *byte == 0).any(|variable| variable == mark) {
+                found += 1;
+                let _ = rustix::process::pidfd_send_signal(&held, Signal::KILL);
+            }
+        }
+        if found == 0 {
+            return Ok(());
+        }
+        if begun.elapsed() > PATIENCE {
+            bail!("{found} processes are still there");
+        }
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}

@@ -1,0 +1,305 @@
+//! The play: one after another, then four at once.
+
+use std::collections::{BTreeMap, HashSet};
+use std::fs::{self, File};
+use std::io::Read;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use serde_json::Value;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
+use three_mirror::chain::{BRAIN, Name};
+use three_mirror::report::columns;
+
+use crate::beats::{self, Beats, Run};
+use crate::field::{self, Field, Pace};
+use crate::stage::Stage;
+
+const SERVICE: &str = "bot";
+/// The longest that a recovery is waited for. What is promised is far less.
+const PATIENCE: Duration = Duration::from_secs(60);
+const LOOK: Duration = Duration::from_millis(20);
+
+const OWN_HOSTS: &str = "
+To do the same on five hosts of your own:
+  1. On each:  cargo install --path . --root /usr/local   (this directory; or copy the binary there)
+  2. Copy examples/five-mirrors.toml to /etc/mirror/mirror.toml, put your nodes, your service and
+     your repository in it, and copy it to all five, the same everywhere.
+  3. Let root log in from each to each with a key, no password: ssh-keygen, ssh-copy-id, one login.
+  4. Ask:  mirror chain check --survive 4 --live  and, on each,  mirror promote --dry-run
+  5. On each:  cp examples/systemd/mirror-* /etc/systemd/system/ && systemctl daemon-reload &&
+     systemctl enable --now mirror-check.timer mirror-breathe.timer
+  6. Turn one off, and watch:  journalctl -f -o cat -u mirror-check
+";
+
+/// One fall and what came of it.
+struct Fall {
+    fallen: Vec<String>,
+    successor: String,
+    without: Duration,
+    /// Commits that the fallen nodes had breathed out.
+    commits: Vec<String>,
+    /// How many of them the node holds that is left in the end; none while that is open.
+    held: Option<usize>,
+}
+
+impl Fall {
+    fn held(&self) -> usize {
+        self.held.unwrap_or(0)
+    }
+}
+
+pub(crate) fn play() -> ExitCode {
+    let signal = Arc::new(AtomicUsize::new(0));
+    for number in [SIGHUP, SIGINT, SIGQUIT, SIGTERM] {
+        let value = usize::try_from(number).unwrap_or(0);
+        if let Err(error) = signal_hook::flag::register_usize(number, Arc::clone(&signal), value) {
+            eprintln!("five_mirrors: {error}");
+            return ExitCode::FAILURE;
+        }
+    }
+    let played = Play::begin(&signal).and_then(|mut play| {
+        let verdict = play.to_the_end();
+        if verdict.is_err() && signal.load(Ordering::Relaxed) == 0 {
+            play.tell_errors();
+        }
+        verdict
+    });
+    // By now everything that was raised is gone again.
+    match (signal.load(Ordering::Relaxed), played) {
+        (0, Ok(true)) => ExitCode::SUCCESS,
+        (0, Ok(false)) => ExitCode::FAILURE,
+        (0, Err(error)) => {
+            eprintln!("five_mirrors: {error:#}");
+            ExitCode::FAILURE
+        }
+        (signal, _) => {
+            eprintln!("five_mirrors: ended by signal {signal}; nothing is left behind");
+            ExitCode::from(u8::try_from(128 + signal).unwrap_or(u8::MAX))
+        }
+    }
+}
+
+struct Play<'a> {
+    signal: &'a AtomicUsize,
+    stage: Stage,
+    beats: Beats,
+    logs: BTreeMap<String, Log>,
+    field: Field,
+    pace: Pace,
+    promise: Duration,
+    chain: Vec<String>,
+    last: String,
+    falls: Vec<Fall>,
+}
+
+/// What a node's watchdog has said so far.
+struct Log {
+    file: File,
+    unread: String,
+    /// How many breaths ended in step.
+    breaths: usize,
+}
+
+impl<'a> Play<'a> {
+    fn begin(signal: &'a AtomicUsize) -> Result<Self> {
+        let config = field::node_list()?;
+        let pace = Pace::of_environment(&config)?;
+        let stage = Stage::new();
+        stage.say(&format!("raising five nodes: a check every {} s, a breath every {} s", pace.check, pace.sync));
+        let mut field = Field::lay_out(&config, pace)?;
+        field.start_hub()?;
+        let mut logs = BTreeMap::new();
+        for name in field.names() {
+            field.boot(&name)?;
+            let file = File::open(field.log(&name))?;
+            logs.insert(name, Log { file, unread: String::new(), breaths: 0 });
+        }
+        let chain: Vec<String> = config.chain(SERVICE)?.iter().map(Name::to_string).collect();
+        let last = config.chain(BRAIN)?.last().context("an empty chain")?.to_string();
+        let beats = Beats::of(&field.beats())?;
+        let (promise, falls) = (config.cycle.recovery, Vec::new());
+        Ok(Self { signal, stage, beats, logs, field, pace, promise, chain, last, falls })
+    }
+
+    /// Whether every promise was kept.
+    fn to_the_end(&mut self) -> Result<bool> {
+        let head = self.chain[0].clone();
+        self.until(&format!("the bot to run on {head}"), |play| Ok(play.serving() == Some(&head)))?;
+        self.stage.say(&format!("{SERVICE} runs on {head}"));
+        while self.living().len() > 1 {
+            let serving = self.serving().context("nobody serves")?.clone();
+            self.fall(vec![serving])?;
+        }
+        self.count_what_is_held()?;
+
+        let fallen: Vec<String> = self.field.names().into_iter().filter(|name| !self.field.runs(name)).collect();
+        self.stage.say(&format!("bringing back {}", fallen.join(", ")));
+        for name in &fallen {
+            self.field.boot(name)?;
+        }
+        self.breathe(&fallen)?;
+
+        // The one that is left now leads the brain chain last: alone it had no brain in the seed.
+        let last = self.last.clone();
+        let four: Vec<String> = self.field.names().into_iter().filter(|name| *name != last).collect();
+        self.fall(four)?;
+        self.count_what_is_held()?;
+        Ok(self.conclude())
+    }
+
+    /// Takes nodes away, among them the one that serves, and waits for another to serve.
+    fn fall(&mut self, fallen: Vec<String>) -> Result<()> {
+        let serving = self.serving().context("nobody serves")?.clone();
+        let before = self.field.breathed_out(std::slice::from_ref(&serving))?.len();
+        self.until(&format!("{serving} to breathe out what it does"), |play| {
+            Ok(play.field.breathed_out(std::slice::from_ref(&serving))?.len() > before)
+        })?;
+        let commits = self.field.breathed_out(&fallen)?;
+        self.field.kill(&fallen)?;
+        self.stage.say(&format!("SIGKILL to all of {}", fallen.join(", ")));
+        self.beats.read()?;
+        let count = self.beats.runs.len();
+        let before = self.beats.latest().context("no beats")?.clone();
+        self.until("another node to serve", |play| Ok(play.beats.runs.len() > count))?;
+        let after = self.beats.latest().context("no beats")?.clone();
+        let without = beats::gap(&before, &after);
+        let successor = after.node;
+        self.stage.say(&format!("{SERVICE} beats on {successor}, after {:.2} s", without.as_secs_f64()));
+        self.falls.push(Fall { fallen, successor, without, commits, held: None });
+        Ok(())
+    }
+
+    /// Looks, on the one node that is left, for the commits of all that have fallen since.
+    fn count_what_is_held(&mut self) -> Result<()> {
+        let survivor = self.living().first().context("nobody is left")?.clone();
+        self.breathe(std::slice::from_ref(&survivor))?;
+        let held: HashSet<String> = self.field.held(&survivor)?.into_iter().collect();
+        for fall in self.falls.iter_mut().filter(|fall| fall.held.is_none()) {
+            fall.held = Some(fall.commits.iter().filter(|commit| held.contains(*commit)).count());
+        }
+        Ok(())
+    }
+
+    /// Waits until each of these nodes has breathed once more, from inhale to exhale.
+    fn breathe(&mut self, names: &[String]) -> Result<()> {
+        // The first may have begun before; the second has not.
+        let wanted: Vec<(String, usize)> =
+            names.iter().map(|name| (name.clone(), self.logs[name].breaths + 2)).collect();
+        self.until(&format!("{} to breathe", names.join(", ")), |play| {
+            Ok(wanted.iter().all(|(name, breaths)| play.logs[name].breaths >= *breaths))
+        })
+    }
+
+    /// Shows what happens until it is `done`.
+    fn until(&mut self, what: &str, mut done: impl FnMut(&mut Self) -> Result<bool>) -> Result<()> {
+        self.stage.waiting(&format!("waiting for {what}"));
+        let patience = PATIENCE + Duration::from_secs_f64(4.0 * self.pace.sync);
+        let begun = Instant::now();
+        loop {
+            if self.signal.load(Ordering::Relaxed) != 0 {
+                bail!("interrupted");
+            }
+            self.beats.read()?;
+            self.listen()?;
+            if done(self)? {
+                return Ok(());
+            }
+            if begun.elapsed() > patience {
+                bail!("waited {} s in vain for {what}", patience.as_secs());
+            }
+            std::thread::sleep(LOOK);
+        }
+    }
+
+    /// Reads what the watchdogs have said, and shows what is worth it.
+    fn listen(&mut self) -> Result<()> {
+        for (name, log) in &mut self.logs {
+            log.file.read_to_string(&mut log.unread)?;
+            while let Some((line, rest)) = log.unread.split_once('\n') {
+                let said: Value = serde_json::from_str(line).with_context(|| format!("{name} said {line:?}"))?;
+                log.unread = rest.to_owned();
+                let text = |value: &Value, key: &str| value[key].as_str().unwrap_or_default().to_owned();
+                match text(&said, "schema").split('/').next() {
+                    Some("mirror.promote") => {
+                        let services = said["services"].as_array().into_iter().flatten();
+                        let moved = services.filter(|s| !["in-place", "not-brain"].contains(&&*text(s, "verdict")));
+                        for service in moved {
+                            self.stage.say(&format!("  the brain, {name}: {}", text(service, "reason")));
+                        }
+                    }
+                    Some("mirror.breathe") => {
+                        if text(&said, "verdict") == "in-step" {
+                            log.breaths += 1;
+                        } else {
+                            self.stage.say(&format!("  {name}: {}", text(&said, "reason")));
+                        }
+                        if let Some(commits @ 1..) = said["exhale"]["commits"].as_u64() {
+                            self.stage.say(&format!("  {name} breathed out {commits} commits"));
+                        }
+                    }
+                    _ => {}
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The table, and whether every promise was kept.
+    fn conclude(&self) -> bool {
+        let mut rows =
+            vec![["taken away", "took over", "without service", "breathed out", "held"].map(str::to_owned).to_vec()];
+        rows.extend(self.falls.iter().map(|fall| {
+            let without = format!("{:.2} s", fall.without.as_secs_f64());
+            let commits = format!("{} commits", fall.commits.len());
+            vec![fall.fallen.join(", "), fall.successor.clone(), without, commits, fall.held().to_string()]
+        }));
+        let promise = self.promise.as_secs_f64();
+        let slow = self.falls.iter().filter(|fall| fall.without >= self.promise).count();
+        let lost: usize = self.falls.iter().map(|fall| fall.commits.len() - fall.held()).sum();
+        let at_once = self.beats.at_once().map(|(one, other)| format!("{} and {}", one.node, other.node));
+        let says = |good: bool, yes: String, no: String| {
+            format!("  {} {}\n", if good { "ok" } else { "NO" }, if good { yes } else { no })
+        };
+        self.stage.print(&format!(
+            "\n{}\n{}{}{}",
+            columns(&rows),
+            says(
+                slow == 0,
+                format!("every recovery took under {promise} s"),
+                format!("{slow} took {promise} s or longer")
+            ),
+            says(lost == 0, "no commit was lost".to_owned(), format!("{lost} commits were lost")),
+            says(
+                at_once.is_none(),
+                "no two instances ever ran at once".to_owned(),
+                format!("{} ran at once", at_once.as_deref().unwrap_or_default())
+            ),
+        ));
+        let kept = slow == 0 && lost == 0 && at_once.is_none();
+        if kept {
+            self.stage.print(OWN_HOSTS);
+        }
+        kept
+    }
+
+    /// The last words of every node, for whoever has to find out what went wrong.
+    fn tell_errors(&self) {
+        for name in self.field.names() {
+            for line in fs::read_to_string(self.field.errors(&name)).unwrap_or_default().lines().rev().take(5) {
+                eprintln!("{name}: {line}");
+            }
+        }
+    }
+
+    fn serving(&self) -> Option<&String> {
+        self.beats.latest().map(|run: &Run| &run.node).filter(|name| self.field.runs(name))
+    }
+
+    fn living(&self) -> Vec<String> {
+        self.field.names().into_iter().filter(|name| self.field.runs(name)).collect()
+    }
+}
