@@ -13,12 +13,15 @@ use anyhow::{Context, Result, bail};
 use rustix::process::WaitOptions;
 
 use crate::lab;
+use crate::system;
 use crate::truth;
 
 /// The arguments under which the binary is one of these.
 pub(crate) const INIT: &str = "--lab-init";
 pub(crate) const BEAT: &str = "--lab-beat";
 pub(crate) const REAPER: &str = "--lab-reaper";
+/// Raises a lab, says so, and waits to be killed.
+pub(crate) const VICTIM: &str = "--lab-victim";
 
 /// The pause between two beats.
 pub(crate) const BEAT_EVERY: Duration = Duration::from_millis(10);
@@ -31,6 +34,7 @@ pub(crate) fn dispatch() {
         [INIT, directory, host] => init(Path::new(directory), host),
         [BEAT] => beat(),
         [REAPER, name] => reap(name),
+        [VICTIM] => victim(),
         _ => return,
     };
     if let Err(error) = done {
@@ -114,5 +118,12 @@ fn beat() -> Result<()> {
 fn reap(name: &str) -> Result<()> {
     std::io::stdin().read_to_end(&mut Vec::new())?;
     lab::remove(name);
+    Ok(())
+}
+
+fn victim() -> Result<()> {
+    let lab = lab::Lab::raise(system::FAST)?;
+    println!("{}", lab.name());
+    std::thread::sleep(Duration::from_secs(60));
     Ok(())
 }

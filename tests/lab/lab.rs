@@ -125,6 +125,17 @@ fn unmount(place: &Path) {
     let _ = Command::new("umount").arg("--lazy").arg(place).stderr(Stdio::null()).status();
 }
 
+/// What there still is of a lab.
+pub(crate) fn remains(name: &str) -> Vec<PathBuf> {
+    let namespaces = fs::read_dir(wire::NAMESPACES).into_iter().flatten().flatten();
+    let of_it = |entry: &fs::DirEntry| entry.file_name().to_string_lossy().starts_with(&prefix(name));
+    let mut remains: Vec<PathBuf> = namespaces.filter(of_it).map(|entry| entry.path()).collect();
+    remains.extend(groups().map(|groups| groups.join(name)));
+    remains.push(directory(name));
+    remains.retain(|place| place.exists());
+    remains
+}
+
 /// Removes the labs of processes that are gone and whose reaper was killed too.
 fn remove_stale() {
     let in_tmp = fs::read_dir("/tmp").into_iter().flatten().flatten();
@@ -229,6 +240,11 @@ impl Lab {
             self.system.furnish(host.name, host.number, &root, &bin)?;
         }
         Ok(())
+    }
+
+    /// The name of its directory and its control group.
+    pub(crate) fn name(&self) -> String {
+        self.directory.file_name().unwrap_or_default().to_string_lossy().into_owned()
     }
 
     fn host(&self, name: &str) -> Result<&Host> {

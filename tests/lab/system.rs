@@ -4,10 +4,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use three_mirror::config::{self, Config};
 
-use crate::lab::{NODES, script};
+use crate::lab::{Lab, NODES, script};
 use crate::truth;
 use crate::wire::Wire;
 
@@ -49,6 +49,21 @@ impl System {
         Ok(self.config()?.cycle.check)
     }
 
+    /// Moves the service as a person would, to a living node.
+    pub(crate) fn move_to(&self, lab: &Lab, node: &str) -> Result<()> {
+        // The brain may be at work just now.
+        for _ in 0..100 {
+            let done = lab.run(brain(lab)?, &format!("mirror promote --to {node} --json"))?;
+            let said = String::from_utf8_lossy(&done.stdout).into_owned();
+            match done.status.code() {
+                Some(0) => return Ok(()),
+                Some(3) if said.contains("\"busy\"") => std::thread::sleep(Duration::from_millis(20)),
+                _ => bail!("promote --to {node}: {said}{}", String::from_utf8_lossy(&done.stderr)),
+            }
+        }
+        bail!("promote --to {node}: busy");
+    }
+
     fn config(&self) -> Result<Config> {
         let Self::Mirror { example, failback } = self;
         Ok(config::parse(Path::new("mirror.toml"), &node_list(example, *failback)?)?.config)
@@ -72,6 +87,13 @@ impl System {
         );
         script(&root.join("agent"), &agent)
     }
+}
+
+/// The first living node of the brain chain.
+fn brain(lab: &Lab) -> Result<&'static str> {
+    let up = lab.up();
+    let chain = ["moscow", "almaty", "spb", "novosibirsk", "amsterdam"];
+    chain.into_iter().find(|node| up.contains(node)).context("no node is up")
 }
 
 fn examples() -> PathBuf {
