@@ -46,11 +46,11 @@ impl Wire {
 
     /// The namespace of a host.
     pub(crate) fn namespace(&self, host: u8) -> String {
-        format!("{}-{host}", self.prefix)
+        format!("{}{host}", self.prefix)
     }
 
     fn bridge(&self) -> String {
-        format!("{}-wire", self.prefix)
+        format!("{}wire", self.prefix)
     }
 
     /// The address of a host.
