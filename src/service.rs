@@ -73,13 +73,14 @@ impl Place<'_> {
         self.run(&self.service.stop, deadline)
     }
 
-    /// Asks for its status until it is `wanted`, or the deadline passes.
+    /// Asks for its status until it is `wanted`, the node falls, or the deadline passes.
     pub fn await_status(&self, wanted: Condition, deadline: Deadline) -> Done {
         let begun = Instant::now();
         let mut pause = FIRST_PAUSE;
         loop {
             let mut done = self.status(deadline);
-            if done.condition == wanted || deadline.left() <= pause {
+            // A node that has fallen will not say it later either.
+            if done.condition == wanted || done.cause == Some(DIED) || deadline.left() <= pause {
                 done.elapsed = begun.elapsed();
                 return done;
             }

@@ -8,7 +8,7 @@ use crate::config::Probe;
 use crate::deadline::Deadline;
 use crate::decide::State;
 use crate::report::millis;
-use crate::service::{Condition, Done, Place};
+use crate::service::{Condition, DIED, Done, Place};
 
 const HEALTH_PAUSE: Duration = Duration::from_millis(20);
 
@@ -16,7 +16,10 @@ const HEALTH_PAUSE: Duration = Duration::from_millis(20);
 pub(super) fn stop(place: &Place<'_>, deadline: Deadline) -> Step {
     let begun = Instant::now();
     let stopped = place.stop(leaving_time_to_ask(place, deadline));
-    let confirmed = place.await_status(Condition::Stopped, deadline);
+    let confirmed = match stopped.cause {
+        Some(DIED) => stopped.clone(),
+        _ => place.await_status(Condition::Stopped, deadline),
+    };
     step(place, Act::Stop, begun, Condition::Stopped, &stopped, &confirmed)
 }
 
@@ -34,11 +37,11 @@ pub(super) fn stop_all(places: &[Place<'_>], deadline: Deadline) -> Vec<Step> {
 pub(super) fn start(place: &Place<'_>, health: Option<&Probe>, deadline: Deadline) -> Step {
     let begun = Instant::now();
     let started = place.start(leaving_time_to_ask(place, deadline));
-    let confirmed = if started.condition == Condition::Running {
-        place.await_status(Condition::Running, deadline)
-    } else {
+    let confirmed = match started.cause {
+        None => place.await_status(Condition::Running, deadline),
+        Some(DIED) => started.clone(),
         // It may run all the same: started before, or by a command that does not know how it went.
-        place.status(deadline)
+        Some(_) => place.status(deadline),
     };
     let mut step = step(place, Act::Start, begun, Condition::Running, &started, &confirmed);
     if let Some(health) = health.filter(|_| step.outcome == Outcome::Confirmed) {

@@ -1,0 +1,282 @@
+//! Hosts that really die: the short set. `bench.rs` is the long one, which measures.
+//!
+//! Here only what must always hold is asserted, since a machine that runs tests is a busy one: every
+//! recovery under 10 s, never two at once where a host really died, no failover without a failure.
+#![allow(dead_code, reason = "each of the two programs uses a part of the lab")]
+
+mod inside;
+mod lab;
+mod scenario;
+mod system;
+mod truth;
+mod wire;
+
+use std::io::{BufRead, BufReader, Write};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use libtest_mimic::{Arguments, Failed, Trial};
+use rustix::process::{Pid, Signal};
+
+use lab::{Lab, NODES, ORIGIN};
+use scenario::{Quiet, Recovery, Trouble};
+use system::{FAST, PROTOCOL};
+use truth::Truth;
+
+/// What the protocol promises.
+const PROMISED: Duration = Duration::from_secs(10);
+/// How long a recovery is waited for, so that a failure says how late it was.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+type Test = fn() -> Result<()>;
+
+fn main() {
+    inside::dispatch();
+    let mut arguments = Arguments::from_args();
+    // Two labs at once would measure each other.
+    arguments.test_threads = Some(1);
+    let missing = lab::missing();
+    if let Some(why) = &missing {
+        eprintln!("lab: all that needs hosts is ignored here, for {why}");
+    }
+    let anywhere: [(&str, Test); 2] =
+        [("overlap_is_counted", overlap_is_counted), ("silence_is_an_outage", silence_is_an_outage)];
+    let on_hosts: [(&str, Test); 18] = [
+        ("a_dead_host_is_silent", a_dead_host_is_silent),
+        ("cuts_cut_what_they_say", cuts_cut_what_they_say),
+        ("a_frozen_host_does_nothing", a_frozen_host_does_nothing),
+        ("nothing_is_left_of_a_killed_lab", nothing_is_left_of_a_killed_lab),
+        ("serving_dies", serving_dies),
+        ("serving_dies_by_the_protocol", serving_dies_by_the_protocol),
+        ("all_but_amsterdam_die", || all_die_but("amsterdam")),
+        ("all_but_moscow_die", || all_die_but("moscow")),
+        ("all_but_almaty_die", || all_die_but("almaty")),
+        ("all_but_spb_die", || all_die_but("spb")),
+        ("all_but_novosibirsk_die", || all_die_but("novosibirsk")),
+        ("one_after_another_dies", one_after_another_dies),
+        ("brain_dies_then_serving", brain_dies_then_serving),
+        ("service_crashes", service_crashes),
+        ("service_cannot_start_on_next", service_cannot_start_on_next),
+        ("dead_node_returns_and_a_person_moves", dead_node_returns_and_a_person_moves),
+        ("origin_hangs_and_serving_dies", origin_hangs_and_serving_dies),
+        ("nothing_fails", nothing_fails),
+    ];
+    let trial = |(name, test): (&str, Test)| Trial::test(name, move || test().map_err(|e| Failed::from(format!("{e:?}"))));
+    let mut trials: Vec<Trial> = anywhere.into_iter().map(trial).collect();
+    trials.extend(on_hosts.into_iter().map(|test| trial(test).with_ignored_flag(missing.is_some())));
+    libtest_mimic::run(&arguments, trials).exit();
+}
+
+/// What must hold for a recovery from the death of a host.
+fn sound(recovery: &Recovery, lab: &Lab) -> Result<()> {
+    eprintln!("lab: {recovery:?}");
+    let in_time = recovery.outage_ms.is_some_and(|ms| ms < PROMISED.as_secs_f64() * 1e3);
+    ensure!(in_time, "not recovered in time: {recovery:?}\n{}", lab.last_words());
+    ensure!(recovery.double_ms == 0.0, "two at once: {recovery:?}\n{}", lab.last_words());
+    Ok(())
+}
+
+/// What must hold when nothing has failed. A gap in the beats of one run is the machine's.
+fn undisturbed(quiet: &Quiet, lab: &Lab) -> Result<()> {
+    eprintln!("lab: {quiet:?}");
+    ensure!(quiet.runs.len() == 1, "the service moved although nothing failed: {quiet:?}\n{}", lab.last_words());
+    Ok(())
+}
+
+fn serving_dies() -> Result<()> {
+    let lab = Lab::start(FAST)?;
+    sound(&scenario::serving_dies(&lab, PATIENCE)?, &lab)
+}
+
+fn serving_dies_by_the_protocol() -> Result<()> {
+    let lab = Lab::start(PROTOCOL)?;
+    std::thread::sleep(scenario::some_of(Duration::from_secs(5)));
+    sound(&scenario::serving_dies(&lab, PATIENCE)?, &lab)
+}
+
+fn all_die_but(survivor: &str) -> Result<()> {
+    let lab = Lab::start(FAST)?;
+    std::thread::sleep(Duration::from_millis(500));
+    match scenario::four_die(&lab, survivor, PATIENCE)? {
+        Some(recovery) => sound(&recovery, &lab),
+        None => Ok(()),
+    }
+}
+
+fn one_after_another_dies() -> Result<()> {
+    let lab = Lab::start(FAST)?;
+    let recoveries = scenario::one_after_another(&lab, PATIENCE)?;
+    recoveries.iter().try_for_each(|recovery| sound(recovery, &lab))?;
+    ensure!(recoveries.len() == NODES.len() - 1, "{} recoveries", recoveries.len());
+    Ok(())
+}
+
+fn brain_dies_then_serving() -> Result<()> {
+    let lab = Lab::start(FAST)?;
+    sound(&scenario::brain_then_serving(&lab, PATIENCE)?, &lab)
+}
+
+fn service_crashes() -> Result<()> {
+    let lab = Lab::start(FAST)?;
+    let recovery = scenario::service_crashes(&lab, PATIENCE)?;
+    ensure!(recovery.to == recovery.from, "it crashed on {} and went to {}", recovery.from, recovery.to);
+    sound(&recovery, &lab)
+}
+
+fn service_cannot_start_on_next() -> Result<()> {
+    let lab = Lab::start(FAST)?;
+    sound(&scenario::cannot_start_on_next(&lab, PATIENCE)?, &lab)
+}
+
+fn dead_node_returns_and_a_person_moves() -> Result<()> {
+    let lab = Lab::start(FAST.failing_back_after("2s"))?;
+    let (back, after) = scenario::returns(&lab, PATIENCE)?;
+    sound(&back, &lab)?;
+    ensure!(after >= Duration::from_secs(2), "it went back {after:?} after the boot, before its time");
+    sound(&scenario::moved_to(&lab, "spb", PATIENCE)?, &lab)
+}
+
+fn origin_hangs_and_serving_dies() -> Result<()> {
+    let lab = Lab::start(FAST)?;
+    sound(&scenario::without_origin(&lab, Trouble::Hanging, PATIENCE)?, &lab)
+}
+
+fn nothing_fails() -> Result<()> {
+    let lab = Lab::start(FAST)?;
+    // The first looks make the shared connections.
+    std::thread::sleep(Duration::from_secs(2));
+    undisturbed(&scenario::quiet(&lab, Duration::from_secs(10))?, &lab)?;
+    undisturbed(&scenario::loaded(&lab, Duration::from_secs(10))?, &lab)?;
+    undisturbed(&scenario::lossy(&lab, Duration::from_secs(10))?, &lab)
+}
+
+/// Connects to a host's sshd from another host: the status of bash, 124 when there was no answer.
+fn knock(lab: &Lab, from: &str, to: &str) -> Result<Option<i32>> {
+    let number = NODES.iter().chain([&ORIGIN]).position(|node| *node == to).context("a host")? + 1;
+    let command = format!("timeout 1 bash -c '</dev/tcp/10.77.0.{number}/22' 2>/dev/null");
+    Ok(lab.run(from, &command)?.status.code())
+}
+
+fn a_dead_host_is_silent() -> Result<()> {
+    let lab = Lab::raise(FAST)?;
+    ensure!(knock(&lab, "spb", "almaty")? == Some(0), "a living host does not answer");
+    std::fs::write(lab.disk("almaty").join("root/kept"), "")?;
+    lab.kill(&["almaty"])?;
+    // Longer than it takes a neighbour to be given up.
+    for _ in 0..5 {
+        ensure!(knock(&lab, "spb", "almaty")? == Some(124), "a dead host is not silent");
+    }
+    lab.boot(&["almaty"])?;
+    ensure!(knock(&lab, "spb", "almaty")? == Some(0), "a host does not answer after its boot");
+    ensure!(lab.run("almaty", "test -e /root/kept && test ! -e /run/bot.pid")?.status.success(), "not its disk");
+    Ok(())
+}
+
+fn cuts_cut_what_they_say() -> Result<()> {
+    let lab = Lab::raise(FAST)?;
+    lab.isolate("spb")?;
+    ensure!(knock(&lab, "spb", "almaty")? == Some(124) && knock(&lab, "almaty", "spb")? == Some(124), "not cut off");
+    ensure!(lab.run("spb", "ip link show eth0 | grep -q LOWER_UP")?.status.success(), "its link is down");
+    lab.heal()?;
+    ensure!(knock(&lab, "spb", "almaty")? == Some(0), "not healed");
+    // No connection survives one direction alone, but a datagram to a closed port does: the kernel
+    // counts it.
+    lab.cut("spb", "almaty")?;
+    let heard = |from: &str, to: &str, number: u8| -> Result<bool> {
+        let count = || -> Result<String> {
+            let counted = lab.run(to, "grep ^Udp: /proc/net/snmp | tail -1 | cut -d' ' -f3")?.stdout;
+            Ok(String::from_utf8_lossy(&counted).into_owned())
+        };
+        let before = count()?;
+        lab.run(from, &format!("bash -c 'echo hello >/dev/udp/10.77.0.{number}/7'"))?;
+        std::thread::sleep(Duration::from_millis(100));
+        Ok(count()? != before)
+    };
+    ensure!(!heard("spb", "almaty", 3)?, "spb is heard on almaty, where it is cut");
+    ensure!(heard("almaty", "spb", 4)?, "almaty is not heard on spb, where nothing is cut");
+    ensure!(knock(&lab, "spb", "amsterdam")? == Some(0), "a third host is cut off");
+    lab.heal()?;
+    ensure!(knock(&lab, "almaty", "spb")? == Some(0), "not healed");
+    lab.fill_disk("spb")
+}
+
+fn a_frozen_host_does_nothing() -> Result<()> {
+    let lab = Lab::start(FAST)?;
+    let old = lab.serving()?.context("nobody serves")?;
+    lab.freeze(&old.node)?;
+    std::thread::sleep(Duration::from_millis(300));
+    let at = truth::now();
+    std::thread::sleep(Duration::from_millis(300));
+    ensure!(!lab.truth()?.runs_since(at).contains(&old), "a frozen host beats");
+    lab.thaw(&old.node)?;
+    let at = truth::now();
+    std::thread::sleep(Duration::from_millis(300));
+    ensure!(lab.truth()?.runs_since(at).contains(&old), "a host does not wake");
+    Ok(())
+}
+
+fn nothing_is_left_of_a_killed_lab() -> Result<()> {
+    for signal in [Signal::INT, Signal::TERM, Signal::KILL] {
+        let mut victim =
+            Command::new(std::env::current_exe()?).arg(inside::VICTIM).stdout(Stdio::piped()).spawn()?;
+        let mut name = String::new();
+        BufReader::new(victim.stdout.take().context("no pipe")?).read_line(&mut name)?;
+        let name = name.trim();
+        ensure!(lab::remains(name).len() > 2, "the lab {name:?} is not up");
+        rustix::process::kill_process(Pid::from_child(&victim), signal)?;
+        victim.wait()?;
+        let until = Instant::now() + Duration::from_secs(20);
+        while !lab::remains(name).is_empty() {
+            ensure!(Instant::now() < until, "after {signal:?} there still is {:?}", lab::remains(name));
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+    Ok(())
+}
+
+/// Beats of two runs: each on its node, from and until a time in ms, and the truth they make.
+fn told(runs: &[(&str, u64, u64)]) -> Result<Truth> {
+    let mut file = tempfile::NamedTempFile::new()?;
+    let mut lines: Vec<(u64, String)> = Vec::new();
+    for (node, from, until) in runs {
+        let beats = (*from..=*until).step_by(10);
+        lines.extend(beats.map(|at| (at, truth::line(at * 1_000_000, node, 7, *from))));
+    }
+    lines.sort();
+    lines.iter().try_for_each(|(_, line)| file.write_all(line.as_bytes()))?;
+    let mut truth = Truth::open(file.path())?;
+    truth.read()?;
+    Ok(truth)
+}
+
+fn overlap_is_counted() -> Result<()> {
+    let cases: [(&[(&str, u64, u64)], f64); 6] = [
+        // One after the other, however soon.
+        (&[("a", 0, 1000), ("b", 1001, 2000)], 0.0),
+        // 205 ms of two at once.
+        (&[("a", 0, 1000), ("b", 805, 2000)], 200.0),
+        // Frozen for a second while the other runs, and then awake for 50 ms.
+        (&[("a", 0, 1000), ("b", 1105, 3000), ("a", 2000, 2050)], 60.0),
+        // Awake for one beat.
+        (&[("b", 1105, 3000), ("a", 2000, 2000)], 10.0),
+        // The same node: a restart.
+        (&[("a", 0, 1000), ("a", 995, 2000)], 0.0),
+        // Frozen, and gone before it woke.
+        (&[("a", 0, 1000), ("b", 1500, 3000), ("a", 3500, 3600)], 0.0),
+    ];
+    for (runs, wanted) in cases {
+        let double = told(runs)?.double_ms(0);
+        ensure!((double - wanted).abs() <= 10.0 && (wanted > 0.0) == (double > 0.0), "{runs:?}: {double}");
+    }
+    Ok(())
+}
+
+fn silence_is_an_outage() -> Result<()> {
+    let truth = told(&[("a", 0, 1000), ("b", 1800, 2000)])?;
+    let runs = truth.runs_since(0);
+    ensure!(runs.len() == 2 && truth.last_of(&runs[0]) == Some(1_000_000_000), "{runs:?}");
+    let (next, first) = truth.first_other(500_000_000, &runs[..1]).context("nobody came")?;
+    ensure!(next.node == "b" && first == 1_800_000_000, "{next:?} at {first}");
+    Ok(())
+}
