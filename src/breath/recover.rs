@@ -18,7 +18,7 @@ use std::io::{self, BufReader, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use xshell::cmd;
 
 use super::index::{self, IndexLock};
@@ -70,12 +70,14 @@ pub(super) fn undo(place: &Place, intent: &Intent) -> Result<()> {
         let paths: Vec<&[u8]> = changes.iter().filter(|c| of(c)).map(|change| &change.path[..]).collect();
         stage(place, name, tree, &paths)
     };
-    let old = side("old", &from, |change| change.old.is_some())?;
-    let new = side("new", &format!("{}^{{tree}}", intent.new), |change| change.new.is_some())?;
+    let (old, done) = side("old", &from, |change| change.old.is_some())?;
+    done?;
+    // What cannot be checked out now, for want of a filter for instance, could not be then either.
+    let (new, _) = side("new", &format!("{}^{{tree}}", intent.new), |change| change.new.is_some())?;
     let top = &place.work_tree;
     for change in &changes {
         let path = git::path(&change.path);
-        if change.old.is_none() && is_ours(top, path, &new)? {
+        if change.old.is_none() && is_ours(top, change, &old, &new)? {
             note::remove(&top.join(path))?;
         }
     }
@@ -92,7 +94,7 @@ pub(super) fn undo(place: &Place, intent: &Intent) -> Result<()> {
         // An empty directory stands where the file is to be.
         let _ = fs::symlink_metadata(top.join(path)).is_ok_and(|meta| meta.is_dir())
             && fs::remove_dir(top.join(path)).is_ok();
-        if is_ours(top, path, &new)? {
+        if is_ours(top, change, &old, &new)? {
             put_back(top, path, &old)?;
         }
     }
@@ -136,8 +138,9 @@ fn has_turned(place: &Place, intent: &Intent) -> Result<bool> {
     Ok(changes.iter().all(|change| at(&known, change) == change.new.as_ref()))
 }
 
-/// Writes files of a tree to a directory of our own, just as git would check them out.
-fn stage(place: &Place, name: &str, tree: &str, paths: &[&[u8]]) -> Result<PathBuf> {
+/// Writes files of a tree to a directory of our own, just as git would check them out. The inner
+/// result is whether it wrote them all.
+fn stage(place: &Place, name: &str, tree: &str, paths: &[&[u8]]) -> Result<(PathBuf, Result<()>)> {
     let dir = place.dir.join(name);
     if dir.exists() {
         fs::remove_dir_all(&dir).with_context(|| dir.display().to_string())?;
@@ -152,18 +155,29 @@ fn stage(place: &Place, name: &str, tree: &str, paths: &[&[u8]]) -> Result<PathB
     };
     side(cmd!(sh, "git -c {whole} read-tree {tree}"), b"")?;
     let list: Vec<u8> = paths.iter().flat_map(|path| [path, &b"\0"[..]].concat()).collect();
-    side(cmd!(sh, "git -c {whole} checkout-index -f -q -z --stdin"), &list)?;
+    let done = side(cmd!(sh, "git -c {whole} checkout-index -f -q -z --stdin"), &list).map(drop);
     note::remove(&index)?;
-    Ok(dir)
+    Ok((dir, done))
 }
 
 /// Whether what stands at this path is missing, or new, or the beginning of new.
-fn is_ours(top: &Path, path: &Path, new: &Path) -> Result<bool> {
+fn is_ours(top: &Path, change: &Change, old: &Path, new: &Path) -> Result<bool> {
+    let path = git::path(&change.path);
     if !is_reached(top, path) {
         return Ok(false);
     }
-    let current = top.join(path);
-    alike(&current, &new.join(path)).with_context(|| current.display().to_string())
+    let (current, old, new) = (top.join(path), old.join(path), new.join(path));
+    let there = |path: &Path| fs::symlink_metadata(path).is_ok();
+    if !there(&current) {
+        return Ok(true);
+    }
+    if there(&new) || change.new.is_none() {
+        return is_beginning(&current, &new).with_context(|| current.display().to_string());
+    }
+    if there(&old) && is_beginning(&current, &old)? && is_beginning(&old, &current)? {
+        return Ok(false);
+    }
+    bail!("{}: cannot tell whether it was being written, or somebody wrote it since", current.display());
 }
 
 /// Whether the way to this path leads through directories alone, as far as it goes.
@@ -176,26 +190,19 @@ fn is_reached(top: &Path, path: &Path) -> bool {
     })
 }
 
-fn alike(current: &Path, new: &Path) -> io::Result<bool> {
-    let now = match fs::symlink_metadata(current) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(true),
-        now => now?,
-    };
-    let Ok(wanted) = fs::symlink_metadata(new) else {
+/// Whether one file has the kind and the mode of another, and what is in it is how that begins.
+fn is_beginning(part: &Path, whole: &Path) -> io::Result<bool> {
+    let (Ok(now), Ok(wanted)) = (fs::symlink_metadata(part), fs::symlink_metadata(whole)) else {
         return Ok(false);
     };
     if now.is_symlink() && wanted.is_symlink() {
-        return Ok(fs::read_link(current)? == fs::read_link(new)?);
+        return Ok(fs::read_link(part)? == fs::read_link(whole)?);
     }
     let executable = |meta: &fs::Metadata| meta.mode() & 0o100 != 0;
     if !now.is_file() || !wanted.is_file() || executable(&now) != executable(&wanted) || now.len() > wanted.len() {
         return Ok(false);
     }
-    is_beginning(File::open(current)?, File::open(new)?)
-}
-
-fn is_beginning(part: File, whole: File) -> io::Result<bool> {
-    let (mut part, mut whole) = (BufReader::new(part), BufReader::new(whole));
+    let (mut part, mut whole) = (BufReader::new(File::open(part)?), BufReader::new(File::open(whole)?));
     let (mut a, mut b) = (vec![0; 64 * 1024], vec![0; 64 * 1024]);
     loop {
         let read = part.read(&mut a)?;
@@ -223,7 +230,11 @@ fn put_back(top: &Path, path: &Path, old: &Path) -> Result<()> {
             Err(error) if error.kind() == io::ErrorKind::CrossesDevices => {
                 let mut beside = to.clone().into_os_string();
                 beside.push(".mirror-restores");
-                fs::copy(&from, &beside)?;
+                if from.is_symlink() {
+                    std::os::unix::fs::symlink(fs::read_link(&from)?, &beside)?;
+                } else {
+                    fs::copy(&from, &beside)?;
+                }
                 fs::rename(&beside, &to)
             }
             moved => moved,

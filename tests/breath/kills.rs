@@ -58,6 +58,7 @@ fn driver() {
     let repo = Repo(PathBuf::from(repo));
     let commit = std::env::var("MIRROR_TEST_COMMIT").is_ok_and(|text| !text.is_empty());
     let outcome = Breath { commit, ..repo.breath() }.breathe().unwrap();
+    eprintln!("{outcome:?}");
     std::process::exit(outcome.verdict.status().into());
 }
 

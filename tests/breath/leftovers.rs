@@ -225,3 +225,31 @@ fn uncommitted_work_that_was_being_committed_is_never_made_old() {
     assert_eq!((repo.head(), repo.status(), repo.files()), (old, before.0, before.1));
     repo.is_sound();
 }
+
+#[test]
+fn a_filter_that_fails_half_way_leaves_the_tree_as_it_was() {
+    let world = World::new();
+    let repo = world.clone_as("one");
+    let names: Vec<String> = (0..9).map(|n| format!("files/{n}")).collect();
+    let files = |text| names.iter().map(|name| (&name[..], text)).collect::<Vec<_>>();
+    world.incoming(&files("old\n"));
+    assert_eq!(repo.breathe().verdict, Verdict::InStep);
+    repo.write("b", "mine\n");
+    repo.git(&["config", "filter.picky.smudge", "grep -v bad"]);
+    repo.git(&["config", "filter.picky.clean", "cat"]);
+    repo.git(&["config", "filter.picky.required", "true"]);
+    let before = (repo.head(), repo.status(), repo.files());
+    world.incoming(
+        &[&files("new\n")[..], &[("files/5", "bad\n"), (".gitattributes", "files/5 filter=picky\n")]].concat(),
+    );
+    for _ in 0..2 {
+        let outcome = repo.breathe();
+        assert_eq!(outcome.verdict, Verdict::Failed, "{outcome:?}");
+        assert!(outcome.reason.contains("grep -v bad"), "{}", outcome.reason);
+        assert_eq!((repo.head(), repo.status(), repo.files()), before);
+        repo.is_sound();
+    }
+    repo.git(&["config", "filter.picky.smudge", "cat"]);
+    assert_eq!(repo.breathe().verdict, Verdict::InStep);
+    assert_eq!((repo.read("files/5"), repo.status()), ("bad\n".into(), " M b".into()));
+}
