@@ -253,3 +253,19 @@ fn a_filter_that_fails_half_way_leaves_the_tree_as_it_was() {
     assert_eq!(repo.breathe().verdict, Verdict::InStep);
     assert_eq!((repo.read("files/5"), repo.status()), ("bad\n".into(), " M b".into()));
 }
+
+#[test]
+fn a_commit_made_while_the_tree_turns_is_not_lost() {
+    let world = World::new();
+    let repo = world.clone_as("one");
+    let by_hand = repo.git(&["commit-tree", "-p", "HEAD", "-m", "by hand", "HEAD^{tree}"]);
+    // A filter runs in the very middle of a turn.
+    let commit = format!("git update-ref refs/heads/main {by_hand} && cat");
+    repo.git(&["config", "filter.sly.smudge", &commit]);
+    world.incoming(&[("files/5", "new\n"), (".gitattributes", "files/5 filter=sly\n")]);
+    let outcome = repo.breathe();
+    assert_eq!(outcome.verdict, Verdict::InStep, "{outcome:?}");
+    assert_eq!(repo.log(), ["by hand", "incoming", "first"]);
+    assert_eq!((repo.head(), repo.status()), (world.remote().tip("main"), String::new()));
+    repo.is_sound();
+}
