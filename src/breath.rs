@@ -209,7 +209,11 @@ impl Breath<'_> {
             if round > 0 && deadline.has_passed() {
                 break;
             }
-            let upstream = remote.fetch()?;
+            // Out of time after a lost race, it is the race that was lost and not the remote.
+            let upstream = match remote.fetch() {
+                Err(Stop::At(Verdict::Unreachable, ..)) if round > 0 && deadline.has_passed() => break,
+                fetched => fetched?,
+            };
             let local = place.git.tip(&place.branch)?;
             let Some(step) = self.inhale(place, &remote, local, upstream.clone(), facts)? else {
                 last = "the branch moved meanwhile".to_owned();
@@ -222,7 +226,11 @@ impl Breath<'_> {
             let Some(tip) = Some(step.tip).filter(|tip| !tip.is_empty()) else {
                 return Ok(self.in_step(None, facts, place));
             };
-            match refs::locking(place, self.remote, &tip, || remote.push(&tip))? {
+            let pushed = match refs::locking(place, self.remote, &tip, || remote.push(&tip)) {
+                Err(Stop::At(Verdict::Unreachable, ..)) if round > 0 && deadline.has_passed() => break,
+                pushed => pushed?,
+            };
+            match pushed {
                 Pushed::Done => {
                     facts.exhale = Some(Sync { from: upstream, to: Some(tip.clone()), commits: step.ahead });
                     return Ok(self.in_step(Some(&tip), facts, place));

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use three_mirror::breath::Verdict;
+use three_mirror::breath::{Breath, Verdict};
 
 use crate::world::{Repo, World};
 
@@ -65,7 +65,7 @@ fn commit(repo: &Repo, clone: usize, end: Instant, made: &AtomicU32) {
 
 fn breathe(repo: &Repo, over: &AtomicBool, breaths: &AtomicU32) {
     while !over.load(Ordering::Relaxed) {
-        let outcome = repo.breathe();
+        let outcome = Breath { timeout: Duration::from_secs(60), ..repo.breath() }.breathe().unwrap();
         let fine = matches!(outcome.verdict, Verdict::InStep | Verdict::Busy | Verdict::Raced);
         assert!(fine, "{outcome:?}");
         breaths.fetch_add(1, Ordering::Relaxed);

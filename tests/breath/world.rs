@@ -176,6 +176,10 @@ impl Repo {
 
     /// Nothing of a breath is left behind, and the repository is whole.
     pub(crate) fn is_sound(&self) {
+        // git may be tidying up behind everybody's back.
+        while self.0.join(".git/gc.pid").exists() {
+            std::thread::sleep(Duration::from_millis(20));
+        }
         let mut locks = Vec::new();
         walk_all(&self.0.join(".git"), &mut |path, _| {
             if path.extension().is_some_and(|end| end == "lock") && !path.ends_with("mirror/breath.lock") {
