@@ -27,7 +27,7 @@ pub struct Target<'a> {
     pub probe: &'a Probe,
     /// For the method `ssh`: the arguments that run `true` there.
     pub login: Option<Vec<String>>,
-    /// How much later than the others it is asked; its deadline moves by as much.
+    /// How much later than the others it is asked; its deadline is the same.
     pub delay: Duration,
 }
 

@@ -31,7 +31,7 @@ const LONGEST_QUOTE: usize = 160;
 const CLOCK_STEP: Duration = Duration::from_secs(1);
 
 /// The head start of those whose answer is likely to be enough, as a part of the probe's timeout. It
-/// spares the others a connection at every check, and costs 5 % of a timeout when it is not enough.
+/// spares the others a connection at every check, and takes 5 % of their time when it is not enough.
 const HEAD_START: u32 = 20;
 
 /// Asks everybody at once.

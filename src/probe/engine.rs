@@ -93,7 +93,7 @@ pub(super) fn run(targets: &[Target<'_>], on_answer: &mut dyn FnMut(usize, Answe
         next_address: 0,
         attempts: 0,
         open: Vec::new(),
-        deadline: now + target.delay + target.probe.timeout,
+        deadline: now + target.probe.timeout,
         step: target.probe.timeout / target.probe.attempts.max(1),
         last_loss: None,
         begun: false,

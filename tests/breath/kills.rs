@@ -1,7 +1,7 @@
 //! A breath killed at any moment loses nothing, and the next one finishes its work.
 //!
 //! `MIRROR_TEST_KILLS` says how often (200), `MIRROR_TEST_SEED` repeats a run. A breath to be killed
-//! is this very program, called for the test `driver` alone.
+//! is a `mirror breathe`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -11,55 +11,44 @@ use std::process::{Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
-use three_mirror::breath::{Breath, Verdict};
 
 use crate::world::{Repo, World, apart, executable, git, scratch};
 
-/// One breath in a process of its own.
+/// The exit status of a breath that another one is in the way of.
+const BUSY: i32 = 3;
+
+/// One `mirror breathe`.
 pub(crate) struct Driver(Command);
 
 impl Driver {
     pub(crate) fn new(repo: &Repo) -> Self {
-        let mut command = Command::new(std::env::current_exe().unwrap());
-        command.args(["--exact", "kills::driver", "--nocapture", "--test-threads=1"]);
-        command.env("MIRROR_TEST_BREATHE", repo.path()).stdout(Stdio::null()).stderr(Stdio::null());
-        Self(command)
+        apart();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_mirror"));
+        command.args(["breathe", "--quiet", "--self", "spb", "--repo"]).arg(repo.path());
+        command.stdout(Stdio::null()).stderr(Stdio::null());
+        Self(command).committing(false, repo)
     }
 
-    fn committing(mut self, commit: bool) -> Self {
-        self.0.env("MIRROR_TEST_COMMIT", if commit { "1" } else { "" });
+    fn committing(mut self, commit: bool, repo: &Repo) -> Self {
+        let list = repo.path().with_extension(if commit { "committing.toml" } else { "toml" });
+        let text = format!(
+            "nodes.spb = \"127.0.0.1\"\nchains.brain = [\"spb\"]\nbreath = {{ timeout = \"20s\", commit = {commit} }}\n"
+        );
+        fs::write(&list, text).unwrap();
+        self.0.env("MIRROR_CONFIG", list);
         self
     }
 
     pub(crate) fn without_identity(mut self) -> Self {
         for name in ["AUTHOR", "COMMITTER"] {
-            self.0.env(format!("GIT_{name}_NAME"), "").env(format!("GIT_{name}_EMAIL"), "");
+            self.0.env_remove(format!("GIT_{name}_NAME")).env_remove(format!("GIT_{name}_EMAIL"));
         }
-        self.0.env("MIRROR_TEST_NO_IDENTITY", "1");
         self
     }
 
     pub(crate) fn run(mut self) -> ExitStatus {
         self.0.status().unwrap()
     }
-}
-
-#[test]
-fn driver() {
-    let Some(repo) = std::env::var_os("MIRROR_TEST_BREATHE") else { return };
-    if std::env::var_os("MIRROR_TEST_NO_IDENTITY").is_none() {
-        apart();
-    } else {
-        for name in ["GIT_AUTHOR_NAME", "GIT_AUTHOR_EMAIL", "GIT_COMMITTER_NAME", "GIT_COMMITTER_EMAIL"] {
-            // SAFETY: nothing else runs in this process.
-            unsafe { std::env::remove_var(name) };
-        }
-    }
-    let repo = Repo(PathBuf::from(repo));
-    let commit = std::env::var("MIRROR_TEST_COMMIT").is_ok_and(|text| !text.is_empty());
-    let outcome = Breath { commit, ..repo.breath() }.breathe().unwrap();
-    eprintln!("{outcome:?}");
-    std::process::exit(outcome.verdict.status().into());
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -150,7 +139,7 @@ struct Model {
     status: String,
     end: Files,
     log: BTreeSet<String>,
-    verdict: u8,
+    verdict: i32,
     took: Duration,
 }
 
@@ -177,10 +166,10 @@ fn model(scene: Scene) -> Model {
     let repo = copy(&world, &dir.path().join("w"));
     let (head, mine) = (repo.head(), mine(&repo));
     let start = Instant::now();
-    let end = Driver::new(&repo).committing(scene == Scene::Committing).run();
+    let end = Driver::new(&repo).committing(scene == Scene::Committing, &repo).run();
     let took = start.elapsed();
-    let verdict = if scene == Scene::Conflict { Verdict::Conflict } else { Verdict::InStep }.status();
-    assert_eq!(end.code(), Some(verdict.into()), "{scene:?}, undisturbed");
+    let verdict = if scene == Scene::Conflict { 1 } else { 0 };
+    assert_eq!(end.code(), Some(verdict), "{scene:?}, undisturbed");
     let (status, end, log) = (repo.status(), repo.files(), subjects(&repo, "main"));
     Model { scene, world, head, mine, status, end, log, verdict, took }
 }
@@ -240,7 +229,7 @@ fn trial(model: &Model, kill: Kill, n: u64) -> bool {
     repo.git(&["cat-file", "-e", &format!("{}^{{tree}}", model.head)]);
     let remote = Repo(dir.path().join("w/remote.git"));
     let end = breathe_again(model, &repo);
-    assert_eq!(end, Some(i32::from(model.verdict)), "{about}: the next breath");
+    assert_eq!(end, Some(model.verdict), "{about}: the next breath");
     assert_eq!(mine(&repo), model.mine, "{about}: after the next breath");
     assert_eq!(repo.status(), model.status, "{about}");
     assert!(repo.files() == model.end, "{about}: the tree differs from an undisturbed breath's");
@@ -256,7 +245,7 @@ fn trial(model: &Model, kill: Kill, n: u64) -> bool {
 }
 
 fn run_and_kill(model: &Model, kill: Kill, repo: &Repo) -> bool {
-    let mut driver = Driver::new(repo).committing(model.scene == Scene::Committing);
+    let mut driver = Driver::new(repo).committing(model.scene == Scene::Committing, repo);
     let mut child = driver.0.spawn().unwrap();
     let intent = repo.path().join(".git/mirror/intent");
     while kill.turning && !intent.exists() && child.try_wait().unwrap().is_none() {
@@ -302,8 +291,8 @@ fn descendants(pid: Pid) -> Vec<Pid> {
 fn breathe_again(model: &Model, repo: &Repo) -> Option<i32> {
     let mut last = None;
     for _ in 0..100 {
-        last = Driver::new(repo).committing(model.scene == Scene::Committing).run().code();
-        if last != Some(i32::from(Verdict::Busy.status())) {
+        last = Driver::new(repo).committing(model.scene == Scene::Committing, repo).run().code();
+        if last != Some(BUSY) {
             break;
         }
         std::thread::sleep(Duration::from_millis(50));

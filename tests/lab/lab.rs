@@ -529,7 +529,8 @@ fn mount(place: &Path, options: &str) -> Result<()> {
 }
 
 fn keygen(key: &Path) -> Result<()> {
-    let made = Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-C", "lab", "-f"]).arg(key).status()?;
+    let made =
+        Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-C", "lab", "-f"]).arg(key).status()?;
     ensure!(made.success(), "cannot make {}", key.display());
     Ok(())
 }

@@ -62,7 +62,8 @@ fn main() {
         ("origin_hangs_and_serving_dies", origin_hangs_and_serving_dies),
         ("nothing_fails", nothing_fails),
     ];
-    let trial = |(name, test): (&str, Test)| Trial::test(name, move || test().map_err(|e| Failed::from(format!("{e:?}"))));
+    let trial =
+        |(name, test): (&str, Test)| Trial::test(name, move || test().map_err(|e| Failed::from(format!("{e:?}"))));
     let mut trials: Vec<Trial> = anywhere.into_iter().map(trial).collect();
     trials.extend(on_hosts.into_iter().map(|test| trial(test).with_ignored_flag(missing.is_some())));
     libtest_mimic::run(&arguments, trials).exit();
@@ -218,8 +219,7 @@ fn a_frozen_host_does_nothing() -> Result<()> {
 
 fn nothing_is_left_of_a_killed_lab() -> Result<()> {
     for signal in [Signal::INT, Signal::TERM, Signal::KILL] {
-        let mut victim =
-            Command::new(std::env::current_exe()?).arg(inside::VICTIM).stdout(Stdio::piped()).spawn()?;
+        let mut victim = Command::new(std::env::current_exe()?).arg(inside::VICTIM).stdout(Stdio::piped()).spawn()?;
         let mut name = String::new();
         BufReader::new(victim.stdout.take().context("no pipe")?).read_line(&mut name)?;
         let name = name.trim();
