@@ -211,7 +211,7 @@ fn a_file_without_permission() {
     let directory = tempfile::tempdir().expect("a directory");
     let path = directory.path().join("mirror.toml");
     std::fs::write(&path, "").expect("written");
-    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0)).expect("set");
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o000)).expect("set");
     let line = refused(&mirror(directory.path(), ["whois-brain"]), "mode 000");
     assert!(line.starts_with("mirror: ./mirror.toml: Permission denied"), "{line}");
 }
