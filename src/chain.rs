@@ -178,6 +178,9 @@ mod tests {
     }
 
     proptest::proptest! {
+        // A failure is told, not kept: the tests write nothing beside the sources.
+        #![proptest_config(proptest::prelude::ProptestConfig { failure_persistence: None, ..Default::default() })]
+
         #[test]
         fn what_chains_survive_agrees_with_trying_every_set_of_nodes(
             picks in proptest::collection::vec(

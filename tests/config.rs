@@ -162,14 +162,16 @@ stop = "true"
 #[test]
 fn what_is_wrong_once_for_many_nodes_is_told_once() {
     let text = "[nodes]\na = \"192.0.2.1\"\nb = \"192.0.2.2\"\nc = \"192.0.2.3\"\n\n\
-                [chains]\nbrain = [\"a\", \"b\", \"c\"]\n\n[probe]\ntimeout = \"0s\"\n";
+                [chains]\nbrain = [\"a\", \"b\", \"c\"]\n\n[probe]\ntimeout = \"0s\"\n\n\
+                [services.brain]\nstatus = \"true\"\nstart = \"true\"\nstop = \"true\"\n\
+                health = { method = \"tcp\", timeout = \"0s\" }\n";
     let directory = tempfile::tempdir().expect("a directory");
     std::fs::write(directory.path().join("mirror.toml"), text).expect("written");
     let object: Value = serde_json::from_str(&mirror(directory.path(), ["chain", "check"]).stdout).expect("JSON");
     let errors: Vec<&Value> =
         object["problems"].as_array().expect("a list").iter().filter(|p| p["severity"] == "error").collect();
-    assert_eq!(errors.len(), 1, "{errors:?}");
-    assert_eq!(errors[0]["where"], "probe.timeout");
+    let places: Vec<&Value> = errors.iter().map(|error| &error["where"]).collect();
+    assert_eq!(places, ["probe.timeout", "services.brain.health.timeout"]);
 }
 
 #[test]
@@ -211,7 +213,7 @@ fn a_file_without_permission() {
     let directory = tempfile::tempdir().expect("a directory");
     let path = directory.path().join("mirror.toml");
     std::fs::write(&path, "").expect("written");
-    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0)).expect("set");
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o000)).expect("set");
     let line = refused(&mirror(directory.path(), ["whois-brain"]), "mode 000");
     assert!(line.starts_with("mirror: ./mirror.toml: Permission denied"), "{line}");
 }

@@ -76,7 +76,7 @@ fn standing() -> impl Strategy<Value = Standing> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 5000, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 5000, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn nobody_leads_while_an_earlier_node_is_alive_or_in_doubt(chain in chain(), seen in seen()) {

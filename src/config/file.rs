@@ -26,7 +26,7 @@ pub(super) struct File {
     #[serde(default = "nothing")]
     pub(super) nodes: Spanned<IndexMap<Spanned<Name>, Node>>,
     #[serde(default = "nothing")]
-    pub(super) chains: Spanned<IndexMap<Spanned<Name>, Spanned<Vec<Spanned<Name>>>>>,
+    pub(super) chains: Spanned<IndexMap<Spanned<Name>, Members>>,
     #[serde(default)]
     pub(super) cycle: Table<Cycle>,
     pub(super) probe: Option<Spanned<Table<Probe>>>,
@@ -39,6 +39,9 @@ pub(super) struct File {
     #[serde(default)]
     pub(super) witness: Table<WitnessList>,
 }
+
+/// A chain's nodes, in order.
+type Members = Spanned<Vec<Spanned<Name>>>;
 
 /// A table that is not in the file: it stands at its beginning.
 fn nothing<T: Default>() -> Spanned<T> {
