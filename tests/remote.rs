@@ -124,7 +124,7 @@ fn a_command_that_hangs_is_given_up_at_its_deadline() {
 #[test]
 fn a_command_that_prints_a_gigabyte_is_heard_out() {
     for stage in both("timeout = \"55s\"") {
-        stage.bot.before("start", "a", "head -c 1G /dev/zero");
+        stage.bot.before("start", "a", "head -c 1G /dev/zero || exit 1");
         // No file may grow beyond 512 MiB, not even one in memory.
         let said = stage.network.shell("ulimit -f 1048576; exec \"$MIRROR\" promote");
         assert_eq!(only(&said.expect(0, "started"))["target"], "a");
