@@ -188,7 +188,7 @@ impl Field {
             .env("CHECK_INTERVAL", pace.check.to_string())
             .env("SYNC_INTERVAL", pace.sync.to_string())
             .env(BEATS, root.join("beats"))
-            .env(WORK_INTERVAL, (pace.sync / 8.0).to_string());
+            .env(WORK_INTERVAL, (pace.sync / 4.0).max(1.0).to_string());
         host.leader = Some(command.process_group(0).spawn()?);
         listening(host)
     }

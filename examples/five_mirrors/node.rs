@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail};
 use rustix::process::{Signal, getpid, getppid, kill_current_process_group, set_parent_process_death_signal};
 use signal_hook::consts::TERM_SIGNALS;
 
-use crate::field::{PORT, setting};
+use crate::field::{CLONE, PORT, setting};
 
 /// Asks a leader to run a shell command.
 pub(crate) const RUN: &str = "run";
@@ -48,7 +48,8 @@ pub(crate) fn hub(parent: &str) -> Result<()> {
 pub(crate) fn lead(parent: &str) -> Result<()> {
     end_with(parent)?;
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, setting(PORT).parse()?)).context("cannot listen")?;
-    let _watchdog = Command::new("watchdog.sh").spawn().context("watchdog.sh")?;
+    // In the clone, since the node list, which is the same for all, names no repository.
+    let _watchdog = Command::new("watchdog.sh").current_dir(CLONE).spawn().context("watchdog.sh")?;
     let bot = Arc::new(Mutex::new(None));
     for connection in listener.incoming() {
         let (connection, bot) = (connection?, Arc::clone(&bot));

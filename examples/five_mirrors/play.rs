@@ -91,8 +91,9 @@ struct Play<'a> {
     field: Field,
     pace: Pace,
     promise: Duration,
-    chain: Vec<String>,
-    last: String,
+    /// The chains, first the one that leads the service.
+    hosts: Vec<String>,
+    brains: Vec<String>,
     falls: Vec<Fall>,
 }
 
@@ -100,6 +101,8 @@ struct Play<'a> {
 struct Log {
     file: File,
     unread: String,
+    /// How many checks ended.
+    checks: usize,
     /// How many breaths ended in step.
     breaths: usize,
 }
@@ -116,18 +119,18 @@ impl<'a> Play<'a> {
         for name in field.names() {
             field.boot(&name)?;
             let file = File::open(field.log(&name))?;
-            logs.insert(name, Log { file, unread: String::new(), breaths: 0 });
+            logs.insert(name, Log { file, unread: String::new(), checks: 0, breaths: 0 });
         }
-        let chain: Vec<String> = config.chain(SERVICE)?.iter().map(Name::to_string).collect();
-        let last = config.chain(BRAIN)?.last().context("an empty chain")?.to_string();
+        let chain = |name| Ok::<_, anyhow::Error>(config.chain(name)?.iter().map(Name::to_string).collect());
+        let (hosts, brains): (Vec<String>, Vec<String>) = (chain(SERVICE)?, chain(BRAIN)?);
         let beats = Beats::of(&field.beats())?;
         let (promise, falls) = (config.cycle.recovery, Vec::new());
-        Ok(Self { signal, stage, beats, logs, field, pace, promise, chain, last, falls })
+        Ok(Self { signal, stage, beats, logs, field, pace, promise, hosts, brains, falls })
     }
 
     /// Whether every promise was kept.
     fn to_the_end(&mut self) -> Result<bool> {
-        let head = self.chain[0].clone();
+        let head = self.hosts[0].clone();
         self.until(&format!("the bot to run on {head}"), |play| Ok(play.serving() == Some(&head)))?;
         self.stage.say(&format!("{SERVICE} runs on {head}"));
         while self.living().len() > 1 {
@@ -144,7 +147,7 @@ impl<'a> Play<'a> {
         self.breathe(&fallen)?;
 
         // The one that is left now leads the brain chain last: alone it had no brain in the seed.
-        let last = self.last.clone();
+        let last = self.brains.last().context("no brains")?.clone();
         let four: Vec<String> = self.field.names().into_iter().filter(|name| *name != last).collect();
         self.fall(four)?;
         self.count_what_is_held()?;
@@ -158,6 +161,11 @@ impl<'a> Play<'a> {
         self.until(&format!("{serving} to breathe out what it does"), |play| {
             Ok(play.field.breathed_out(std::slice::from_ref(&serving))?.len() > before)
         })?;
+        // The worst moment: the node that has to notice has just looked.
+        let brain = self.brains.iter().find(|name| self.field.runs(name) && !fallen.contains(name));
+        let brain = brain.context("no brain would be left")?.clone();
+        let checks = self.logs[&brain].checks;
+        self.until(&format!("a check of {brain} to end"), |play| Ok(play.logs[&brain].checks > checks))?;
         let commits = self.field.breathed_out(&fallen)?;
         self.field.kill(&fallen)?;
         self.stage.say(&format!("SIGKILL to all of {}", fallen.join(", ")));
@@ -225,6 +233,7 @@ impl<'a> Play<'a> {
                 let text = |value: &Value, key: &str| value[key].as_str().unwrap_or_default().to_owned();
                 match text(&said, "schema").split('/').next() {
                     Some("mirror.promote") => {
+                        log.checks += 1;
                         let services = said["services"].as_array().into_iter().flatten();
                         let moved = services.filter(|s| !["in-place", "not-brain"].contains(&&*text(s, "verdict")));
                         for service in moved {
@@ -238,7 +247,7 @@ impl<'a> Play<'a> {
                             self.stage.say(&format!("  {name}: {}", text(&said, "reason")));
                         }
                         if let Some(commits @ 1..) = said["exhale"]["commits"].as_u64() {
-                            self.stage.say(&format!("  {name} breathed out {commits} commits"));
+                            self.stage.say(&format!("  {name} breathed out {}", count(commits)));
                         }
                     }
                     _ => {}
@@ -254,7 +263,7 @@ impl<'a> Play<'a> {
             vec![["taken away", "took over", "without service", "breathed out", "held"].map(str::to_owned).to_vec()];
         rows.extend(self.falls.iter().map(|fall| {
             let without = format!("{:.2} s", fall.without.as_secs_f64());
-            let commits = format!("{} commits", fall.commits.len());
+            let commits = count(fall.commits.len() as u64);
             vec![fall.fallen.join(", "), fall.successor.clone(), without, commits, fall.held().to_string()]
         }));
         let promise = self.promise.as_secs_f64();
@@ -302,4 +311,8 @@ impl<'a> Play<'a> {
     fn living(&self) -> Vec<String> {
         self.field.names().into_iter().filter(|name| self.field.runs(name)).collect()
     }
+}
+
+fn count(commits: u64) -> String {
+    format!("{commits} commit{}", if commits == 1 { "" } else { "s" })
 }
