@@ -1,34 +1,25 @@
-
-_clap_complete_mirror() {
-    local IFS=$'\013'
-    local _CLAP_COMPLETE_INDEX=${COMP_CWORD}
-    local _CLAP_COMPLETE_COMP_TYPE=${COMP_TYPE}
-    if compopt +o nospace 2> /dev/null; then
-        local _CLAP_COMPLETE_SPACE=false
-    else
-        local _CLAP_COMPLETE_SPACE=true
-    fi
-    local words=("${COMP_WORDS[@]}")
-    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
-        words[COMP_CWORD]="$2"
-    fi
-    COMPREPLY=( $( \
-        _CLAP_IFS="$IFS" \
-        _CLAP_COMPLETE_INDEX="$_CLAP_COMPLETE_INDEX" \
-        _CLAP_COMPLETE_COMP_TYPE="$_CLAP_COMPLETE_COMP_TYPE" \
-        _CLAP_COMPLETE_SPACE="$_CLAP_COMPLETE_SPACE" \
-        COMPLETE="bash" \
-        "mirror" -- "${words[@]}" \
-    ) )
-    if [[ $? != 0 ]]; then
-        unset COMPREPLY
-    elif [[ $_CLAP_COMPLETE_SPACE == false ]] && [[ "${COMPREPLY-}" =~ [=/:]$ ]]; then
-        compopt -o nospace
-    fi
+_mirror() {
+    local IFS=$'\013' words=() index=0 head="" i
+    for ((i = 0; i < ${#COMP_WORDS[@]}; i++)); do
+        local word=${COMP_WORDS[i]} last=$((${#words[@]} - 1)) piece=""
+        ((i == COMP_CWORD)) && [[ $word != "=" ]] && word=$2
+        if ((last >= 0)); then
+            [[ $word == "=" && ${words[last]} == --* && ${words[last]} != *=* ]] && piece=1
+            [[ ${words[last]} == --*= && ${COMP_WORDS[i - 1]} == "=" ]] && piece=1
+        fi
+        if [[ $piece ]]; then
+            ((i == COMP_CWORD)) && head=${words[last]%=}=
+            words[last]+=$word
+        else
+            words+=("$word")
+        fi
+        ((i == COMP_CWORD)) && index=$((${#words[@]} - 1))
+    done
+    COMPREPLY=($(_CLAP_IFS="$IFS" _CLAP_COMPLETE_INDEX="$index" COMPLETE="bash" mirror -- "${words[@]}")) || {
+        COMPREPLY=()
+        return
+    }
+    COMPREPLY=("${COMPREPLY[@]#"$head"}")
+    [[ ${COMPREPLY-} == *[=/:] ]] || compopt +o nospace 2>/dev/null
 }
-if [[ "${BASH_VERSINFO[0]}" -eq 4 && "${BASH_VERSINFO[1]}" -ge 4 || "${BASH_VERSINFO[0]}" -gt 4 ]]; then
-    complete -o nospace -o bashdefault -o nosort -F _clap_complete_mirror mirror
-else
-    complete -o nospace -o bashdefault -F _clap_complete_mirror mirror
-fi
-
+complete -o nospace -o bashdefault -o nosort -F _mirror mirror
