@@ -73,7 +73,7 @@ fn a_service_starts_moves_and_stops_over_ssh() {
 
 #[test]
 fn a_host_that_logs_nobody_in_blocks_unless_the_probe_is_a_login() {
-    let service = "timeout = \"6s\"";
+    let service = "timeout = \"10s\"";
     let stage = Stage::new(service, "tcp");
     stage.promote("").expect(0, "started");
     stage.nodes[0].freeze();
@@ -109,7 +109,7 @@ fn both(service: &str) -> [Stage; 2] {
 
 #[test]
 fn a_command_that_hangs_is_given_up_at_its_deadline() {
-    for stage in both("timeout = \"4s\"") {
+    for stage in both("timeout = \"12s\"") {
         stage.bot.before("start", "a", "echo $$ >\"$dir/hangs\"; exec sleep 3600");
         let said = stage.promote("");
         let hangs = pid_in(&stage.bot.path().join("hangs"));
@@ -146,7 +146,7 @@ fn a_command_that_closes_its_output_early_is_heard_out() {
 
 #[test]
 fn a_daemon_that_a_start_leaves_behind_lives_on() {
-    let [over_ssh, local] = both("timeout = \"8s\"");
+    let [over_ssh, local] = both("timeout = \"14s\"");
     // Over ssh nothing is heard of a start before the daemon lets go of its output, so what counts
     // is what status says. A daemon that then goes on writing has nobody to write to.
     let silent = "sleep 3600 & echo $! >\"$dir/daemon\"";
