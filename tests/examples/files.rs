@@ -122,14 +122,13 @@ fn the_crontab_runs_steps_that_answer() {
         assert!(parsed.success(), "{command_line}");
     }
     // Without the way into the system's log, which is none of ours here.
-    for (command_line, status) in commands.iter().zip([2, 2]) {
+    fs::write(place.path().join("mirror.toml"), "nodes = { a = \"192.0.2.1\" }\nchains = { brain = [\"a\"] }\n")
+        .unwrap();
+    for (command_line, words) in commands.iter().zip(["no service to promote", "not a git repository"]) {
         let (step, log) = command_line.split_once(" | ").unwrap();
         assert!(log.starts_with("logger -t mirror"), "{log}");
-        fs::write(place.path().join("mirror.toml"), "nodes = { a = \"192.0.2.1\" }\nchains = { brain = [\"a\"] }\n")
-            .unwrap();
         let output = command("sh", place.path()).args(["-c", step]).output().unwrap();
-        assert_eq!(output.status.code(), Some(status), "{step}: {output:?}");
-        assert!(String::from_utf8_lossy(&output.stdout).starts_with("mirror: "), "{output:?}");
+        assert!(String::from_utf8_lossy(&output.stdout).contains(words), "{step}: {output:?}");
     }
 }
 
