@@ -62,7 +62,8 @@ fn main() {
         ("origin_hangs_and_serving_dies", origin_hangs_and_serving_dies),
         ("nothing_fails", nothing_fails),
     ];
-    let trial = |(name, test): (&str, Test)| Trial::test(name, move || test().map_err(|e| Failed::from(format!("{e:?}"))));
+    let trial =
+        |(name, test): (&str, Test)| Trial::test(name, move || test().map_err(|e| Failed::from(format!("{e:?}"))));
     let mut trials: Vec<Trial> = anywhere.into_iter().map(trial).collect();
     trials.extend(on_hosts.into_iter().map(|test| trial(test).with_ignored_flag(missing.is_some())));
     libtest_mimic::run(&arguments, trials).exit();
@@ -218,8 +219,7 @@ fn a_frozen_host_does_nothing() -> Result<()> {
 
 fn nothing_is_left_of_a_killed_lab() -> Result<()> {
     for signal in [Signal::INT, Signal::TERM, Signal::KILL] {
-        let mut victim =
-            Command::new(std::env::current_exe()?).arg(inside::VICTIM).stdout(Stdio::piped()).spawn()?;
+        let mut victim = Command::new(std::env::current_exe()?).arg(inside::VICTIM).stdout(Stdio::piped()).spawn()?;
         let mut name = String::new();
         BufReader::new(victim.stdout.take().context("no pipe")?).read_line(&mut name)?;
         let name = name.trim();
@@ -235,8 +235,11 @@ fn nothing_is_left_of_a_killed_lab() -> Result<()> {
     Ok(())
 }
 
-/// Beats of two runs: each on its node, from and until a time in ms, and the truth they make.
-fn told(runs: &[(&str, u64, u64)]) -> Result<Truth> {
+/// A run of the service: its node, its first and its last beat in ms.
+type Told = (&'static str, u64, u64);
+
+/// The truth that such runs make.
+fn told(runs: &[Told]) -> Result<Truth> {
     let mut file = tempfile::NamedTempFile::new()?;
     let mut lines: Vec<(u64, String)> = Vec::new();
     for (node, from, until) in runs {
@@ -251,7 +254,7 @@ fn told(runs: &[(&str, u64, u64)]) -> Result<Truth> {
 }
 
 fn overlap_is_counted() -> Result<()> {
-    let cases: [(&[(&str, u64, u64)], f64); 6] = [
+    let cases: [(&[Told], f64); 6] = [
         // One after the other, however soon.
         (&[("a", 0, 1000), ("b", 1001, 2000)], 0.0),
         // 205 ms of two at once.

@@ -132,7 +132,8 @@ impl Truth {
         // Each overlap has two sides; the one with more beats in it counts.
         let mut overlaps: BTreeMap<(usize, usize), [f64; 2]> = BTreeMap::new();
         for (run, first, last) in spans {
-            let inside = beats[beats.partition_point(|beat| beat.at <= first)..].iter().take_while(|beat| beat.at < last);
+            let inside =
+                beats[beats.partition_point(|beat| beat.at <= first)..].iter().take_while(|beat| beat.at < last);
             for beat in inside.filter(|beat| self.runs[beat.run].node != self.runs[run].node) {
                 let sides = overlaps.entry((run.min(beat.run), run.max(beat.run))).or_default();
                 sides[usize::from(run < beat.run)] += BEAT_MS;

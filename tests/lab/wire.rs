@@ -75,10 +75,8 @@ impl Wire {
                  link set p{host} master br0 up\n"
             ),
         )?;
-        let mut words = format!(
-            "link set lo up\nlink set eth0 up\naddr add {}/24 brd + dev eth0\n",
-            Self::address(host)
-        );
+        let mut words =
+            format!("link set lo up\nlink set eth0 up\naddr add {}/24 brd + dev eth0\n", Self::address(host));
         // A dead neighbour is silent for ever, as a routed host is, and not unreachable after 3 s.
         for other in (1..=self.hosts).filter(|other| *other != host) {
             let (address, hardware) = (Self::address(other), Self::hardware(other));
