@@ -23,7 +23,6 @@ pub(crate) const ORIGIN: &str = "origin";
 const HOSTS: u8 = 6;
 /// What names of directories and control groups begin with; those of namespaces are shorter.
 const MARK: &str = "mirror-lab";
-const DISK: &str = "size=64m";
 /// How long a host may take to boot, on a machine that is busy with other things.
 const BOOT: Duration = Duration::from_secs(30);
 
@@ -200,7 +199,7 @@ impl Lab {
         for host in &self.hosts {
             let disk = self.directory.join("hosts").join(host.name);
             fs::create_dir(&disk)?;
-            mount(&disk, DISK)?;
+            mount(&disk, self.system.disk())?;
             for place in ["root/.ssh", "root/.sshd", "root/log", "var"] {
                 fs::create_dir_all(disk.join(place))?;
             }

@@ -235,8 +235,11 @@ fn nothing_is_left_of_a_killed_lab() -> Result<()> {
     Ok(())
 }
 
-/// Beats of two runs: each on its node, from and until a time in ms, and the truth they make.
-fn told(runs: &[(&str, u64, u64)]) -> Result<Truth> {
+/// A run of the service: its node, its first and its last beat in ms.
+type Told = (&'static str, u64, u64);
+
+/// The truth that such runs make.
+fn told(runs: &[Told]) -> Result<Truth> {
     let mut file = tempfile::NamedTempFile::new()?;
     let mut lines: Vec<(u64, String)> = Vec::new();
     for (node, from, until) in runs {
@@ -251,7 +254,7 @@ fn told(runs: &[(&str, u64, u64)]) -> Result<Truth> {
 }
 
 fn overlap_is_counted() -> Result<()> {
-    let cases: [(&[(&str, u64, u64)], f64); 6] = [
+    let cases: [(&[Told], f64); 6] = [
         // One after the other, however soon.
         (&[("a", 0, 1000), ("b", 1001, 2000)], 0.0),
         // 205 ms of two at once.

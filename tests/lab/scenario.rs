@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 
 use crate::lab::{Lab, NODES, ORIGIN};
+use crate::system::BOTS;
 use crate::truth::{self, Run};
 
 /// One move of the service from one run to another.
@@ -136,8 +137,7 @@ pub(crate) fn service_crashes(lab: &Lab, patience: Duration) -> Result<Recovery>
 /// The node that serves loses power, and on the next one the service cannot start.
 pub(crate) fn cannot_start_on_next(lab: &Lab, patience: Duration) -> Result<Recovery> {
     let node = serving(lab)?.node;
-    let order = ["amsterdam", "almaty", "spb", "novosibirsk", "moscow"];
-    let next = order.into_iter().find(|other| *other != node).context("there is one node only")?;
+    let next = BOTS.into_iter().find(|other| *other != node).context("there is one node only")?;
     std::fs::write(lab.disk(next).join("root/no-start"), "")?;
     let recovery = watch(lab, patience, || lab.kill(&[&node]))?;
     ensure!(recovery.to != next, "the service runs on {next}, where it cannot start");
@@ -238,12 +238,13 @@ pub(crate) fn restore(lab: &Lab) -> Result<()> {
     lab.heal()?;
     let check = lab.system.check()?;
     lab.wait_for_service(Duration::from_secs(60))?;
-    std::thread::sleep(check * 3);
+    std::thread::sleep(check * 2);
     let until = Instant::now() + Duration::from_secs(60);
-    while serving(lab)?.node != NODES[0] {
-        ensure!(Instant::now() < until, "the service does not come back to {}", NODES[0]);
-        let _ = lab.system.move_to(lab, NODES[0]);
-        std::thread::sleep(check.min(Duration::from_secs(1)));
+    // A system that knows no better node leaves the service where it is.
+    let can_move = lab.system.move_to(lab, BOTS[0]).is_ok();
+    while (can_move || lab.system.prefers_the_first()) && serving(lab)?.node != BOTS[0] {
+        ensure!(Instant::now() < until, "the service does not come back to {}", BOTS[0]);
+        std::thread::sleep(check.min(Duration::from_millis(500)));
     }
     std::thread::sleep(check + some_of(check));
     Ok(())

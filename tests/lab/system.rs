@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail};
 use three_mirror::config::{self, Config};
 
 use crate::lab::{Lab, NODES, script};
-use crate::truth;
+use crate::scenario::some_of;
 use crate::wire::Wire;
 
 /// A system, with what can be set in it.
@@ -21,39 +21,104 @@ pub(crate) enum System {
         /// Another `failback` than the example's.
         failback: Option<&'static str>,
     },
+    /// The protocol's rule as a shell script, one step after another, over ssh.
+    Sequential,
+    /// Debian's keepalived, unicast, with notify scripts.
+    Keepalived {
+        /// How often the master speaks, in seconds as keepalived wants them.
+        advert: &'static str,
+    },
+    /// `etcdctl lock` with a TTL of 2 s on an etcd of five members, in a loop.
+    Etcd,
 }
 
 /// The protocol's own numbers: a check every 5 s, a breath every 12 s.
 pub(crate) const PROTOCOL: System = System::Mirror { example: "five-mirrors.toml", failback: None };
 /// A check every 200 ms or faster.
 pub(crate) const FAST: System = System::Mirror { example: "fast.toml", failback: None };
+/// All that can be measured side by side.
+pub(crate) const SYSTEMS: [System; 6] = [
+    FAST,
+    PROTOCOL,
+    System::Keepalived { advert: "0.1" },
+    System::Keepalived { advert: "1" },
+    System::Etcd,
+    System::Sequential,
+];
+
+/// The chains, both holding all five, as in the examples.
+const BRAINS: [&str; 5] = ["moscow", "almaty", "spb", "novosibirsk", "amsterdam"];
+pub(crate) const BOTS: [&str; 5] = ["amsterdam", "almaty", "spb", "novosibirsk", "moscow"];
 
 impl System {
     pub(crate) fn name(&self) -> String {
         match self {
-            Self::Mirror { example: "fast.toml", .. } => "mirror fast".to_owned(),
-            Self::Mirror { .. } => "mirror protocol".to_owned(),
+            Self::Mirror { example: "fast.toml", .. } => "mirror-fast".to_owned(),
+            Self::Mirror { .. } => "mirror-protocol".to_owned(),
+            Self::Sequential => "sequential-ssh".to_owned(),
+            Self::Keepalived { advert } => format!("keepalived-{advert}s"),
+            Self::Etcd => "etcdctl-lock".to_owned(),
         }
     }
 
-    /// The same with another time until a service returns to a better node.
-    pub(crate) fn failing_back_after(&self, failback: &'static str) -> Self {
-        let mut changed = self.clone();
-        let Self::Mirror { failback: place, .. } = &mut changed;
-        *place = Some(failback);
-        changed
+    /// The programs it needs, and how they are had.
+    pub(crate) fn missing(&self) -> Option<&'static str> {
+        let there = |program: &str| ["/usr/sbin", "/usr/bin"].iter().any(|bin| Path::new(bin).join(program).exists());
+        match self {
+            Self::Keepalived { .. } if !there("keepalived") => Some("apt-get install keepalived"),
+            Self::Etcd if !(there("etcd") && there("etcdctl")) => Some("apt-get install etcd-server etcd-client"),
+            _ => None,
+        }
+    }
+
+    /// The same with another time until a service returns to a better node, where that can be set.
+    pub(crate) fn failing_back_after(&self, span: &'static str) -> Self {
+        match self {
+            Self::Mirror { example, .. } => Self::Mirror { example, failback: Some(span) },
+            other => other.clone(),
+        }
+    }
+
+    /// Whether it has a brain apart from the node that serves.
+    pub(crate) fn has_brain(&self) -> bool {
+        matches!(self, Self::Mirror { .. } | Self::Sequential)
+    }
+
+    /// Whether it looks at the service itself, and not only at its host.
+    pub(crate) fn sees_the_service(&self) -> bool {
+        !matches!(self, Self::Keepalived { .. })
+    }
+
+    /// Whether the service goes back to the first node of its chain by itself.
+    pub(crate) fn prefers_the_first(&self) -> bool {
+        matches!(self, Self::Keepalived { .. } | Self::Sequential)
     }
 
     /// How often it looks.
     pub(crate) fn check(&self) -> Result<Duration> {
-        Ok(self.config()?.cycle.check)
+        Ok(match self {
+            Self::Mirror { .. } => self.config()?.cycle.check,
+            Self::Sequential => Duration::from_secs(5),
+            Self::Keepalived { advert } => Duration::from_secs_f64(advert.parse()?),
+            Self::Etcd => Duration::from_secs(1),
+        })
     }
 
-    /// Moves the service as a person would, to a living node.
+    /// The size of a host's disk: etcd allocates 64 MB for its log at once.
+    pub(crate) fn disk(&self) -> &'static str {
+        if *self == Self::Etcd { "size=512m" } else { "size=64m" }
+    }
+
+    /// Moves the service to a living node as a person would, where there is a command for it.
     pub(crate) fn move_to(&self, lab: &Lab, node: &str) -> Result<()> {
+        if !matches!(self, Self::Mirror { .. }) {
+            bail!("{} has no command to move a service", self.name());
+        }
+        let up = lab.up();
+        let brain = BRAINS.into_iter().find(|node| up.contains(node)).context("no node is up")?;
         // The brain may be at work just now.
-        for _ in 0..100 {
-            let done = lab.run(brain(lab)?, &format!("mirror promote --to {node} --json"))?;
+        for _ in 0..200 {
+            let done = lab.run(brain, &format!("mirror promote --to {node} --json"))?;
             let said = String::from_utf8_lossy(&done.stdout).into_owned();
             match done.status.code() {
                 Some(0) => return Ok(()),
@@ -65,57 +130,112 @@ impl System {
     }
 
     fn config(&self) -> Result<Config> {
-        let Self::Mirror { example, failback } = self;
-        Ok(config::parse(Path::new("mirror.toml"), &node_list(example, *failback)?)?.config)
+        Ok(config::parse(Path::new("mirror.toml"), &self.node_list()?)?.config)
     }
 
     /// Puts on a node's disk what the system needs; /root/agent is what the host starts.
-    pub(crate) fn furnish(&self, _name: &str, _number: u8, root: &Path, bin: &Path) -> Result<()> {
-        let Self::Mirror { example, failback } = self;
-        let home = root.join(".config/mirror");
-        fs::create_dir_all(&home)?;
-        fs::write(home.join("mirror.toml"), node_list(example, *failback)?)?;
-        fs::copy(examples().join("watchdog.sh"), bin.join("watchdog.sh"))?;
-        let cycle = self.config()?.cycle;
+    pub(crate) fn furnish(&self, name: &str, number: u8, root: &Path, bin: &Path) -> Result<()> {
+        let agent = match self {
+            Self::Mirror { .. } => {
+                let home = root.join(".config/mirror");
+                fs::create_dir_all(&home)?;
+                fs::write(home.join("mirror.toml"), self.node_list()?)?;
+                fs::copy(examples().join("watchdog.sh"), bin.join("watchdog.sh"))?;
+                let cycle = self.config()?.cycle;
+                let intervals = (cycle.check.as_secs_f64(), cycle.sync.as_secs_f64());
+                format!("CHECK_INTERVAL={} SYNC_INTERVAL={} exec sh /run/lab/bin/watchdog.sh", intervals.0, intervals.1)
+            }
+            Self::Sequential => {
+                fs::write(bin.join("sequential.sh"), include_str!("sequential.sh"))?;
+                let words = |chain: [&str; 5]| chain.map(|node| format!("{node}={}", address(node))).join(" ");
+                format!("exec sh /run/lab/bin/sequential.sh {name} '{}' '{}'", words(BRAINS), words(BOTS))
+            }
+            Self::Keepalived { advert } => {
+                fs::write(root.join("keepalived.conf"), keepalived(name, advert))?;
+                "exec keepalived --dont-fork --log-console --vrrp -f /root/keepalived.conf".to_owned()
+            }
+            Self::Etcd => etcd(name, number),
+        };
         // Hosts do not boot in step.
-        #[allow(clippy::cast_precision_loss, reason = "a fraction")]
-        let offset = cycle.check.as_secs_f64() * ((truth::now() / 7919 % 1000) as f64 / 1000.0);
-        let agent = format!(
-            "sleep {offset:.3}\nCHECK_INTERVAL={} SYNC_INTERVAL={} exec sh /run/lab/bin/watchdog.sh\n",
-            cycle.check.as_secs_f64(),
-            cycle.sync.as_secs_f64(),
-        );
-        script(&root.join("agent"), &agent)
+        script(&root.join("agent"), &format!("sleep {:.3}\n{agent}\n", some_of(self.check()?).as_secs_f64()))
     }
-}
 
-/// The first living node of the brain chain.
-fn brain(lab: &Lab) -> Result<&'static str> {
-    let up = lab.up();
-    let chain = ["moscow", "almaty", "spb", "novosibirsk", "amsterdam"];
-    chain.into_iter().find(|node| up.contains(node)).context("no node is up")
+    /// The example's node list with the lab's addresses and commands in it; all its numbers are kept.
+    fn node_list(&self) -> Result<String> {
+        let Self::Mirror { example, failback } = self else { bail!("{} has no node list", self.name()) };
+        let place = examples().join(example);
+        let text = fs::read_to_string(&place).with_context(|| place.display().to_string())?;
+        let mut list = String::new();
+        for line in text.lines() {
+            let key = line.split('=').next().unwrap_or("").trim();
+            let changed = match (key, failback) {
+                (node, _) if NODES.contains(&node) => format!("{node} = \"{}\"", address(node)),
+                ("status" | "start" | "stop", _) => format!("{key} = \"service {key}\""),
+                ("failback", Some(failback)) => format!("failback = \"{failback}\""),
+                _ => line.to_owned(),
+            };
+            list += &changed;
+            list.push('\n');
+        }
+        Ok(list)
+    }
 }
 
 fn examples() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("examples")
 }
 
-/// An example's node list with the lab's addresses and commands in it; all its numbers are kept.
-fn node_list(example: &str, failback: Option<&str>) -> Result<String> {
-    let place = examples().join(example);
-    let text = fs::read_to_string(&place).with_context(|| place.display().to_string())?;
-    let mut list = String::new();
-    for line in text.lines() {
-        let key = line.split('=').next().unwrap_or("").trim();
-        let node = NODES.iter().zip(1..).find(|(node, _)| **node == key);
-        let changed = match (node, key, failback) {
-            (Some((node, number)), ..) => format!("{node} = \"{}\"", Wire::address(number)),
-            (None, "status" | "start" | "stop", _) => format!("{key} = \"service {key}\""),
-            (None, "failback", Some(failback)) => format!("failback = \"{failback}\""),
-            _ => line.to_owned(),
-        };
-        list += &changed;
-        list.push('\n');
-    }
-    Ok(list)
+fn address(node: &str) -> String {
+    let number = NODES.iter().zip(1..).find(|(known, _)| **known == node).map_or(0, |(_, number)| number);
+    Wire::address(number)
+}
+
+fn keepalived(name: &str, advert: &str) -> String {
+    let place = BOTS.iter().position(|node| *node == name).unwrap_or(0);
+    let peers: String = NODES.iter().filter(|node| **node != name).map(|node| address(node) + "\n").collect();
+    format!(
+        "global_defs {{
+            router_id {name}
+            vrrp_version 3
+            script_user root
+        }}
+        vrrp_instance bot {{
+            state BACKUP
+            interface eth0
+            virtual_router_id 77
+            priority {priority}
+            advert_int {advert}
+            unicast_src_ip {own}
+            unicast_peer {{
+                {peers}
+            }}
+            virtual_ipaddress {{
+                10.77.0.200/24
+            }}
+            notify_master \"/run/lab/bin/service start\"
+            notify_backup \"/run/lab/bin/service stop\"
+            notify_fault \"/run/lab/bin/service stop\"
+        }}\n",
+        priority = 250 - 10 * place,
+        own = address(name),
+    )
+}
+
+fn etcd(name: &str, number: u8) -> String {
+    let own = Wire::address(number);
+    let cluster: Vec<String> = NODES.iter().map(|node| format!("{node}=http://{}:2380", address(node))).collect();
+    let endpoints: Vec<String> = NODES.iter().map(|node| format!("http://{}:2379", address(node))).collect();
+    format!(
+        "etcd --name {name} --data-dir /var/lib/etcd --listen-peer-urls http://{own}:2380 \
+         --initial-advertise-peer-urls http://{own}:2380 --listen-client-urls http://{own}:2379 \
+         --advertise-client-urls http://{own}:2379 --initial-cluster {cluster} \
+         --initial-cluster-state new >/root/log/etcd 2>&1 &
+         export ETCDCTL_API=3 ETCDCTL_ENDPOINTS={endpoints}
+         while :; do
+             etcdctl lock --ttl 2 bot /run/lab/bin/lab --lab-beat
+             sleep 0.1
+         done",
+        cluster = cluster.join(","),
+        endpoints = endpoints.join(","),
+    )
 }
