@@ -38,7 +38,7 @@ impl Stage {
     fn node_list(&self, service: &str, method: &str) -> String {
         format!(
             "[nodes]\na = {}\nb = {}\n[chains]\nbot = [\"a\", \"b\"]\n[cycle]\nsync = \"1h\"\n\
-             [probe]\nmethod = \"{method}\"\ntimeout = \"4s\"\n[services.bot]\n{}\n{service}\n",
+             [probe]\nmethod = \"{method}\"\ntimeout = \"20s\"\n[services.bot]\n{}\n{service}\n",
             self.nodes[0].node(),
             self.nodes[1].node(),
             self.bot.commands()
@@ -54,7 +54,7 @@ fn only(object: &Value) -> &Value {
     &object["services"][0]
 }
 
-const PATIENT: &str = "timeout = \"50s\"";
+const PATIENT: &str = "timeout = \"100s\"";
 
 #[test]
 fn a_service_starts_moves_and_stops_over_ssh() {
@@ -82,6 +82,8 @@ fn a_host_that_logs_nobody_in_blocks_unless_the_probe_is_a_login() {
 
     let stage = Stage::new(service, "ssh");
     stage.promote("").expect(0, "started");
+    let list = std::fs::read_to_string(stage.network.config()).unwrap();
+    stage.network.rewrite(&list.replace("\"20s\"", "\"4s\""));
     stage.nodes[0].freeze();
     let object = stage.promote("").expect(0, "moved");
     assert_eq!((&only(&object)["target"], &only(&object)["fencing"]), (&json!("b"), &json!("none")));
@@ -123,7 +125,7 @@ fn a_command_that_hangs_is_given_up_at_its_deadline() {
 
 #[test]
 fn a_command_that_prints_a_gigabyte_is_heard_out() {
-    for stage in both("timeout = \"55s\"") {
+    for stage in both("timeout = \"150s\"") {
         stage.bot.before("start", "a", "head -c 1G /dev/zero || exit 1");
         // No file may grow beyond 512 MiB, not even one in memory.
         let said = stage.network.shell("ulimit -f 1048576; exec \"$MIRROR\" promote");
@@ -146,7 +148,7 @@ fn a_command_that_closes_its_output_early_is_heard_out() {
 
 #[test]
 fn a_daemon_that_a_start_leaves_behind_lives_on() {
-    let [over_ssh, local] = both("timeout = \"14s\"");
+    let [over_ssh, local] = both("timeout = \"30s\"");
     // Over ssh nothing is heard of a start before the daemon lets go of its output, so what counts
     // is what status says. A daemon that then goes on writing has nobody to write to.
     let silent = "sleep 3600 & echo $! >\"$dir/daemon\"";

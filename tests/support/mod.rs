@@ -14,7 +14,7 @@ pub mod unshare;
 use std::time::{Duration, Instant};
 
 /// Longer than anything here takes on a loaded machine; whoever waits for so long has failed.
-pub const LONG: Duration = Duration::from_secs(60);
+pub const LONG: Duration = Duration::from_secs(180);
 
 /// Waits until `ready` gives something.
 ///
