@@ -48,7 +48,8 @@ pub enum Verdict {
     NotBrain,
     /// It could be started on no living node.
     Failed,
-    /// A living node did not confirm that it stopped there; nothing was started.
+    /// A living node did not confirm that it stopped there, or its target did not say whether it runs
+    /// there; nothing was started.
     Blocked,
     /// Another promotion of it is under way on this node.
     Busy,

@@ -268,6 +268,19 @@ fn a_living_node_that_does_not_say_whether_it_runs_blocks() {
 }
 
 #[test]
+fn nothing_is_started_on_a_target_that_does_not_say_whether_it_runs() {
+    let stage = Stage::new("timeout = \"2s\"\nfailback = \"always\"");
+    stage.bot.before("status", "a", "exit 127");
+    stage.promote("").expect(3, "blocked");
+    assert_eq!((stage.bot.count("start"), stage.bot.count("stop")), (0, 0));
+    // Where it runs well on another node, it is left there.
+    stage.bot.start_on("b");
+    stage.promote("").expect(3, "blocked");
+    assert_eq!(stage.bot.runs_on(), ["b"]);
+    assert_eq!(stage.bot.count("start a"), 0);
+}
+
+#[test]
 fn a_node_that_cannot_start_it_is_passed_over() {
     let stage = Stage::new("");
     stage.bot.before("start", "a", "echo no room >&2; exit 1");

@@ -87,6 +87,14 @@ impl<'a> Course<'a> {
             Ok(target) => target,
             Err((verdict, reason)) => return self.end(verdict, reason, None, previous),
         };
+        let target = match self.heard_from(target) {
+            Ok(target) => target,
+            Err(mute) => {
+                let reason =
+                    format!("{mute} is alive but did not say whether {} runs there; nothing was started.", self.name);
+                return self.end(Verdict::Blocked, reason, Some(mute), previous);
+            }
+        };
         let strays = self.strays(&target);
         let in_place = self.fares.get(&target) == Some(&Fare::Well);
         if self.order.dry_run {
@@ -261,6 +269,17 @@ impl<'a> Course<'a> {
             Fare::Stopped | Fare::Died => false,
         };
         self.fares.iter().filter(stray).map(|(node, _)| node.clone()).collect()
+    }
+
+    /// The target, if it said how the service fares there; else the node on which it runs well. A
+    /// node that says nothing cannot be trusted to start anything either, nor to have stopped it:
+    /// that node is the error.
+    fn heard_from(&self, target: Name) -> Result<Name, Name> {
+        if self.fares.get(&target) != Some(&Fare::Unknown) {
+            return Ok(target);
+        }
+        let well = |node: &&Name| self.fares.get(*node) == Some(&Fare::Well);
+        self.chain.iter().find(well).cloned().ok_or(target)
     }
 
     /// The node that ran it: where it runs now, else where it was last seen.
