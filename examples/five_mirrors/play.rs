@@ -62,7 +62,7 @@ pub(crate) fn play() -> ExitCode {
         }
     }
     let played = Play::begin(&signal).and_then(|mut play| {
-        let verdict = play.to_the_end();
+        let verdict = play.perform();
         if verdict.is_err() && signal.load(Ordering::Relaxed) == 0 {
             play.tell_errors();
         }
@@ -113,6 +113,7 @@ impl<'a> Play<'a> {
         let pace = Pace::of_environment(&config)?;
         let stage = Stage::new();
         stage.say(&format!("raising five nodes: a check every {} s, a breath every {} s", pace.check, pace.sync));
+        stage.waiting("waiting for five nodes to come up");
         let mut field = Field::lay_out(&config, pace)?;
         field.start_hub()?;
         let mut logs = BTreeMap::new();
@@ -129,7 +130,7 @@ impl<'a> Play<'a> {
     }
 
     /// Whether every promise was kept.
-    fn to_the_end(&mut self) -> Result<bool> {
+    fn perform(&mut self) -> Result<bool> {
         let head = self.hosts[0].clone();
         self.until(&format!("the bot to run on {head}"), |play| Ok(play.serving() == Some(&head)))?;
         self.stage.say(&format!("{SERVICE} runs on {head}"));
