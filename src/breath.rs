@@ -70,7 +70,7 @@ pub enum Verdict {
     Unreachable,
     /// Another breath, or another program using git, is at work here.
     Busy,
-    /// Others pushed first, every time.
+    /// The branch moved at every try, mostly since others pushed first.
     Raced,
     /// Something on this machine failed: a full disk, a damaged repository. Nothing is lost.
     Failed,
@@ -239,8 +239,8 @@ impl Breath<'_> {
             }
         }
         let reason = format!(
-            "others pushed to {} first, every time ({last}); the local commits stand and go with the next breath",
-            self.remote
+            "{} moved at every try, here or on {} ({last}); the local commits stand and go with the next breath",
+            self.branch, self.remote
         );
         Err(Stop::At(Verdict::Raced, reason, Vec::new()))
     }

@@ -21,6 +21,8 @@ use rustix::process::{Pid, PidfdFlags, Signal};
 
 use crate::deadline::Deadline;
 
+mod groups;
+
 /// How much of a stream is kept unless asked otherwise, in bytes.
 const KEPT: u64 = 64 * 1024;
 /// How often a running process's output is cut back.
@@ -143,8 +145,9 @@ impl<'a> Exec<'a> {
                 Ok(())
             });
         }
+        groups::end_with_us();
         let started = Instant::now();
-        let child = self.command.spawn()?;
+        let child = groups::spawn(&mut self.command)?;
         let mut running = Running { child, pidfd: None, stdout, stderr, started, ended: None };
         let pid = running.pid();
         running.pidfd = Some(rustix::process::pidfd_open(pid, PidfdFlags::empty())?);
@@ -216,7 +219,7 @@ impl Running {
     pub fn finish(&mut self) -> io::Result<Finished> {
         let ended = match self.ended {
             Some(ended) => ended,
-            None => ended_as(self.child.wait()?),
+            None => ended_as(self.reap()?),
         };
         self.ended = Some(ended);
         let (stdout, stdout_cut) = self.stdout.take()?;
@@ -239,12 +242,18 @@ impl Running {
         }
     }
 
+    fn reap(&mut self) -> io::Result<ExitStatus> {
+        // First, since afterwards its id may be another's.
+        groups::forget(self.pid());
+        self.child.wait()
+    }
+
     fn end_group(&mut self) -> io::Result<()> {
         // The group outlives its leader, so it is signalled even when the leader is gone.
         let _ = rustix::process::kill_process_group(self.pid(), Signal::TERM);
         self.ended_within(CLEAN_UP)?;
         let _ = rustix::process::kill_process_group(self.pid(), Signal::KILL);
-        self.child.wait()?;
+        self.reap()?;
         Ok(())
     }
 }
@@ -260,7 +269,7 @@ impl Drop for Running {
     fn drop(&mut self) {
         if self.ended.is_none() {
             let _ = rustix::process::kill_process_group(self.pid(), Signal::KILL);
-            let _ = self.child.wait();
+            let _ = self.reap();
         }
     }
 }

@@ -7,7 +7,7 @@ mod support;
 use std::os::unix::fs::symlink;
 use std::process::Stdio;
 
-use support::mirror::{MIRROR, Network, run, run_into};
+use support::mirror::{MIRROR, Network, Started, run, run_into};
 use support::sockets::Port;
 
 /// One living node `a` with a service that always runs.
@@ -137,5 +137,42 @@ fn a_wrong_command_line_is_misuse_and_help_is_not() {
     for words in ["--help", "-h", "probe --help", "--version"] {
         let said = network.run(words);
         assert_eq!((said.status, said.stderr.as_str()), (0, ""), "{words}: {said:?}");
+    }
+}
+
+#[test]
+fn a_signal_ends_all_that_was_started() {
+    use rustix::process::Signal;
+    use support::processes::{kill, lives, pid_in, signal, wait_until_gone};
+
+    let network = Network::new("");
+    let file = network.path().join("pid");
+    network.rewrite(&format!(
+        "nodes.a = \"127.0.0.1\"\nchains.brain = [\"a\"]\n[probe]\nmethod = \"exec\"\ntimeout = \"1h\"\nattempts = 1\n\
+         command = \"sleep 3600 & echo $! >{} ; wait; true\"\n",
+        file.display()
+    ));
+    // A grandchild, which no parent-death signal reaches.
+    for (number, how) in [(15, Signal::TERM), (2, Signal::INT), (1, Signal::HUP)] {
+        let started = Started::new(network.mirror(["probe"]));
+        let grandchild = pid_in(&file);
+        signal(started.pid(), how);
+        assert_eq!(started.end().status, 128 + number);
+        wait_until_gone(grandchild);
+        std::fs::remove_file(&file).unwrap();
+    }
+    // Whoever had it ignored, as nohup does, meant it.
+    let mut command = std::process::Command::new("sh");
+    command.args(["-c", "trap '' HUP; exec \"$0\" probe --config \"$1\"", MIRROR]).arg(network.config());
+    let started = Started::new(command);
+    let grandchild = pid_in(&file);
+    signal(started.pid(), Signal::HUP);
+    std::thread::sleep(std::time::Duration::from_millis(200));
+    assert!(lives(grandchild));
+    signal(started.pid(), Signal::TERM);
+    assert_eq!(started.end().status, 128 + 15);
+    if lives(grandchild) {
+        kill(grandchild);
+        panic!("it outlived TERM");
     }
 }

@@ -1,0 +1,69 @@
+//! The process groups under way, so that a signal that ends `mirror` ends them too.
+//!
+//! The parent-death signal reaches only the processes that `mirror` itself started; this reaches
+//! theirs as well. Against SIGKILL there is only the former.
+
+use std::io;
+use std::process::{Child, Command};
+use std::sync::{Mutex, MutexGuard, Once, PoisonError};
+
+use rustix::process::{Pid, Signal};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+
+use super::CLEAN_UP;
+
+static UNDER_WAY: Mutex<Vec<Pid>> = Mutex::new(Vec::new());
+
+fn under_way() -> MutexGuard<'static, Vec<Pid>> {
+    UNDER_WAY.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Starts a process that leads a group. While a signal is being obeyed nothing is started.
+pub(super) fn spawn(command: &mut Command) -> io::Result<Child> {
+    let mut groups = under_way();
+    let child = command.spawn()?;
+    groups.push(Pid::from_child(&child));
+    Ok(child)
+}
+
+/// The process has been waited for; its id may soon be another's.
+pub(super) fn forget(group: Pid) {
+    under_way().retain(|other| *other != group);
+}
+
+/// Has SIGTERM, SIGINT and SIGHUP end all groups before they end `mirror`, unless whoever started
+/// `mirror` had them ignored, as `nohup` does.
+pub(super) fn end_with_us() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let ignored = ignored();
+        let wanted = [SIGTERM, SIGINT, SIGHUP].into_iter().filter(|signal| ignored & (1 << (signal - 1)) == 0);
+        // Without it, those that were started directly still end.
+        if let Ok(signals) = Signals::new(wanted) {
+            let _ = std::thread::Builder::new().spawn(move || obey(signals));
+        }
+    });
+}
+
+fn obey(mut signals: Signals) {
+    let Some(signal) = signals.forever().next() else { return };
+    let groups = under_way();
+    for group in groups.iter() {
+        let _ = rustix::process::kill_process_group(*group, Signal::TERM);
+    }
+    if !groups.is_empty() {
+        std::thread::sleep(CLEAN_UP);
+    }
+    for group in groups.iter() {
+        let _ = rustix::process::kill_process_group(*group, Signal::KILL);
+    }
+    let _ = signal_hook::low_level::emulate_default_handler(signal);
+}
+
+/// The signals that are ignored, one bit each, from 1 (proc(5), `SigIgn`).
+fn ignored() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0)
+}
