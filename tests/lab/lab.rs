@@ -462,7 +462,7 @@ impl Lab {
             let lines: Vec<&str> = log.lines().collect();
             words += &format!("{name}:\n");
             for line in &lines[lines.len().saturating_sub(4)..] {
-                words += &format!("  {line}\n");
+                words += &format!("  {}\n", line.chars().take(400).collect::<String>());
             }
         }
         words
