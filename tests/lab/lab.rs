@@ -321,7 +321,7 @@ impl Lab {
     pub(crate) fn run(&self, name: &str, command: &str) -> Result<Output> {
         let first = self.first_process(name)?.to_string();
         let mut process = self.within(name);
-        process.args(["nsenter", "-t", &first, "-m", "-u", "-p", "-n", "-w/root", "sh", "-c", command]);
+        process.args(["nsenter", "-t", &first, "-m", "-u", "-p", "-n", "sh", "-c", &format!("cd /root; {command}")]);
         Ok(process.stdin(Stdio::null()).output()?)
     }
 
@@ -462,7 +462,7 @@ impl Lab {
             let lines: Vec<&str> = log.lines().collect();
             words += &format!("{name}:\n");
             for line in &lines[lines.len().saturating_sub(4)..] {
-                words += &format!("  {line}\n");
+                words += &format!("  {}\n", line.chars().take(400).collect::<String>());
             }
         }
         words

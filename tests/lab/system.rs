@@ -232,7 +232,7 @@ fn etcd(name: &str, number: u8) -> String {
          --initial-cluster-state new >/root/log/etcd 2>&1 &
          export ETCDCTL_API=3 ETCDCTL_ENDPOINTS={endpoints}
          while :; do
-             etcdctl lock --ttl 2 bot /run/lab/bin/lab --lab-beat
+             etcdctl lock --ttl 2 -- bot /run/lab/bin/lab --lab-beat
              sleep 0.1
          done",
         cluster = cluster.join(","),
