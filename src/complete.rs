@@ -4,8 +4,11 @@ use std::path::PathBuf;
 
 use clap_complete::CompletionCandidate;
 
+use crate::chain;
 use crate::config::{self, Config};
-use crate::{chain, cmd};
+
+/// The commands that print an object, a command of two words by both.
+pub(crate) const OBJECTS: [&str; 6] = ["probe", "whois-brain", "breathe", "promote", "chain-show", "chain-check"];
 
 /// The configuration that the line being completed would use. Where there is none, or a broken one,
 /// nothing is offered: a completion is no place for an error.
@@ -56,5 +59,5 @@ pub(crate) fn services() -> Vec<CompletionCandidate> {
 
 /// The commands that print an object.
 pub(crate) fn objects() -> Vec<CompletionCandidate> {
-    cmd::schema::OBJECTS.iter().map(|(name, _)| CompletionCandidate::new(*name)).collect()
+    OBJECTS.iter().map(|name| CompletionCandidate::new(*name)).collect()
 }

@@ -6,20 +6,21 @@ use schemars::generate::SchemaSettings;
 
 use super::{chain_check, chain_show, probe, promote, whois_brain};
 use crate::cli;
+use crate::complete::OBJECTS;
 use crate::misuse::Misuse;
 use crate::report::{self, Facts, Object, Status};
 
 /// Makes a schema.
 type Make = fn() -> serde_json::Value;
 
-/// The commands that print an object, and its schema.
-pub const OBJECTS: [(&str, Make); 6] = [
-    ("probe", of::<probe::Facts>),
-    ("whois-brain", of::<whois_brain::Facts>),
-    ("breathe", of::<super::breathe::Facts>),
-    ("promote", of::<promote::Facts>),
-    ("chain-show", of::<chain_show::Facts>),
-    ("chain-check", of::<chain_check::Facts>),
+/// What makes each command's schema, in the order of [`OBJECTS`].
+const MAKERS: [Make; OBJECTS.len()] = [
+    of::<probe::Facts>,
+    of::<whois_brain::Facts>,
+    of::<super::breathe::Facts>,
+    of::<promote::Facts>,
+    of::<chain_show::Facts>,
+    of::<chain_check::Facts>,
 ];
 
 fn of<F: Facts + JsonSchema + 'static>() -> serde_json::Value {
@@ -35,12 +36,9 @@ fn of<F: Facts + JsonSchema + 'static>() -> serde_json::Value {
 
 pub(super) fn run(arguments: &cli::Schema) -> Result<Status> {
     let wanted = arguments.command.join("-");
-    let Some((_, make)) = OBJECTS.iter().find(|(name, _)| *name == wanted) else {
-        let known: Vec<&str> = OBJECTS.iter().map(|(name, _)| *name).collect();
-        return Err(Misuse::new(format!(
-            "no command named {wanted:?} prints an object; there are {}",
-            known.join(", ")
-        )));
+    let Some(make) = OBJECTS.iter().zip(MAKERS).find_map(|(name, make)| (*name == wanted).then_some(make)) else {
+        let known = OBJECTS.join(", ");
+        return Err(Misuse::new(format!("no command named {wanted:?} prints an object; there are {known}")));
     };
     let text = format!("{:#}\n", make());
     Ok(if report::write(&text) { Status::Yes } else { Status::Unknown })
