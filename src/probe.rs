@@ -13,6 +13,7 @@ use anyhow::Result;
 use crate::config::{Address, Method, Probe};
 use crate::decide::State;
 
+mod course;
 mod engine;
 mod http;
 mod process;

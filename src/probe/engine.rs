@@ -14,10 +14,10 @@ use rustix::event::{EventfdFlags, Timespec, epoll};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::process::Resource;
 
+use super::course::{Conclusion, Course, Heard};
 use super::socket::Socket;
 use super::{Answer, Outcome, Target, http, process};
 use crate::config::{Address, Method};
-use crate::decide::State;
 use crate::exec::{Exec, Running};
 
 /// The epoll key of the eventfd by which threads report.
@@ -40,26 +40,6 @@ struct Try {
     address: usize,
     started: Instant,
     work: Work,
-}
-
-/// Where one target stands.
-struct Course {
-    addresses: Vec<SocketAddr>,
-    /// What each address said for good.
-    settled: Vec<Option<Outcome>>,
-    next_address: usize,
-    /// Tries that were started.
-    attempts: u32,
-    /// The keys of the tries that were started and are not over.
-    open: Vec<usize>,
-    deadline: Instant,
-    step: Duration,
-    last_loss: Option<(&'static str, Option<String>)>,
-    begun: bool,
-    resolving: bool,
-    /// It waits for a file descriptor.
-    queued: bool,
-    answered: bool,
 }
 
 enum Report {
@@ -87,20 +67,6 @@ pub(super) fn run(targets: &[Target<'_>], on_answer: &mut dyn FnMut(usize, Answe
     let tries: usize = targets.iter().map(|t| t.probe.attempts as usize).sum();
     raise_descriptor_limit(tries);
     let now = Instant::now();
-    let courses = targets.iter().map(|target| Course {
-        addresses: Vec::new(),
-        settled: Vec::new(),
-        next_address: 0,
-        attempts: 0,
-        open: Vec::new(),
-        deadline: now + target.probe.timeout,
-        step: target.probe.timeout / target.probe.attempts.max(1),
-        last_loss: None,
-        begun: false,
-        resolving: false,
-        queued: false,
-        answered: false,
-    });
     let epoll = epoll::create(epoll::CreateFlags::CLOEXEC).context("cannot wait for answers (epoll_create)")?;
     let wake = rustix::event::eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)
         .context("cannot wait for answers (eventfd)")?;
@@ -108,7 +74,7 @@ pub(super) fn run(targets: &[Target<'_>], on_answer: &mut dyn FnMut(usize, Answe
         .context("cannot wait for answers (epoll_ctl)")?;
     let engine = Engine {
         targets,
-        courses: courses.collect(),
+        courses: targets.iter().map(|target| Course::new(target, now)).collect(),
         tries: Vec::with_capacity(targets.len()),
         timers: BinaryHeap::with_capacity(targets.len()),
         queue: VecDeque::new(),
@@ -198,7 +164,7 @@ impl Engine<'_, '_> {
         });
         match looking {
             Ok(()) => Ok(()),
-            Err(error) => self.answer(index, State::Unknown, Some("not-asked"), Some(error.to_string()), None),
+            Err(error) => self.over(index, 0, Instant::now(), Outcome::Unable("not-asked", Some(error.to_string()))),
         }
     }
 
@@ -209,8 +175,7 @@ impl Engine<'_, '_> {
             // Asked only to know that the name resolves: the request looks it up for itself.
             return self.start_try(index);
         }
-        course.settled = addresses.iter().map(|_| None).collect();
-        course.addresses = addresses;
+        course.found_at(addresses);
         self.start_try(index)
     }
 
@@ -221,7 +186,7 @@ impl Engine<'_, '_> {
         let (work, address) = match &target.probe.method {
             Method::Tcp { .. } | Method::SshBanner { .. } => {
                 let wants_greeting = matches!(target.probe.method, Method::SshBanner { .. });
-                let Some(address) = self.next_address(index) else { return Ok(()) };
+                let Some(address) = self.courses[index].next_address() else { return Ok(()) };
                 match Socket::connect(self.courses[index].addresses[address], wants_greeting) {
                     Ok(socket) => (Work::Socket(socket), address),
                     Err(Outcome::Unable("no-file-descriptor", words)) => return self.wait_for_descriptor(index, words),
@@ -254,29 +219,17 @@ impl Engine<'_, '_> {
         }
         // A key is never given twice: an event for a try that is over must not meet another.
         self.tries.push(Some(Try { target: index, address, started, work }));
-        self.set_timer(index, started);
+        self.timers.push(Reverse((self.courses[index].next_moment(started), index)));
         self.watch(key)
-    }
-
-    /// The address whose turn it is, among those that have not said no for good.
-    fn next_address(&mut self, index: usize) -> Option<usize> {
-        let course = &mut self.courses[index];
-        let count = course.addresses.len();
-        let address = (0..count).map(|i| (course.next_address + i) % count).find(|i| course.settled[*i].is_none())?;
-        course.next_address = address + 1;
-        Some(address)
     }
 
     fn wait_for_descriptor(&mut self, index: usize, words: Option<String>) -> Result<(), Stop> {
         let course = &mut self.courses[index];
-        if course.attempts == 0 && !course.queued {
-            course.queued = true;
-            course.last_loss = Some(("no-file-descriptor", words));
-            self.timers.push(Reverse((course.deadline, index)));
+        self.timers.push(Reverse((course.deadline, index)));
+        // A further try is a luxury; the one that is under way goes on.
+        if course.attempts == 0 {
+            course.wait_for_descriptor(words);
             self.queue.push_back(index);
-        } else if course.attempts > 0 {
-            // A further try is a luxury; the one that is under way goes on.
-            self.timers.push(Reverse((course.deadline, index)));
         }
         Ok(())
     }
@@ -294,13 +247,6 @@ impl Engine<'_, '_> {
             }
         }
         Ok(())
-    }
-
-    fn set_timer(&mut self, index: usize, started: Instant) {
-        let course = &self.courses[index];
-        let more = course.attempts < self.targets[index].probe.attempts;
-        let at = if more { (started + course.step).min(course.deadline) } else { course.deadline };
-        self.timers.push(Reverse((at, index)));
     }
 
     /// Has the try reported when something happens to it.
@@ -345,7 +291,7 @@ impl Engine<'_, '_> {
                 Report::Resolved(index, Ok(addresses)) if !addresses.is_empty() => self.resolved(index, addresses)?,
                 Report::Resolved(index, found) => {
                     let words = found.err().map(|error| error.to_string());
-                    self.answer(index, State::Unknown, Some("unresolved"), words, None)?;
+                    self.over(index, 0, Instant::now(), Outcome::Unable("unresolved", words))?;
                 }
                 Report::Outcome(key, outcome) => self.try_over(usize::try_from(key).unwrap_or(usize::MAX), outcome)?,
             }
@@ -395,67 +341,14 @@ impl Engine<'_, '_> {
         if self.courses[index].answered {
             return Ok(());
         }
-        match outcome {
-            Outcome::Alive => self.answer(index, State::Alive, None, None, Some(started.elapsed())),
-            Outcome::Lost(cause, detail) => {
-                let course = &mut self.courses[index];
-                course.last_loss = Some((cause, detail));
-                if course.open.is_empty() && course.attempts >= self.targets[index].probe.attempts {
-                    return self.give_up(index);
-                }
-                Ok(())
-            }
-            settled @ (Outcome::No(..) | Outcome::Unable(..)) => {
-                let course = &mut self.courses[index];
-                let latency = started.elapsed();
-                if let Some(place) = course.settled.get_mut(address) {
-                    *place = Some(settled);
-                    if course.settled.iter().any(Option::is_none) {
-                        return self.start_try(index);
-                    }
-                } else {
-                    course.settled = vec![Some(settled)];
-                }
-                self.settle(index, latency)
-            }
+        match self.courses[index].hear(address, outcome, started.elapsed()) {
+            Heard::Answer(conclusion) => self.answer(index, conclusion),
+            Heard::AskAgain => self.start_try(index),
+            Heard::Wait => Ok(()),
         }
     }
 
-    /// Every address has said no for good. One that says no outweighs one that could not be asked.
-    fn settle(&mut self, index: usize, latency: Duration) -> Result<(), Stop> {
-        let mut unable = None;
-        for outcome in std::mem::take(&mut self.courses[index].settled).into_iter().flatten() {
-            match outcome {
-                Outcome::No(cause, detail) => {
-                    return self.answer(index, State::Dead, Some(cause), detail, Some(latency));
-                }
-                Outcome::Unable(cause, detail) => unable = Some((cause, detail)),
-                Outcome::Alive | Outcome::Lost(..) => {}
-            }
-        }
-        let (cause, detail) = unable.unwrap_or(("not-asked", None));
-        self.answer(index, State::Unknown, Some(cause), detail, None)
-    }
-
-    /// No answer came.
-    fn give_up(&mut self, index: usize) -> Result<(), Stop> {
-        let course = &mut self.courses[index];
-        let (cause, detail) = course.last_loss.take().unwrap_or(("timeout", None));
-        match (course.resolving, course.attempts) {
-            (true, _) => self.answer(index, State::Unknown, Some("unresolved"), Some("no answer in time".into()), None),
-            (false, 0) => self.answer(index, State::Unknown, Some(cause), detail, None),
-            (false, _) => self.answer(index, State::Dead, Some(cause), detail, None),
-        }
-    }
-
-    fn answer(
-        &mut self,
-        index: usize,
-        state: State,
-        cause: Option<&'static str>,
-        detail: Option<String>,
-        latency: Option<Duration>,
-    ) -> Result<(), Stop> {
+    fn answer(&mut self, index: usize, conclusion: Conclusion) -> Result<(), Stop> {
         let course = &mut self.courses[index];
         course.answered = true;
         self.unanswered -= 1;
@@ -463,6 +356,7 @@ impl Engine<'_, '_> {
         for key in std::mem::take(&mut course.open) {
             self.drop_try(key);
         }
+        let Conclusion { state, cause, detail, latency } = conclusion;
         match (self.on_answer)(index, Answer { state, cause: cause.map(Cow::Borrowed), detail, latency, attempts }) {
             ControlFlow::Continue(()) => Ok(()),
             ControlFlow::Break(()) => Err(Stop::CalledOff),
@@ -482,8 +376,9 @@ impl Engine<'_, '_> {
             if !self.courses[index].begun {
                 self.begin(index)?;
             } else if now >= self.courses[index].deadline {
-                self.give_up(index)?;
-            } else if self.courses[index].attempts < self.targets[index].probe.attempts {
+                let silence = self.courses[index].silence();
+                self.answer(index, silence)?;
+            } else if self.courses[index].may_try_again() {
                 self.start_try(index)?;
             }
         }
