@@ -20,11 +20,12 @@ mod check;
 mod digest;
 mod file;
 mod resolve;
+mod values;
 mod words;
 
 pub use address::{Address, Witness};
 pub use check::{Budget, Problem, Severity, budget};
-pub use file::Failback;
+pub use values::Failback;
 
 /// A longer file is no node list.
 const LONGEST_FILE: u64 = 1024 * 1024;

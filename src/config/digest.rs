@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
-use super::file::{self, Failback};
+use super::file;
 use super::resolve::{FAILBACK, SERVICE_TIMEOUT, SSH_PORT};
+use super::values::{self, Failback};
 use crate::chain::Name;
 
 /// What is digested: sorted by name, defaults and layout left out.
@@ -21,18 +22,18 @@ struct Canonical<'a> {
 struct CanonicalNode<'a> {
     address: String,
     port: u16,
-    user: Option<&'a file::User>,
+    user: Option<&'a values::User>,
     probe: Option<&'a file::Probe>,
 }
 
 #[derive(Serialize)]
 struct CanonicalService<'a> {
     chain: &'a Name,
-    status: Option<&'a file::Text>,
-    start: Option<&'a file::Text>,
-    stop: Option<&'a file::Text>,
+    status: Option<&'a values::Text>,
+    start: Option<&'a values::Text>,
+    stop: Option<&'a values::Text>,
     timeout_ms: u128,
-    failback: file::Failback,
+    failback: values::Failback,
     health: Option<&'a file::Probe>,
 }
 

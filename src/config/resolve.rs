@@ -10,7 +10,8 @@ use indexmap::IndexMap;
 use toml::Spanned;
 
 use super::check::{self, Problem, Severity};
-use super::file::{self, Failback};
+use super::file;
+use super::values::{self, Failback};
 use super::{Breath, Config, Cycle, Loaded, Method, Node, Probe, Service, digest, place};
 use crate::chain::{BRAIN, Chain, Name};
 use crate::misuse::Misuse;
@@ -119,7 +120,7 @@ impl Resolver<'_> {
         self.path.parent().map_or_else(|| path.clone(), |parent| parent.join(&path))
     }
 
-    fn span(&mut self, given: Option<&Spanned<file::Span>>, at: &str, default: Duration) -> Duration {
+    fn span(&mut self, given: Option<&Spanned<values::Span>>, at: &str, default: Duration) -> Duration {
         let Some(spanned) = given else { return default };
         let span = spanned.get_ref().0;
         if span.is_zero() || span > LONGEST {
@@ -178,7 +179,7 @@ impl Resolver<'_> {
         &mut self,
         own: &file::Probe,
         network: &Network,
-        node_port: Option<file::Port>,
+        node_port: Option<values::Port>,
         (name, node): (&Name, &Node),
         at: &str,
         span: Range<usize>,
@@ -270,7 +271,7 @@ impl Resolver<'_> {
                 );
                 self.error(chain.span(), "unknown-chain", format!("{at}.chain"), message);
             }
-            let mut command = |given: &Option<file::Text>, key: &str| match given {
+            let mut command = |given: &Option<values::Text>, key: &str| match given {
                 Some(text) => text.0.clone(),
                 None => {
                     let message = format!("the service {} has no {key} command; add {key} = \"…\"", name.get_ref());
