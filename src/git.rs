@@ -122,7 +122,10 @@ impl Git {
         let found = self.run(ask, b"")?;
         if !found.success() {
             let words = found.last_words().unwrap_or_default();
-            bail!("{}: not a git repository that can be used: {words}", path.display());
+            bail!(
+                "{}: not a git repository that can be used: {words}; name one by --repo, or by repo in [breath]",
+                path.display()
+            );
         }
         let text = String::from_utf8(found.stdout).context("the repository's path is not UTF-8")?;
         let [bare, dir, common] = text.lines().collect::<Vec<_>>()[..] else {

@@ -30,7 +30,8 @@ To do the same on five hosts of your own:
      your repository in it, and copy it to all five, the same everywhere.
   3. Let root log in from each to each with a key, no password: ssh-keygen, ssh-copy-id, one login.
   4. Ask:  mirror chain check --survive 4 --live  and, on each,  mirror promote --dry-run
-  5. On each:  cp examples/systemd/mirror-* /etc/systemd/system/ && systemctl daemon-reload &&
+  5. Put your repository into ReadWritePaths of examples/systemd/mirror-breathe.service. On each:
+     cp examples/systemd/mirror-* /etc/systemd/system/ && systemctl daemon-reload &&
      systemctl enable --now mirror-check.timer mirror-breathe.timer
   6. Turn one off, and watch:  journalctl -f -o cat -u mirror-check
 ";

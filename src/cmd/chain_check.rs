@@ -85,9 +85,15 @@ pub(super) fn run(arguments: &cli::ChainCheck, mut problems: Vec<Problem>, setti
         let sets = chain::fatal_sets(config.chains.values());
         let smallest: Vec<String> =
             sets.iter().min_by_key(|set| set.len()).into_iter().flatten().map(Name::to_string).collect();
+        let nodes = config.nodes.len();
+        // No order of the chains makes few nodes survive more, so that is not the advice then.
+        let advice = if nodes > wanted {
+            "add the missing nodes to its end".to_owned()
+        } else {
+            format!("{nodes} nodes survive {} at most, so name more nodes", nodes.saturating_sub(1))
+        };
         let message = format!(
-            "survives any {survives_any} failures, not any {wanted}: when {} fall, a chain has no leader; \
-             add the missing nodes to its end",
+            "survives any {survives_any} failures, not any {wanted}: when {} fall, a chain has no leader; {advice}",
             smallest.join(", ")
         );
         problems.push(general(Severity::Error, "survives-less", "chains".to_owned(), message));

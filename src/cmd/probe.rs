@@ -75,7 +75,7 @@ pub(super) fn run(arguments: &cli::Probe, setting: &Setting) -> Result<Status> {
         (1, ..) => format!("{} is {}.", nodes[0].0, ["alive", "dead", "unknown"][verdict as usize]),
         (all, 0, 0) => format!("All {all} nodes are alive."),
         (all, dead, unknown) => {
-            format!("Of {all} nodes {} are alive, {dead} dead, {unknown} unknown.", count(State::Alive))
+            format!("Of {all} nodes: {} alive, {dead} dead, {unknown} unknown.", count(State::Alive))
         }
     };
     let facts = Facts { digest: setting.config.digest.clone(), nodes: sights };

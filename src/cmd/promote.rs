@@ -75,7 +75,8 @@ pub(super) fn run(arguments: &cli::Promote, setting: &Setting) -> Result<Status>
         },
     };
     let order = order(arguments, setting, services, to, view);
-    let spinner = Spinner::start(setting.voice, "asking the nodes");
+    let doing = if arguments.dry_run { "asking the nodes" } else { "asking the nodes, and moving what has to move" };
+    let spinner = Spinner::start(setting.voice, doing);
     let promoted = promote::promote(&order)?;
     drop(spinner);
     let brain = promoted.brain.and_then(|brain| if let Brain::Known(name) = brain { Some(name) } else { None });

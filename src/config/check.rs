@@ -111,10 +111,11 @@ pub(super) fn warn(config: &Config, place_of: impl Fn(&Name) -> (usize, usize), 
         }
     }
     let budget = budget(config);
-    if !budget.within && !config.services.is_empty() {
+    let slowest = config.services.iter().max_by_key(|(_, service)| service.timeout);
+    if let Some((slowest, _)) = slowest.filter(|_| !budget.within) {
         let message = format!(
             "the worst case is {} ms (check {} + probe {} + stop {} + start {}), the promise is {} ms; \
-             shorten cycle.check or the service's timeout, or raise cycle.recovery",
+             shorten cycle.check or services.{slowest}.timeout, or raise cycle.recovery",
             budget.total_ms, budget.check_ms, budget.probe_ms, budget.stop_ms, budget.start_ms, budget.recovery_ms
         );
         warn("over-budget", "cycle.recovery".to_owned(), (1, 1), message);

@@ -330,7 +330,9 @@ impl<'a> Course<'a> {
             }
         }
         let reason = match (in_place, strays.is_empty()) {
-            (true, true) => format!("{} runs on {target} and nowhere else; there is nothing to do.", self.name),
+            (true, true) => {
+                format!("{} runs on {target} and on no other living node; there is nothing to do.", self.name)
+            }
             (true, false) => format!("{} would be stopped on {}.", self.name, list(strays.iter())),
             (false, true) => format!("{} would be started on {target}.", self.name),
             (false, false) => {

@@ -45,8 +45,13 @@ pub(super) fn ask(place: &Place<'_>, health: Option<&Probe>, deadline: Deadline,
         },
         Some(State::Unknown) | None => {
             let done = place.status(deadline);
-            let words = done.detail.as_deref().unwrap_or("");
-            order.voice.step(format_args!("{}: status: {:?} {words}", place.name, done.condition));
+            let condition = match done.condition {
+                Condition::Running => "runs",
+                Condition::Stopped => "does not run",
+                Condition::Unknown => "unknown",
+            };
+            let words = done.detail.as_deref().map(|detail| format!(", {detail}")).unwrap_or_default();
+            order.voice.step(format_args!("{}: status: {condition}{words}", place.name));
             fare(&done)
         }
     }
