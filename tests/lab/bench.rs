@@ -29,6 +29,8 @@ use system::{SYSTEMS, System};
 
 /// How long a recovery is waited for.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// The same where it is known not to come: an etcd that has lost its majority.
+const SHORT_PATIENCE: Duration = Duration::from_secs(20);
 /// With this interval or a longer one the processors are idle enough for several labs at once.
 const SLOW: Duration = Duration::from_secs(1);
 
@@ -77,6 +79,13 @@ impl Scenario {
             ServiceCrashes => system.sees_the_service(),
             Returns => is_mirror || system.prefers_the_first(),
             CannotStartOnNext | MovedTo | OriginDies | OriginHangs => is_mirror,
+        }
+    }
+
+    fn patience(self, system: &System) -> Duration {
+        match self {
+            FourDie | OneAfterAnother if *system == System::Etcd => SHORT_PATIENCE,
+            _ => PATIENCE,
         }
     }
 
@@ -163,7 +172,7 @@ fn measure(options: &Options) -> Result<()> {
 
 /// All trials of one scenario with one system.
 fn try_it(name: &str, scenario: Scenario, system: &System, options: &Options) -> Result<Row> {
-    let row = Mutex::new(Row::new(&system.name(), name, PATIENCE));
+    let row = Mutex::new(Row::new(&system.name(), name, scenario.patience(system)));
     let system = match scenario {
         // Long enough to tell it from a move at once.
         Returns => system.failing_back_after("3s"),
@@ -228,25 +237,22 @@ fn one_trial(
             lab
         }
     };
+    let patience = scenario.patience(system);
     let one = |recovery| Ok(Tried::Recoveries(vec![recovery]));
     match scenario {
-        ServingDies => one(scenario::serving_dies(lab, PATIENCE)?),
+        ServingDies => one(scenario::serving_dies(lab, patience)?),
         FourDie => {
             let survivor = NODES[1 + number % (NODES.len() - 1)];
-            let patience = if *system == System::Etcd { PATIENCE / 3 } else { PATIENCE };
             Ok(Tried::Recoveries(scenario::four_die(lab, survivor, patience)?.into_iter().collect()))
         }
-        OneAfterAnother => {
-            let patience = if *system == System::Etcd { PATIENCE / 3 } else { PATIENCE };
-            Ok(Tried::Recoveries(scenario::one_after_another(lab, patience)?))
-        }
-        BrainThenServing => one(scenario::brain_then_serving(lab, PATIENCE)?),
-        ServiceCrashes => one(scenario::service_crashes(lab, PATIENCE)?),
-        CannotStartOnNext => one(scenario::cannot_start_on_next(lab, PATIENCE)?),
-        Returns => one(scenario::returns(lab, PATIENCE)?.0),
-        MovedTo => one(scenario::moved_to(lab, NODES[2 + number % 3], PATIENCE)?),
-        OriginDies => one(scenario::without_origin(lab, Trouble::Dead, PATIENCE)?),
-        OriginHangs => one(scenario::without_origin(lab, Trouble::Hanging, PATIENCE)?),
+        OneAfterAnother => Ok(Tried::Recoveries(scenario::one_after_another(lab, patience)?)),
+        BrainThenServing => one(scenario::brain_then_serving(lab, patience)?),
+        ServiceCrashes => one(scenario::service_crashes(lab, patience)?),
+        CannotStartOnNext => one(scenario::cannot_start_on_next(lab, patience)?),
+        Returns => one(scenario::returns(lab, patience)?.0),
+        MovedTo => one(scenario::moved_to(lab, NODES[2 + number % 3], patience)?),
+        OriginDies => one(scenario::without_origin(lab, Trouble::Dead, patience)?),
+        OriginHangs => one(scenario::without_origin(lab, Trouble::Hanging, patience)?),
         Quiet => Ok(Tried::Quiet(scenario::quiet(lab, options.quiet)?)),
         Loaded => Ok(Tried::Quiet(scenario::loaded(lab, options.quiet)?)),
         Lossy => Ok(Tried::Quiet(scenario::lossy(lab, options.quiet / 2)?)),

@@ -242,12 +242,13 @@ pub(crate) fn restore(lab: &Lab) -> Result<()> {
     let until = Instant::now() + Duration::from_secs(60);
     // A system that knows no better node leaves the service where it is.
     let can_move = lab.system.move_to(lab, BOTS[0]).is_ok();
-    while (can_move || lab.system.prefers_the_first()) && serving(lab)?.node != BOTS[0] {
+    let at_home = |run: Option<Run>| run.is_some_and(|run| run.node == BOTS[0]);
+    while (can_move || lab.system.prefers_the_first()) && !at_home(lab.serving()?) {
         ensure!(Instant::now() < until, "the service does not come back to {}", BOTS[0]);
         std::thread::sleep(check.min(Duration::from_millis(500)));
     }
     std::thread::sleep(check + some_of(check));
-    Ok(())
+    lab.wait_for_service(Duration::from_secs(60)).map(|_| ())
 }
 
 fn serving(lab: &Lab) -> Result<Run> {
