@@ -262,8 +262,7 @@ fn the_table_of_verdicts_is_whole() {
         .map(|line| line.trim_matches('|').split(" | ").map(|cell| cell.trim().trim_matches('`')).collect())
         .filter(|cells: &Vec<&str>| cells.len() == 5)
         .collect();
-    for (name, make) in schema::OBJECTS {
-        let schema = make();
+    for (name, schema) in schema::all() {
         let verdicts = schema["$defs"]["Verdict"]["oneOf"].as_array().expect("the verdicts");
         let verdicts: BTreeSet<&str> = verdicts.iter().map(|verdict| verdict["const"].as_str().unwrap()).collect();
         let listed: Vec<&Vec<&str>> = rows.iter().filter(|cells| cells[0] == name).collect();

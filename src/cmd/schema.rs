@@ -23,6 +23,11 @@ const MAKERS: [Make; OBJECTS.len()] = [
     of::<chain_check::Facts>,
 ];
 
+/// Each command that prints an object, and that object's schema.
+pub fn all() -> impl Iterator<Item = (&'static str, serde_json::Value)> {
+    OBJECTS.into_iter().zip(MAKERS).map(|(name, make)| (name, make()))
+}
+
 fn of<F: Facts + JsonSchema + 'static>() -> serde_json::Value {
     // As it is written, not as it could be read: a key that may be null is there all the same.
     let settings = SchemaSettings::draft2020_12().for_serialize();
@@ -36,7 +41,7 @@ fn of<F: Facts + JsonSchema + 'static>() -> serde_json::Value {
 
 pub(super) fn run(arguments: &cli::Schema) -> Result<Status> {
     let wanted = arguments.command.join("-");
-    let Some(make) = OBJECTS.iter().zip(MAKERS).find_map(|(name, make)| (*name == wanted).then_some(make)) else {
+    let Some(make) = OBJECTS.into_iter().zip(MAKERS).find_map(|(name, make)| (name == wanted).then_some(make)) else {
         let known = OBJECTS.join(", ");
         return Err(Misuse::new(format!("no command named {wanted:?} prints an object; there are {known}")));
     };
