@@ -1,5 +1,6 @@
 //! Fills in every default and finds what does not fit together.
 
+use std::collections::HashMap;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -145,6 +146,7 @@ impl Resolver<'_> {
 
     fn nodes(&mut self, file: &file::File, network: &Network, user: &str) -> Result<IndexMap<Name, Node>> {
         let mut nodes: IndexMap<Name, Node> = IndexMap::new();
+        let mut endpoints: HashMap<_, Name> = HashMap::new();
         for (name, file::Node(table)) in file.nodes.get_ref() {
             let at = format!("nodes.{}", name.get_ref());
             let mut node = Node {
@@ -158,10 +160,12 @@ impl Resolver<'_> {
             let own = table.probe.as_ref().map(|p| p.get_ref().0.clone()).unwrap_or_default();
             node.probe =
                 self.probe(&own, network, table.port, (name.get_ref(), &node), &format!("{at}.probe"), span)?;
-            let endpoint = |n: &Node| (n.address.clone(), n.port, probed_port(&n.probe.method));
-            if let Some((other, _)) = nodes.iter().find(|(_, other)| endpoint(other) == endpoint(&node)) {
+            let endpoint = (node.address.clone(), node.port, probed_port(&node.probe.method));
+            if let Some(other) = endpoints.get(&endpoint) {
                 let message = format!("{} and {other} have one address and port; give each its own", name.get_ref());
                 self.error(name.span(), "duplicate-address", at, message);
+            } else {
+                endpoints.insert(endpoint, name.get_ref().clone());
             }
             nodes.insert(name.get_ref().clone(), node);
         }
