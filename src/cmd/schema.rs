@@ -7,7 +7,7 @@ use schemars::generate::SchemaSettings;
 use super::{chain_check, chain_show, probe, promote, whois_brain};
 use crate::cli;
 use crate::misuse::Misuse;
-use crate::report::{self, Facts, Object, Status};
+use crate::report::{Facts, Object, Status, Voice};
 
 /// Makes a schema.
 type Make = fn() -> serde_json::Value;
@@ -33,7 +33,7 @@ fn of<F: Facts + JsonSchema + 'static>() -> serde_json::Value {
     schema.into()
 }
 
-pub(super) fn run(arguments: &cli::Schema) -> Result<Status> {
+pub(super) fn run(arguments: &cli::Schema, voice: Voice) -> Result<Status> {
     let wanted = arguments.command.join("-");
     let Some((_, make)) = OBJECTS.iter().find(|(name, _)| *name == wanted) else {
         let known: Vec<&str> = OBJECTS.iter().map(|(name, _)| *name).collect();
@@ -42,6 +42,5 @@ pub(super) fn run(arguments: &cli::Schema) -> Result<Status> {
             known.join(", ")
         )));
     };
-    let text = format!("{:#}\n", make());
-    Ok(if report::write(&text) { Status::Yes } else { Status::Unknown })
+    Ok(voice.print(&format!("{:#}\n", make())))
 }
