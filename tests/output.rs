@@ -82,6 +82,7 @@ fn without_git_a_breath_is_unknown_and_no_misuse() {
     assert_eq!(output.status.code(), Some(3), "{output:?}");
     let object: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(object["verdict"], "failed", "{object}");
+    assert!(object["reason"].as_str().unwrap().ends_with('.'), "not a sentence: {object}");
 }
 
 #[test]
