@@ -173,7 +173,11 @@ impl Breath<'_> {
     fn within(&self, facts: &mut Facts) -> Result<Result<String, Stop>> {
         names::check_branch(self.branch)?;
         names::check_remote(self.remote)?;
-        let mut git = Git::open(self.repo)?;
+        let mut git = match Git::open(self.repo) {
+            // No git, or no process or descriptor to be had: nothing is wrong with what was asked for.
+            Err(error) if error.root_cause().is::<std::io::Error>() => return Ok(Err(Stop::Failed(error))),
+            opened => opened?,
+        };
         if git.setting(&format!("remote.{}.url", self.remote)).is_none() {
             bail!(
                 "{}: no remote `{}` is configured; add it with `git remote add {} URL`",

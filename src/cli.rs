@@ -339,6 +339,19 @@ pub fn by_link_name(mut arguments: Vec<OsString>) -> Vec<OsString> {
     arguments
 }
 
+/// What is wrong with a command line, in one line like every other error.
+pub fn in_one_line(error: &clap::Error) -> String {
+    let text = error.render().to_string();
+    let told = text.lines().map(str::trim).take_while(|line| !line.starts_with("Usage:"));
+    let told = told.filter(|line| !line.is_empty() && !line.starts_with("For more information"));
+    let told =
+        told.map(|line| line.strip_prefix("error: ").unwrap_or(line)).map(|line| match line.strip_prefix("tip: ") {
+            Some(tip) => format!("({tip})"),
+            None => line.to_owned(),
+        });
+    told.collect::<Vec<_>>().join(" ") + "; see --help"
+}
+
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory;
@@ -348,6 +361,20 @@ mod tests {
     #[test]
     fn the_arguments_fit_together() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_command_line_is_told_in_one_line() {
+        let told = |words: &[&str]| in_one_line(&Cli::try_parse_from(words).expect_err("is wrong"));
+        assert_eq!(told(&["mirror", "whois-brain", "--nope"]), "unexpected argument '--nope' found; see --help");
+        assert_eq!(
+            told(&["mirror", "schema"]),
+            "the following required arguments were not provided: <COMMAND>...; see --help"
+        );
+        assert_eq!(
+            told(&["mirror", "breath"]),
+            "unrecognized subcommand 'breath' (a similar subcommand exists: 'breathe'); see --help"
+        );
     }
 
     #[test]

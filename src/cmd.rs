@@ -64,7 +64,14 @@ pub fn main() -> ExitCode {
     if std::env::var_os(completions::VARIABLE).is_some() {
         clap_complete::CompleteEnv::with_factory(Cli::command).var(completions::VARIABLE).complete();
     }
-    let cli = Cli::parse_from(cli::by_link_name(std::env::args_os().collect()));
+    let cli = match Cli::try_parse_from(cli::by_link_name(std::env::args_os().collect())) {
+        Ok(cli) => cli,
+        Err(error) if error.use_stderr() => {
+            report::say(format_args!("{}", cli::in_one_line(&error)));
+            return Status::Misuse.into();
+        }
+        Err(help) => help.exit(),
+    };
     let status = run(&cli).unwrap_or_else(|error| {
         report::say(format_args!("{error:#}"));
         if error.is::<Misuse>() { Status::Misuse } else { Status::Unknown }
@@ -90,7 +97,7 @@ pub fn run(cli: &Cli) -> Result<Status> {
             let loaded = config::load_with_problems(cli.global.config.as_deref())?;
             chain_check::run(arguments, loaded.problems, &Setting::with(loaded.config, &cli.global, begun)?)
         }
-        Command::Schema(arguments) => schema::run(arguments),
-        Command::Completions(arguments) => completions::run(arguments),
+        Command::Schema(arguments) => schema::run(arguments, voice(&cli.global)),
+        Command::Completions(arguments) => completions::run(arguments, voice(&cli.global)),
     }
 }

@@ -270,7 +270,12 @@ impl Look<'_> {
                     witnesses,
                     self.remote,
                     |name| self.matters(name),
-                    |view, _| self.suffices(view),
+                    |view, answer| {
+                        if let Some((name, answer)) = answer {
+                            view::say(self.order.voice, name, answer);
+                        }
+                        self.suffices(view)
+                    },
                 )?
             }
         };

@@ -102,6 +102,11 @@ impl Voice {
             say(words);
         }
     }
+
+    /// Prints what is no object: a schema, a script.
+    pub fn print(&self, text: &str) -> Status {
+        if self.quiet || write(text) { Status::Yes } else { Status::Unknown }
+    }
 }
 
 /// When a command began.

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::path::PathBuf;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use serde::de::DeserializeOwned;
@@ -24,6 +25,8 @@ pub struct Store {
     boot: String,
     /// What is locked when the directory cannot be written: the configuration file.
     fallback: PathBuf,
+    /// Its lock, once it was had: a second try for it would meet the first one, and find it busy.
+    fallback_lock: OnceLock<Arc<File>>,
 }
 
 /// Milliseconds on the boot clock.
@@ -92,7 +95,7 @@ pub struct Record {
 
 /// A lock that is held until it is dropped.
 #[derive(Debug)]
-pub struct Lock(#[expect(dead_code, reason = "the lock lasts as long as the file is open")] File);
+pub struct Lock(Arc<File>);
 
 #[derive(Serialize, Deserialize)]
 struct Envelope<T> {
@@ -105,7 +108,9 @@ impl Store {
     /// for root and `$XDG_STATE_HOME/mirror` for others.
     pub fn open(config: &Config) -> Self {
         let absolute = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
-        let directory = config.state.clone().or_else(|| absolute("STATE_DIRECTORY")).unwrap_or_else(|| {
+        // Of several directories systemd makes one text, with colons between (systemd.exec(5)).
+        let from_systemd = || std::env::split_paths(&absolute("STATE_DIRECTORY")?).next();
+        let directory = config.state.clone().or_else(from_systemd).unwrap_or_else(|| {
             if rustix::process::geteuid().is_root() {
                 return PathBuf::from("/var/lib/mirror");
             }
@@ -113,7 +118,7 @@ impl Store {
             absolute("XDG_STATE_HOME").or_else(home).unwrap_or_else(std::env::temp_dir).join("mirror")
         });
         let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
-        Self { directory, boot: boot.trim().to_owned(), fallback: config.file.clone() }
+        Self { directory, boot: boot.trim().to_owned(), fallback: config.file.clone(), fallback_lock: OnceLock::new() }
     }
 
     /// Since when nodes have been seen alive.
@@ -138,25 +143,29 @@ impl Store {
 
     /// The lock of a service's promotion; none when another process holds it.
     ///
-    /// Where the directory cannot be written, the configuration file is locked instead: that needs
-    /// no room on any disk.
+    /// Where the directory cannot be written, the configuration file is locked instead, for all
+    /// services together: that needs no room on any disk.
     ///
     /// # Errors
     /// When neither can be locked.
     pub fn lock(&self, service: &Name) -> std::io::Result<Option<Lock>> {
         let _ = std::fs::create_dir_all(&self.directory);
         let path = self.directory.join(format!("service-{service}.lock"));
-        let file = OpenOptions::new()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .open(path)
-            .or_else(|_| File::open(&self.fallback))?;
-        match file.try_lock() {
-            Ok(()) => Ok(Some(Lock(file))),
-            Err(std::fs::TryLockError::WouldBlock) => Ok(None),
-            Err(std::fs::TryLockError::Error(error)) => Err(error),
+        match OpenOptions::new().create(true).truncate(false).write(true).open(path) {
+            Ok(file) => try_lock(file),
+            Err(_) => self.lock_fallback(),
         }
+    }
+
+    fn lock_fallback(&self) -> std::io::Result<Option<Lock>> {
+        if let Some(held) = self.fallback_lock.get() {
+            return Ok(Some(Lock(held.clone())));
+        }
+        let lock = try_lock(File::open(&self.fallback)?)?;
+        if let Some(Lock(file)) = &lock {
+            let _ = self.fallback_lock.set(file.clone());
+        }
+        Ok(lock)
     }
 
     fn read<T: DeserializeOwned>(&self, name: &str) -> Option<T> {
@@ -181,9 +190,32 @@ impl Store {
     }
 }
 
+fn try_lock(file: File) -> std::io::Result<Option<Lock>> {
+    match file.try_lock() {
+        Ok(()) => Ok(Some(Lock(Arc::new(file)))),
+        Err(std::fs::TryLockError::WouldBlock) => Ok(None),
+        Err(std::fs::TryLockError::Error(error)) => Err(error),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn without_a_directory_one_process_has_the_locks_of_all_services() {
+        let fallback = tempfile::NamedTempFile::new().expect("a file");
+        let text = "state = \"/dev/null/nowhere\"\nnodes = { a = \"192.0.2.1\" }\nchains = { brain = [\"a\"] }";
+        let config = crate::config::parse(fallback.path(), text).expect("parses").config;
+        let (store, other) = (Store::open(&config), Store::open(&config));
+        let service = |name: &str| name.parse::<Name>().expect("a name");
+        let first = store.lock(&service("a")).expect("can be locked");
+        let second = store.lock(&service("b")).expect("can be locked");
+        assert!(first.is_some() && second.is_some());
+        assert!(other.lock(&service("a")).expect("can be tried").is_none(), "two processes have one lock");
+        drop((store, first, second));
+        assert!(other.lock(&service("a")).expect("can be locked").is_some());
+    }
 
     #[test]
     fn a_node_that_was_not_looked_at_starts_anew() {

@@ -19,7 +19,7 @@ use crate::decide::{Seen, State};
 use crate::misuse::Misuse;
 use crate::probe::{self, Answer, Target};
 use crate::remote::Remote;
-use crate::report::{Paint, millis};
+use crate::report::{Paint, Voice, millis};
 
 /// The name and version of the object that holds a view.
 pub const SCHEMA: &str = "mirror.probe/1";
@@ -57,6 +57,13 @@ impl View {
         let state = |(node, answer): (&Name, &Option<Answer>)| Some((node.clone(), answer.as_ref()?.state));
         self.answers.iter().filter_map(state).collect()
     }
+}
+
+/// Says an answer to whoever asked to hear of each step.
+pub fn say(voice: Voice, name: &Name, answer: &Answer) {
+    let cause = answer.cause.as_deref().unwrap_or("answered");
+    let state = format!("{:?}", answer.state).to_lowercase();
+    voice.step(format_args!("{name}: {state}, {cause}"));
 }
 
 /// One node as a look saw it.

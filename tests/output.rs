@@ -47,12 +47,55 @@ fn every_object_begins_alike() {
 }
 
 #[test]
+fn verbose_says_each_answer() {
+    let port = Port::silent();
+    let network = network(&port);
+    for command in ["probe", "whois-brain", "promote --dry-run", "chain show --probe"] {
+        let said = network.run(&format!("{command} -v"));
+        assert!(said.stderr.lines().any(|line| line == "mirror: a: alive, answered"), "{command}: {}", said.stderr);
+    }
+}
+
+#[test]
+fn a_wrong_command_line_is_told_in_one_line() {
+    for arguments in [&["probe", "--nope"][..], &["nope"], &["schema"], &["completions", "csh"], &[], &["chain"]] {
+        let output = std::process::Command::new(MIRROR).args(arguments).output().unwrap();
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert_eq!((output.status.code(), output.stdout.len()), (Some(2), 0), "{arguments:?}");
+        assert!(stderr.starts_with("mirror: ") && stderr.matches('\n').count() == 1, "{arguments:?}: {stderr}");
+    }
+}
+
+#[test]
+fn without_git_a_breath_is_unknown_and_no_misuse() {
+    let port = Port::silent();
+    let network = network(&port);
+    let repo = tempfile::tempdir().unwrap();
+    let output = std::process::Command::new(MIRROR)
+        .args(["breathe", "--config"])
+        .arg(network.config())
+        .arg("--repo")
+        .arg(repo.path())
+        .env("PATH", "/nowhere")
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(3), "{output:?}");
+    let object: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(object["verdict"], "failed", "{object}");
+    assert!(object["reason"].as_str().unwrap().ends_with('.'), "not a sentence: {object}");
+}
+
+#[test]
 fn quiet_says_nothing_but_the_status() {
     let mut port = Port::silent();
     let network = network(&port);
     for command in COMMANDS {
         let said = network.run(&format!("{command} --quiet"));
         assert_eq!((said.status, said.stdout.as_str(), said.stderr.as_str()), (0, "", ""), "{command}");
+    }
+    for command in ["schema probe -q", "completions bash -q"] {
+        let said = network.run(command);
+        assert_eq!((said.status, said.stdout.as_str()), (0, ""), "{command}");
     }
     port.refuse();
     assert_eq!(network.run("probe -q").status, 1);
@@ -175,4 +218,16 @@ fn a_signal_ends_all_that_was_started() {
         kill(grandchild);
         panic!("it outlived TERM");
     }
+}
+
+#[test]
+fn of_several_state_directories_the_first_is_used() {
+    let port = Port::silent();
+    let network = network(&port);
+    let (first, second) = (network.path().join("first"), network.path().join("second"));
+    let both = std::env::join_paths([&first, &second]).unwrap();
+    let mut command = network.mirror(["promote"]);
+    command.env("STATE_DIRECTORY", both);
+    run(command).expect(0, "in-place");
+    assert!(first.join("service-brain.lock").exists() && !second.exists());
 }

@@ -268,6 +268,26 @@ fn a_living_node_that_does_not_say_whether_it_runs_blocks() {
 }
 
 #[test]
+fn a_node_that_says_nothing_keeps_no_other_from_being_stopped() {
+    let stage = Stage::new("timeout = \"3s\"");
+    stage.promote("").expect(0, "started");
+    stage.bot.start_on("b");
+    stage.bot.before("status", "c", "sleep 3600");
+    // What is not done yet is not taken for done by the next tick either.
+    for words in ["--to a", ""] {
+        let object = stage.promote(words).expect(3, "blocked");
+        assert!(only(&object)["reason"].as_str().unwrap().contains("c ("), "{object:#}");
+        assert_eq!(stage.bot.runs_on(), ["a"]);
+    }
+    stage.bot.before("status", "c", "");
+    stage.promote("").expect(0, "in-place");
+    // Where only its status hangs, a stop that is confirmed is enough.
+    stage.bot.before("status", "c", "[ -e \"$dir/stopped\" ] || sleep 3600");
+    stage.bot.before("stop", "c", ": >\"$dir/stopped\"");
+    stage.promote("--to a").expect(0, "stopped-elsewhere");
+}
+
+#[test]
 fn nothing_is_started_on_a_target_that_does_not_say_whether_it_runs() {
     let stage = Stage::new("timeout = \"2s\"\nfailback = \"always\"");
     stage.bot.before("status", "a", "exit 127");

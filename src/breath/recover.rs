@@ -156,6 +156,16 @@ fn stage(place: &Place, name: &str, tree: &str, paths: &[&[u8]]) -> Result<(Path
     side(cmd!(sh, "git -c {whole} read-tree {tree}"), b"")?;
     let list: Vec<u8> = paths.iter().flat_map(|path| [path, &b"\0"[..]].concat()).collect();
     let done = side(cmd!(sh, "git -c {whole} checkout-index -f -q -z --stdin"), &list).map(drop);
+    if done.is_err() {
+        // git leaves what it began to write: on a full disk half a file, by which the whole one in
+        // the tree would look like a person's. What it cannot write by itself either is not there.
+        for path in paths {
+            let one = [path, &b"\0"[..]].concat();
+            if side(cmd!(sh, "git -c {whole} checkout-index -f -q -z --stdin"), &one).is_err() {
+                note::remove(&dir.join(git::path(path)))?;
+            }
+        }
+    }
     note::remove(&index)?;
     Ok((dir, done))
 }

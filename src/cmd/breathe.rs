@@ -85,5 +85,5 @@ pub(super) fn run(arguments: &cli::Breathe, setting: &Setting) -> Result<Status>
         parked: outcome.parked,
         files: outcome.files,
     };
-    Ok(setting.tell(&Finding { verdict: outcome.verdict, reason: outcome.reason, facts }))
+    Ok(setting.tell(&Finding { verdict: outcome.verdict, reason: format!("{}.", outcome.reason), facts }))
 }

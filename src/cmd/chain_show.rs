@@ -129,7 +129,13 @@ pub(super) fn run(arguments: &cli::ChainShow, setting: &Setting) -> Result<Statu
         Some(down) => Some(as_if(down, config)?),
         None if arguments.probe => {
             let nodes: Vec<(&Name, &Node)> = config.nodes.iter().collect();
-            Some(view::take(&nodes, &[], &setting.remote(), view::everybody, |_, _| false)?.seen())
+            let view = view::take(&nodes, &[], &setting.remote(), view::everybody, |_, answer| {
+                if let Some((name, answer)) = answer {
+                    view::say(setting.voice, name, answer);
+                }
+                false
+            })?;
+            Some(view.seen())
         }
         None => None,
     };

@@ -4,7 +4,7 @@ use anyhow::{Context, Result};
 use clap_complete::env::{EnvCompleter, Fish, Zsh};
 
 use crate::cli;
-use crate::report::{self, Status};
+use crate::report::{Status, Voice};
 
 /// The variable in which the shell's script names the shell; `mirror` then completes and does
 /// nothing else.
@@ -57,6 +57,6 @@ pub fn script(shell: &str) -> Result<String> {
     String::from_utf8(script).context("the script is no text")
 }
 
-pub(super) fn run(arguments: &cli::Completions) -> Result<Status> {
-    Ok(if report::write(&script(&arguments.shell)?) { Status::Yes } else { Status::Unknown })
+pub(super) fn run(arguments: &cli::Completions, voice: Voice) -> Result<Status> {
+    Ok(voice.print(&script(&arguments.shell)?))
 }

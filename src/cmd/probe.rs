@@ -56,8 +56,7 @@ pub(super) fn run(arguments: &cli::Probe, setting: &Setting) -> Result<Status> {
     let nodes = chosen(arguments, setting)?;
     let view = view::take(&nodes, &[], &setting.remote(), view::everybody, |_, answer| {
         if let Some((name, answer)) = answer {
-            let cause = answer.cause.as_deref().unwrap_or("answered");
-            setting.voice.step(format_args!("{name}: {:?}, {cause}", answer.state));
+            view::say(setting.voice, name, answer);
         }
         false
     })?;

@@ -8,7 +8,7 @@ use super::{chain_check, chain_show, probe, promote, whois_brain};
 use crate::cli;
 use crate::complete::OBJECTS;
 use crate::misuse::Misuse;
-use crate::report::{self, Facts, Object, Status};
+use crate::report::{Facts, Object, Status, Voice};
 
 /// Makes a schema.
 type Make = fn() -> serde_json::Value;
@@ -39,12 +39,11 @@ fn of<F: Facts + JsonSchema + 'static>() -> serde_json::Value {
     schema.into()
 }
 
-pub(super) fn run(arguments: &cli::Schema) -> Result<Status> {
+pub(super) fn run(arguments: &cli::Schema, voice: Voice) -> Result<Status> {
     let wanted = arguments.command.join("-");
     let Some(make) = OBJECTS.into_iter().zip(MAKERS).find_map(|(name, make)| (name == wanted).then_some(make)) else {
         let known = OBJECTS.join(", ");
         return Err(Misuse::new(format!("no command named {wanted:?} prints an object; there are {known}")));
     };
-    let text = format!("{:#}\n", make());
-    Ok(if report::write(&text) { Status::Yes } else { Status::Unknown })
+    Ok(voice.print(&format!("{:#}\n", make())))
 }

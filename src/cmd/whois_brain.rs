@@ -88,7 +88,12 @@ pub(super) fn run(arguments: &cli::WhoisBrain, setting: &Setting) -> Result<Stat
                 &config.witnesses,
                 &remote,
                 |name| chain.first() == Some(name),
-                |view, _| brain::decided(config, own, view).is_some_and(|brain| brain != Brain::Open),
+                |view, answer| {
+                    if let Some((name, answer)) = answer {
+                        view::say(setting.voice, name, answer);
+                    }
+                    brain::decided(config, own, view).is_some_and(|brain| brain != Brain::Open)
+                },
             )?;
             let brain = brain::by_view(config, own, &remote, &mut view)?;
             (view, brain)

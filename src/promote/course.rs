@@ -103,7 +103,14 @@ impl<'a> Course<'a> {
         if in_place && strays.is_empty() {
             return self.in_place(&target);
         }
+        // A node that said nothing has used up all the time; its stop, and that of the others, has
+        // its own.
+        let mute = self.fares.values().any(|fare| *fare == Fare::Unknown);
+        let deadline = if mute { Deadline::after(self.service.timeout) } else { deadline };
         if let Err(reason) = self.stop_on(&strays, in_place, &target, deadline) {
+            // What is still to be stopped is looked for at the next check, and not only when the next
+            // sweep is due.
+            self.record.swept = None;
             return self.end(Verdict::Blocked, reason, Some(target), previous);
         }
         if in_place {

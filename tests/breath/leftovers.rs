@@ -269,3 +269,39 @@ fn a_commit_made_while_the_tree_turns_is_not_lost() {
     assert_eq!((repo.head(), repo.status()), (world.remote().tip("main"), String::new()));
     repo.is_sound();
 }
+
+/// Breathes through the program with files limited in size, as on a disk that is full.
+fn breathe_on_a_full_disk(repo: &Repo, kib: u64) -> std::process::Output {
+    let config = repo.dot_git("mirror.toml");
+    fs::write(&config, "nodes = { a = \"192.0.2.1\" }\nchains = { brain = [\"a\"] }\n").unwrap();
+    // Blocks of 512 bytes by POSIX, of 1 KiB in bash; the file is far larger than both.
+    let script = format!("trap '' XFSZ; ulimit -f {kib}; exec \"$@\"");
+    std::process::Command::new("sh")
+        .args(["-c", &script, "sh", env!("CARGO_BIN_EXE_mirror"), "breathe", "--config"])
+        .arg(config)
+        .arg("--repo")
+        .arg(repo.path())
+        .output()
+        .unwrap()
+}
+
+#[test]
+fn a_full_disk_makes_nobody_else_s_of_what_a_killed_breath_wrote() {
+    let world = World::new();
+    let repo = world.clone_as("one");
+    repo.breathe();
+    let old = repo.head();
+    let big = "0123456789abcdef\n".repeat(120_000);
+    let new = world.incoming(&[("big", &big), ("a", "new\n")]);
+    repo.git(&["fetch", "-q"]);
+    // The breath was killed after its last file and before its index; the next finds no room.
+    fs::write(repo.dot_git("mirror/intent"), format!("branch refs/heads/main\nold {old}\nnew {new}\nfiles true\n"))
+        .unwrap();
+    repo.write("big", &big).write("a", "new\n");
+    let said = breathe_on_a_full_disk(&repo, 500);
+    assert_eq!(said.status.code(), Some(3), "{said:?}");
+    let outcome = repo.breathe();
+    assert_eq!((outcome.verdict, repo.head()), (Verdict::InStep, new), "{outcome:?}");
+    assert_eq!((repo.status(), repo.read("big")), (String::new(), big));
+    repo.is_sound();
+}
