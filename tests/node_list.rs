@@ -201,7 +201,11 @@ fn sets(object: &Value) -> Vec<String> {
 }
 
 fn codes(object: &Value) -> Vec<&str> {
-    object["problems"].as_array().expect("a list").iter().map(|p| p["code"].as_str().expect("text")).collect()
+    problems(object).iter().map(|p| p["code"].as_str().expect("text")).collect()
+}
+
+fn problems(object: &Value) -> &[Value] {
+    object["problems"].as_array().expect("a list")
 }
 
 #[test]
@@ -223,6 +227,12 @@ fn what_a_node_list_survives() {
             let (status, object) = check(chains, &["--survive", &wanted.to_string()]);
             assert_eq!(status, i32::from(wanted > survives), "{chains:?} --survive {wanted}");
             assert_eq!(codes(&object).contains(&"survives-less"), wanted > survives);
+            // Five nodes can be ordered to survive four failures, and no order survives five.
+            let advice = if wanted < 5 { "add the missing nodes" } else { "name more nodes" };
+            if let Some(problem) = problems(&object).iter().find(|problem| problem["code"] == "survives-less") {
+                let message = problem["message"].as_str().expect("text");
+                assert!(message.contains(advice), "{message}");
+            }
         }
     }
     let directory = with(LIST);
