@@ -4,6 +4,7 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
+use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueHint};
 use clap_complete::engine::ArgValueCandidates;
 
@@ -95,6 +96,8 @@ pub struct Global {
     /// $XDG_CONFIG_HOME/mirror/mirror.toml and /etc/mirror/mirror.toml]
     #[arg(long, global = true, value_name = "FILE", env = "MIRROR_CONFIG", hide_env_values = true)]
     #[arg(value_hint = ValueHint::FilePath, help_heading = GLOBAL)]
+    // Empty is allowed, as the variable may be set to nothing.
+    #[arg(value_parser = OsStringValueParser::new().map(PathBuf::from))]
     pub config: Option<PathBuf>,
 
     /// The node that this machine is [default: `self` in the node list, else the node whose address

@@ -1,5 +1,6 @@
 //! The commands: one file each, which gathers, calls and reports.
 
+use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::Result;
@@ -36,12 +37,12 @@ pub struct Setting {
 
 impl Setting {
     fn load(global: &Global, begun: Begun) -> Result<Self> {
-        let config = config::load(global.config.as_deref())?;
+        let config = config::load(node_list(global))?;
         Self::with(config, global, begun)
     }
 
     fn with(config: Config, global: &Global, begun: Begun) -> Result<Self> {
-        let own = own::own(&config, global.own.as_deref())?;
+        let own = own::own(&config, global.own.as_deref().filter(|name| !name.is_empty()))?;
         Ok(Self { begun, voice: voice(global), config, own })
     }
 
@@ -53,6 +54,11 @@ impl Setting {
     fn tell<F: Facts>(&self, finding: &Finding<F>) -> Status {
         report::tell(finding, self.own.as_ref(), self.begun, self.voice)
     }
+}
+
+/// The node list that was named. A variable that is set to nothing names none, as in a shell.
+fn node_list(global: &Global) -> Option<&Path> {
+    global.config.as_deref().filter(|path| !path.as_os_str().is_empty())
 }
 
 fn voice(global: &Global) -> Voice {
@@ -94,7 +100,7 @@ pub fn run(cli: &Cli) -> Result<Status> {
         Command::Promote(arguments) => promote::run(arguments, &load()?),
         Command::Chain(Chain::Show(arguments)) => chain_show::run(arguments, &load()?),
         Command::Chain(Chain::Check(arguments)) => {
-            let loaded = config::load_with_problems(cli.global.config.as_deref())?;
+            let loaded = config::load_with_problems(node_list(&cli.global))?;
             chain_check::run(arguments, loaded.problems, &Setting::with(loaded.config, &cli.global, begun)?)
         }
         Command::Schema(arguments) => schema::run(arguments, voice(&cli.global)),

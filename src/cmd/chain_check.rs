@@ -62,7 +62,7 @@ impl report::Facts for Facts {
             };
             text += &format!("  {severity}: line {}: {}: {}\n", problem.line, problem.at, problem.message);
         }
-        text += &format!("  survives any {} failures\n", self.survives_any);
+        text += &format!("  survives any {}\n", count(self.survives_any, "failure"));
         let budget = &self.budget;
         text += &format!(
             "  worst case {} ms: check {} + probe {} + stop {} + start {} + lease {}; promised {} ms\n",
