@@ -3,6 +3,9 @@
 //! A [`Register`] is a store of one line of text; [`look`] and [`swap`] read and write a lease's
 //! [`Value`] in it, and say at which moments that was.
 
+pub mod etcd;
+pub mod file;
+pub mod git;
 pub mod value;
 
 use std::fmt;
