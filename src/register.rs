@@ -25,7 +25,7 @@ pub struct Version(pub String);
 /// One text that everyone reads and that changes by compare-and-swap.
 ///
 /// Each answer was true at some moment between the question and the answer.
-pub trait Register: fmt::Debug + Send {
+pub trait Register: fmt::Debug {
     /// What it holds; none when it holds nothing.
     ///
     /// # Errors

@@ -14,7 +14,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use serde::Deserialize;
 use serde_json::{Value as Json, json};
 use ureq::Agent;
-use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem};
+use ureq::tls::{Certificate, ClientCert, PemItem, PrivateKey, RootCerts, TlsConfig, parse_pem};
 
 use super::{Entry, Fault, Held, Register, Swap, Version};
 use crate::deadline::Deadline;
@@ -31,6 +31,8 @@ pub struct Cluster {
     pub endpoints: Vec<String>,
     /// The certificates of who may vouch for a member, in PEM; the system's where there are none.
     pub ca: Option<Vec<u8>>,
+    /// Our own certificates and their key, in PEM, where the members ask for them.
+    pub identity: Option<(Vec<u8>, Vec<u8>)>,
     /// Who we are, and the password.
     pub user: Option<(String, String)>,
 }
@@ -68,15 +70,20 @@ impl EtcdRegister {
     /// The register at `key`.
     ///
     /// # Errors
-    /// When there is no endpoint, or the certificates are none.
+    /// When there is no endpoint, or a certificate or key is none.
     pub fn new(cluster: Cluster, key: &str) -> anyhow::Result<Self> {
         anyhow::ensure!(!cluster.endpoints.is_empty(), "etcd has no endpoint; name one member at least");
         let roots = match &cluster.ca {
             None => RootCerts::PlatformVerifier,
             Some(pem) => RootCerts::Specific(Arc::new(certificates(pem)?)),
         };
+        let identity = cluster.identity.as_ref().map(|(pem, key)| {
+            let key = PrivateKey::from_pem(key)?;
+            anyhow::Ok(ClientCert::new_with_certs(&certificates(pem)?, key))
+        });
         let tls = TlsConfig::builder()
             .root_certs(roots)
+            .client_cert(identity.transpose()?)
             .unversioned_rustls_crypto_provider(Arc::new(rustls::crypto::ring::default_provider()))
             .build();
         let agent = Agent::config_builder()

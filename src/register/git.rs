@@ -88,6 +88,11 @@ impl GitRegister {
         Ok(held)
     }
 
+    fn knows(&self, version: &Version) -> bool {
+        self.last.borrow().as_ref().is_some_and(|last| last.version == *version)
+            || matches!(self.kept(&version.0), Ok(Some(_)) | Err(Fault::Foreign(_)))
+    }
+
     fn fetch(&self, deadline: Deadline) -> Result<(), Fault> {
         let Self { remote, reference, .. } = self;
         let keep = format!("+{reference}:{reference}");
@@ -129,6 +134,13 @@ impl GitRegister {
     }
 
     fn push(&self, expected: Option<&Version>, new: &Entry<'_>, deadline: Deadline) -> Result<Pushed, Fault> {
+        if let Some(parent) = expected.filter(|parent| !self.knows(parent)) {
+            // Without its parent a commit cannot be sent, though the remote has it.
+            self.fetch(deadline)?;
+            if self.kept(&parent.0)?.is_none() {
+                return Ok(Pushed::Refused("what is to be replaced is not there".to_owned()));
+            }
+        }
         let id = self.write(expected, new).map_err(|error| Fault::Failed(format!("{error:#}")))?;
         let Self { remote, reference, .. } = self;
         let old = expected.map_or("", |Version(id)| id);

@@ -1,0 +1,26 @@
+#!/bin/sh
+# bot.sh DIR VERB: a service that is one process on each node. NODE says which node this is.
+# What was asked is logged; what stands in DIR/NODE.VERB is done before.
+dir=$1 verb=$2 node=${NODE:?}
+pid_file=$dir/$node.pid
+echo "$verb $node" >>"$dir/log"
+# shellcheck disable=SC1090
+if [ -f "$dir/$node.$verb" ]; then . "$dir/$node.$verb"; fi
+
+runs() {
+    read -r pid 2>/dev/null <"$pid_file" && kill -0 "$pid" 2>/dev/null &&
+        ! grep -q '^State:.Z' "/proc/$pid/status"
+}
+
+case $verb in
+status) runs ;;
+start)
+    runs && exit
+    setsid sleep 3600 </dev/null >/dev/null 2>&1 &
+    echo $! >"$pid_file"
+    ;;
+stop)
+    if runs; then kill -9 "$pid"; fi
+    rm -f "$pid_file"
+    ;;
+esac

@@ -1,0 +1,32 @@
+//! The real things that the tests drive `mirror` against, one a file. Each cleans up on drop.
+
+// Every test binary compiles all of this and uses a part of it.
+#![allow(dead_code, unreachable_pub, clippy::unwrap_used)]
+
+pub mod http;
+pub mod mirror;
+pub mod processes;
+pub mod service;
+pub mod sockets;
+pub mod sshd;
+pub mod unshare;
+
+use std::time::{Duration, Instant};
+
+/// Longer than anything here takes on a loaded machine; whoever waits for so long has failed.
+pub const LONG: Duration = Duration::from_secs(180);
+
+/// Waits until `ready` gives something.
+///
+/// # Panics
+/// When it does not within [`LONG`].
+pub fn wait_for<T>(what: &str, mut ready: impl FnMut() -> Option<T>) -> T {
+    let begun = Instant::now();
+    loop {
+        if let Some(found) = ready() {
+            return found;
+        }
+        assert!(begun.elapsed() < LONG, "waited in vain until {what}");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
