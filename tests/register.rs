@@ -435,6 +435,36 @@ fn a_git_remote_over_ssh_is_a_register() {
     says_nothing(&*register);
 }
 
+/// Prints the medians; a loaded machine makes no promise.
+#[test]
+#[ignore = "a measurement"]
+fn a_quiet_read_costs_what_a_bare_list_costs() {
+    let client = Client::new();
+    let sshd = Sshd::new(&client);
+    let mut place = InGit::new();
+    let url = format!("ssh://{}@127.0.0.1:{}{}", support::sshd::user(), sshd.port(), place.path().display());
+    place.url = Some(url.clone());
+    let share = format!("-o ControlMaster=auto -o ControlPersist=60 -o ControlPath='{}/%C'", client.path().display());
+    let ssh = format!("{} {share}", client.git_ssh_command());
+    place.ssh = Some(ssh.clone());
+    let register = place.open();
+    won(swap(&*register, None, &value("a", 1)));
+    let (mut reads, mut lists) = (Vec::new(), Vec::new());
+    for _ in 0..100 {
+        let begun = Instant::now();
+        assert!(look(&*register).is_some());
+        reads.push(begun.elapsed());
+        let begun = Instant::now();
+        let listed = Command::new("git").args(["ls-remote", &url, REF]).env("GIT_SSH_COMMAND", &ssh).output().unwrap();
+        lists.push(begun.elapsed());
+        assert!(listed.status.success() && !listed.stdout.is_empty());
+    }
+    reads.sort();
+    lists.sort();
+    println!("read {:?}, bare list {:?}: {:.3}", reads[50], lists[50], reads[50].div_duration_f64(lists[50]));
+    assert_eq!(sshd.logins(), 1, "the connection is shared");
+}
+
 #[test]
 fn a_quiet_read_of_a_git_remote_is_one_list() {
     let mut place = InGit::new();

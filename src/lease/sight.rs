@@ -13,8 +13,9 @@ use crate::register::{Found, Reading, Version};
 /// What one machine knows of a register.
 ///
 /// Only the newest value counts: an older one permits nothing any more, however freshly it was read.
-/// It may be kept from one command to the next, [without its times](Self::forget_times) after
-/// another boot. Without it, a register that was restored from a backup is not told from an honest
+/// It may be kept from one command to the next; [without its times](Self::forget_times) after
+/// another boot, and by whoever runs the service: after a stop nothing may start on the strength of
+/// a read from before it, so a guard that begins relies on its own reads alone. Without it, a register that was restored from a backup is not told from an honest
 /// one, and a wait starts anew; nothing else is lost.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Sight {
@@ -96,7 +97,7 @@ impl Sight {
             return Ok(());
         };
         let (old, new) = (&seen.found.value, &found.value);
-        if new.is_same_write(old) {
+        if new == old {
             seen.asked = seen.asked.max(Some(began));
             seen.found.version = found.version;
             if new.state == State::Claimed {
