@@ -117,6 +117,18 @@ impl Git {
         Ok(git)
     }
 
+    /// Makes an empty repository in the directory `path`.
+    ///
+    /// # Errors
+    /// When git could not be run or cannot make one there.
+    pub fn init(path: &Path) -> Result<()> {
+        let shell = Shell::new().context("the working directory")?;
+        shell.change_dir(path);
+        let init = cmd!(shell, "git init --quiet --template= .");
+        let made = Exec::new(prepare(init, &LOCALLY)).run(Deadline::after(LOCAL)).context("git init")?;
+        if made.success() { Ok(()) } else { bail!("git init: {}", words(&made)) }
+    }
+
     fn locate(&mut self, path: &Path) -> Result<()> {
         let ask = cmd!(self.shell, "git rev-parse --is-bare-repository --absolute-git-dir --git-common-dir");
         let found = self.run(ask, b"")?;

@@ -9,6 +9,8 @@
 //!   file. [`brain`] asks it who leads.
 //! - [`promote`] carries a decision out through [`service`] and [`remote`]; [`breath`] is the other
 //!   act, through [`git`].
+//! - [`lease`] rules who may run a service where that is not left to chance. It is pure too; its one
+//!   value is in a [`register`]: a git ref, an etcd key or a file.
 //! - [`report`] writes one object and tells the exit status.
 //!
 //! A command is one file in [`cmd`], which gathers, calls and reports; `cmd/whois_brain.rs` is the
@@ -25,11 +27,14 @@ pub mod deadline;
 pub mod decide;
 pub mod exec;
 pub mod git;
+pub mod lease;
 pub mod misuse;
+pub mod moment;
 pub mod own;
 pub mod placeholder;
 pub mod probe;
 pub mod promote;
+pub mod register;
 pub mod remote;
 pub mod report;
 pub mod service;

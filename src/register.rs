@@ -1,0 +1,191 @@
+//! A register: one value that everyone reads and that changes by compare-and-swap.
+//!
+//! A [`Register`] is a store of one line of text; [`look`] and [`swap`] read and write a lease's
+//! [`Value`] in it, and say at which moments that was.
+
+pub mod etcd;
+pub mod file;
+pub mod git;
+pub mod value;
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::chain::Name;
+use crate::deadline::Deadline;
+use crate::moment::Moment;
+use value::Value;
+
+/// Which write a register holds: a commit, a revision or a digest; opaque outside its store.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Version(pub String);
+
+/// One text that everyone reads and that changes by compare-and-swap.
+///
+/// Each answer was true at some moment between the question and the answer.
+pub trait Register: fmt::Debug {
+    /// What it holds; none when it holds nothing.
+    ///
+    /// # Errors
+    /// When it holds what is not ours, or nothing was heard by the deadline.
+    fn read(&self, deadline: Deadline) -> Result<Option<Held>, Fault>;
+
+    /// Puts `new` in place of what has the version `expected`, or of nothing.
+    fn compare_and_swap(&self, expected: Option<&Version>, new: &Entry<'_>, deadline: Deadline) -> Swap;
+
+    /// The latest writes that the store still knows of, the newest first, at most `most`.
+    ///
+    /// # Errors
+    /// As for a read.
+    fn history(&self, most: usize, deadline: Deadline) -> Result<Vec<Held>, Fault>;
+}
+
+/// What a store holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Held {
+    /// To be compared with when it is to be replaced.
+    pub version: Version,
+    /// The text.
+    pub text: String,
+}
+
+/// What is to be written.
+#[derive(Clone, Copy, Debug)]
+pub struct Entry<'a> {
+    /// The text: one line, without its end. No other write has the same.
+    pub text: &'a str,
+    /// The same for people, where the store keeps a log for them: one line.
+    pub summary: &'a str,
+}
+
+/// What became of a compare-and-swap.
+#[derive(Debug)]
+pub enum Swap {
+    /// It was done, and has this version.
+    Won(Version),
+    /// It was not done and never will be: the register held this.
+    Lost(Option<Held>),
+    /// It may have been done, or be done yet; or it could not be.
+    Unknown(Fault),
+}
+
+/// Why a register did not serve. Nothing follows from it for who holds the lease.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// It answered, and holds what is not ours; what and where, in words.
+    Foreign(String),
+    /// It did not answer in time, or answered with an error; which, in words.
+    Failed(String),
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Foreign(words) | Self::Failed(words) => f.write_str(words),
+        }
+    }
+}
+
+impl std::error::Error for Fault {}
+
+/// A lease's value as its register held it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Found {
+    /// The version to compare with when it is to be replaced.
+    pub version: Version,
+    /// The value.
+    pub value: Value,
+}
+
+/// What asking a register brought: a read, or a swap that was acknowledged.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Reading {
+    /// When the question was sent; what it returned was true later than this.
+    pub began: Moment,
+    /// When the answer was there; what it returned was true earlier than this.
+    pub ended: Moment,
+    /// What the register held; none when it held nothing.
+    pub found: Option<Found>,
+}
+
+/// What became of a swap of a lease's value.
+#[derive(Debug)]
+pub enum Swapped {
+    /// It was done by us. To be noted by [`note_own`](crate::lease::Sight::note_own).
+    Won(Reading),
+    /// Another value is in force. To be noted by [`note`](crate::lease::Sight::note).
+    Lost(Reading),
+    /// It may have been done, or be done yet.
+    Unknown(Fault),
+}
+
+/// Reads a service's lease.
+///
+/// # Errors
+/// When the register holds what is no lease of this service, or did not serve.
+pub fn look(register: &dyn Register, service: &Name, deadline: Deadline) -> Result<Reading, Fault> {
+    let began = Moment::now();
+    let found = found(service, register.read(deadline)?)?;
+    Ok(Reading { began, ended: Moment::now(), found })
+}
+
+/// Puts `new` in place of what has the version `expected`, or of nothing. When no acknowledgement
+/// comes, one further read, for which `room` is left, finds out whether it was done all the same.
+pub fn swap(
+    register: &dyn Register,
+    service: &Name,
+    expected: Option<&Version>,
+    new: &Value,
+    deadline: Deadline,
+    room: Deadline,
+) -> Swapped {
+    let (text, summary) = (new.written(service), new.summary(service));
+    let began = Moment::now();
+    let outcome = register.compare_and_swap(expected, &Entry { text: &text, summary: &summary }, deadline);
+    let (held, fault) = match outcome {
+        Swap::Won(version) => {
+            let found = Some(Found { version, value: new.clone() });
+            return Swapped::Won(Reading { began, ended: Moment::now(), found });
+        }
+        Swap::Lost(held) => (Ok(held), None),
+        Swap::Unknown(fault) => (register.read(room), Some(fault)),
+    };
+    let found = match held.and_then(|held| found(service, held)) {
+        Ok(found) => found,
+        Err(again) => return Swapped::Unknown(fault.unwrap_or(again)),
+    };
+    let ended = Moment::now();
+    if let Some(Found { version, .. }) = found.as_ref().filter(|found| found.value.is_same_write(new)) {
+        let found = Some(Found { version: version.clone(), value: new.clone() });
+        return Swapped::Won(Reading { began, ended, found });
+    }
+    match fault {
+        // What it was to replace is still there, so it may yet be done.
+        Some(fault) if found.as_ref().map(|found| &found.version) == expected => Swapped::Unknown(fault),
+        _ => Swapped::Lost(Reading { began, ended, found }),
+    }
+}
+
+/// The latest values of a service's lease, the newest first, at most `most`. What is not ours ends
+/// the list.
+///
+/// # Errors
+/// When the register did not serve.
+pub fn history(register: &dyn Register, service: &Name, most: usize, deadline: Deadline) -> Result<Vec<Found>, Fault> {
+    let held = register.history(most, deadline)?;
+    let values = held.into_iter().map_while(|held| found(service, Some(held)).ok().flatten());
+    Ok(values.collect())
+}
+
+fn found(service: &Name, held: Option<Held>) -> Result<Option<Found>, Fault> {
+    let Some(Held { version, text }) = held else { return Ok(None) };
+    let value = Value::parse(service, &text).map_err(|why| {
+        Fault::Foreign(format!(
+            "the register of {service} holds what is not its lease ({}): {why}; point [lease] elsewhere, or delete it",
+            version.0
+        ))
+    })?;
+    Ok(Some(Found { version, value }))
+}

@@ -1,0 +1,116 @@
+//! A register in a file, for the processes of one machine.
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{self, ErrorKind, Read, Write};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use sha2::{Digest, Sha256};
+
+use super::{Entry, Fault, Held, Register, Swap, Version};
+use crate::deadline::Deadline;
+
+/// Longer files are not ours.
+const LONGEST: u64 = 64 * 1024;
+/// How often a lock that somebody holds is tried again.
+const PAUSE: Duration = Duration::from_millis(2);
+
+/// A register in a file. A second file, `PATH.lock`, is locked, since the file itself is replaced.
+#[derive(Debug)]
+pub struct FileRegister {
+    path: PathBuf,
+}
+
+impl FileRegister {
+    /// The register at this path; its directory is there already.
+    pub fn new(path: impl Into<PathBuf>) -> Self {
+        Self { path: path.into() }
+    }
+
+    fn beside(&self, suffix: &str) -> PathBuf {
+        let mut path = self.path.clone().into_os_string();
+        path.push(suffix);
+        path.into()
+    }
+
+    fn lock(&self, shared: bool, deadline: Deadline) -> Result<File, Fault> {
+        let path = self.beside(".lock");
+        let file = OpenOptions::new().create(true).truncate(false).read(true).write(true).open(&path);
+        let file = file.map_err(|error| failed(&path, &error))?;
+        loop {
+            match if shared { file.try_lock_shared() } else { file.try_lock() } {
+                Ok(()) => return Ok(file),
+                Err(TryLockError::Error(error)) => return Err(failed(&path, &error)),
+                Err(TryLockError::WouldBlock) if deadline.has_passed() => {
+                    return Err(Fault::Failed(format!("{}: another process holds the lock", path.display())));
+                }
+                Err(TryLockError::WouldBlock) => std::thread::sleep(PAUSE.min(deadline.left())),
+            }
+        }
+    }
+
+    fn held(&self) -> Result<Option<Held>, Fault> {
+        let mut bytes = Vec::new();
+        match File::open(&self.path).and_then(|file| file.take(LONGEST + 1).read_to_end(&mut bytes)) {
+            Ok(_) => {}
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(failed(&self.path, &error)),
+        }
+        let foreign = |why: &str| Fault::Foreign(format!("{}: {why}, so it is no register", self.path.display()));
+        if bytes.len() as u64 > LONGEST {
+            return Err(foreign("longer than 64 KiB"));
+        }
+        let version = Version(Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect());
+        let text = String::from_utf8(bytes).map_err(|_| foreign("not UTF-8"))?;
+        Ok(Some(Held { version, text: text.trim_end_matches('\n').to_owned() }))
+    }
+
+    /// In full or not at all, and from then on for good.
+    fn replace(&self, text: &str) -> Result<(), Swap> {
+        let new = self.beside(".new");
+        let before = |error: io::Error| Swap::Unknown(failed(&new, &error));
+        let mut file = File::create(&new).map_err(before)?;
+        file.write_all(text.as_bytes()).and_then(|()| file.write_all(b"\n")).map_err(before)?;
+        file.sync_all().map_err(before)?;
+        std::fs::rename(&new, &self.path).map_err(before)?;
+        // Until the directory is on the disk too, a power cut may bring the old file back.
+        let directory = self.path.parent().filter(|parent| !parent.as_os_str().is_empty());
+        let directory = directory.unwrap_or(Path::new("."));
+        let synced = File::open(directory).and_then(|directory| directory.sync_all());
+        synced.map_err(|error| Swap::Unknown(failed(directory, &error)))
+    }
+}
+
+impl Register for FileRegister {
+    fn read(&self, deadline: Deadline) -> Result<Option<Held>, Fault> {
+        let _lock = self.lock(true, deadline)?;
+        self.held()
+    }
+
+    fn compare_and_swap(&self, expected: Option<&Version>, new: &Entry<'_>, deadline: Deadline) -> Swap {
+        let _lock = match self.lock(false, deadline) {
+            Ok(lock) => lock,
+            Err(fault) => return Swap::Unknown(fault),
+        };
+        match self.held() {
+            Ok(held) if held.as_ref().map(|held| &held.version) == expected => {}
+            Ok(held) => return Swap::Lost(held),
+            Err(fault) => return Swap::Unknown(fault),
+        }
+        match self.replace(new.text).map(|()| self.held()) {
+            Ok(Ok(Some(held))) => Swap::Won(held.version),
+            Ok(Ok(None)) => Swap::Unknown(Fault::Failed(format!("{} has gone", self.path.display()))),
+            Ok(Err(fault)) => Swap::Unknown(fault),
+            Err(unknown) => unknown,
+        }
+    }
+
+    /// A file keeps only what it holds.
+    fn history(&self, most: usize, deadline: Deadline) -> Result<Vec<Held>, Fault> {
+        Ok(self.read(deadline)?.into_iter().take(most).collect())
+    }
+}
+
+fn failed(path: &Path, error: &io::Error) -> Fault {
+    Fault::Failed(format!("{}: {error}", path.display()))
+}

@@ -1,0 +1,246 @@
+//! A register in a ref of a git remote.
+//!
+//! A value is a commit without files; its message holds the text, its parent is the value before,
+//! so the ref's history is the register's log. A local repository keeps the objects, so that a read
+//! that finds the ref where it was is one `git ls-remote` and nothing else.
+
+use std::cell::RefCell;
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context, Result};
+use xshell::{Cmd, cmd};
+
+use super::{Entry, Fault, Held, Register, Swap, Version};
+use crate::deadline::Deadline;
+use crate::exec::{Ended, Finished};
+use crate::git::{Git, is_id, words};
+
+/// Longer messages are not ours.
+const LONGEST: usize = 64 * 1024;
+
+/// A register in a ref of a git remote.
+#[derive(Debug)]
+pub struct GitRegister {
+    git: Git,
+    remote: String,
+    reference: String,
+    by: String,
+    /// What the ref held when it was last looked at.
+    last: RefCell<Option<Held>>,
+}
+
+impl GitRegister {
+    /// The register at the ref `reference` of `remote`, a URL or an absolute path. `cache` is a
+    /// directory of our own, made where it is missing; commits are made in the name of `by`.
+    /// `ssh_command` is called instead of `ssh`, unless the environment or git's settings say
+    /// otherwise.
+    ///
+    /// # Errors
+    /// When the cache cannot be used.
+    pub fn open(cache: &Path, remote: &str, reference: &str, by: &str, ssh_command: Option<&str>) -> Result<Self> {
+        if !cache.join(".git/HEAD").is_file() {
+            make(cache).with_context(|| format!("{}: cannot keep git's objects here", cache.display()))?;
+        }
+        let mut git = Git::open(cache)?;
+        git.ssh_through(ssh_command);
+        let by = by.chars().filter(|c| !c.is_control() && !"<>".contains(*c)).collect();
+        let (remote, reference) = (remote.to_owned(), reference.to_owned());
+        Ok(Self { git, remote, reference, by, last: RefCell::new(None) })
+    }
+
+    fn talk(&self, cmd: Cmd<'_>, deadline: Deadline) -> Result<Finished, Fault> {
+        self.git.talk(cmd, deadline).map_err(|error| Fault::Failed(format!("{error:#}")))
+    }
+
+    /// The object that the ref names.
+    fn tip(&self, deadline: Deadline) -> Result<Option<String>, Fault> {
+        let Self { remote, reference, .. } = self;
+        let listed = self.talk(cmd!(self.git.shell(), "git ls-remote --quiet -- {remote} {reference}"), deadline)?;
+        if !listed.success() {
+            return Err(self.failed("ls-remote", &listed));
+        }
+        // The pattern also matches refs that merely end like ours.
+        let text = String::from_utf8_lossy(&listed.stdout);
+        let ours = text.lines().filter_map(|line| line.split_once('\t')).find(|(_, name)| *name == *reference);
+        match ours {
+            None => Ok(None),
+            Some((id, _)) if is_id(id) => Ok(Some(id.to_owned())),
+            Some((id, _)) => Err(Fault::Failed(format!("git ls-remote {remote} said {id:?}"))),
+        }
+    }
+
+    fn commit(&self, id: &str, deadline: Deadline) -> Result<Held, Fault> {
+        if let Some(last) = self.last.borrow().as_ref()
+            && last.version.0 == id
+        {
+            return Ok(last.clone());
+        }
+        let held = match self.kept(id)? {
+            Some(held) => held,
+            None => {
+                self.fetch(deadline)?;
+                let missing = || Fault::Failed(format!("{} went on while it was fetched", self.reference));
+                self.kept(id)?.ok_or_else(missing)?
+            }
+        };
+        self.last.replace(Some(held.clone()));
+        Ok(held)
+    }
+
+    fn knows(&self, version: &Version) -> bool {
+        self.last.borrow().as_ref().is_some_and(|last| last.version == *version)
+            || matches!(self.kept(&version.0), Ok(Some(_)) | Err(Fault::Foreign(_)))
+    }
+
+    fn fetch(&self, deadline: Deadline) -> Result<(), Fault> {
+        let Self { remote, reference, .. } = self;
+        let keep = format!("+{reference}:{reference}");
+        let fetch = cmd!(
+            self.git.shell(),
+            "git fetch --quiet --no-tags --no-write-fetch-head --no-auto-maintenance -- {remote} {keep}"
+        );
+        let fetched = self.talk(fetch, deadline)?;
+        if fetched.success() { Ok(()) } else { Err(self.failed("fetch", &fetched)) }
+    }
+
+    /// The commit, where the local repository has it.
+    fn kept(&self, id: &str) -> Result<Option<Held>, Fault> {
+        let failed = |error: anyhow::Error| Fault::Failed(format!("{error:#}"));
+        let asked = format!("{id}\n");
+        let batch = self.git.read_with(cmd!(self.git.shell(), "git cat-file --batch"), asked.as_bytes());
+        let object = batch.map_err(failed)?;
+        let newline = object.iter().position(|byte| *byte == b'\n').unwrap_or(object.len());
+        let header = String::from_utf8_lossy(&object[..newline]).into_owned();
+        match header.split(' ').collect::<Vec<_>>()[..] {
+            [_, "missing"] => Ok(None),
+            [_, "commit", _] => Ok(Some(Held { version: Version(id.to_owned()), text: text(&object[newline + 1..]) })),
+            [_, kind, _] => Err(Fault::Foreign(format!(
+                "{} of {} is a {kind}, not a lease; choose another ref prefix, or delete it",
+                self.reference, self.remote
+            ))),
+            _ => Err(Fault::Failed(format!("git cat-file said {header:?}"))),
+        }
+    }
+
+    fn write(&self, parent: Option<&Version>, new: &Entry<'_>) -> Result<String> {
+        let tree = self.git.line(cmd!(self.git.shell(), "git hash-object -w -t tree --stdin"))?;
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        let by = format!("{} <mirror> {now} +0000", self.by);
+        let parent = parent.map(|Version(id)| format!("parent {id}\n")).unwrap_or_default();
+        let Entry { text, summary } = new;
+        let commit = format!("tree {tree}\n{parent}author {by}\ncommitter {by}\n\n{summary}\n\n{text}\n");
+        self.git.write_commit(commit.as_bytes())
+    }
+
+    fn push(&self, expected: Option<&Version>, new: &Entry<'_>, deadline: Deadline) -> Result<Pushed, Fault> {
+        if let Some(parent) = expected.filter(|parent| !self.knows(parent)) {
+            // Without its parent a commit cannot be sent, though the remote has it.
+            self.fetch(deadline)?;
+            if self.kept(&parent.0)?.is_none() {
+                return Ok(Pushed::Refused("what is to be replaced is not there".to_owned()));
+            }
+        }
+        let id = self.write(expected, new).map_err(|error| Fault::Failed(format!("{error:#}")))?;
+        let Self { remote, reference, .. } = self;
+        let old = expected.map_or("", |Version(id)| id);
+        let lease = format!("--force-with-lease={reference}:{old}");
+        let to = format!("{id}:{reference}");
+        let push = cmd!(self.git.shell(), "git push --porcelain --no-verify --no-follow-tags {lease} -- {remote} {to}");
+        let pushed = self.talk(push, deadline)?;
+        let said = String::from_utf8_lossy(&pushed.stdout);
+        let line = said.lines().find(|line| line.split('\t').nth(1).is_some_and(|refs| refs == to));
+        match line.and_then(|line| line.split_once('\t')) {
+            // Refused by us or by the remote, each before anything was changed; but where the remote
+            // did not say what it did, it may have done it.
+            Some(("!", why)) if !why.contains("[remote failure]") => {
+                Ok(Pushed::Refused(why.rsplit('\t').next().unwrap_or(why).to_owned()))
+            }
+            Some((" " | "*" | "=" | "+", _)) if pushed.success() => {
+                let version = Version(id);
+                let held = Held { version: version.clone(), text: new.text.to_owned() };
+                self.last.replace(Some(held));
+                Ok(Pushed::Done(version))
+            }
+            _ => Err(self.failed("push", &pushed)),
+        }
+    }
+
+    fn failed(&self, what: &str, finished: &Finished) -> Fault {
+        let why = if finished.ended == Ended::TimedOut { "no answer in time".to_owned() } else { words(finished) };
+        Fault::Failed(format!("git {what} {}: {why}", self.remote))
+    }
+}
+
+enum Pushed {
+    Done(Version),
+    Refused(String),
+}
+
+impl Register for GitRegister {
+    fn read(&self, deadline: Deadline) -> Result<Option<Held>, Fault> {
+        let Some(id) = self.tip(deadline)? else { return Ok(None) };
+        match self.commit(&id, deadline) {
+            // It moved on between the list and the fetch: one more look.
+            Err(Fault::Failed(_)) if !deadline.has_passed() => {
+                self.tip(deadline)?.map(|id| self.commit(&id, deadline)).transpose()
+            }
+            read => read.map(Some),
+        }
+    }
+
+    fn compare_and_swap(&self, expected: Option<&Version>, new: &Entry<'_>, deadline: Deadline) -> Swap {
+        loop {
+            let why = match self.push(expected, new, deadline) {
+                Ok(Pushed::Done(version)) => return Swap::Won(version),
+                Ok(Pushed::Refused(why)) => why,
+                Err(fault) => return Swap::Unknown(fault),
+            };
+            match self.read(deadline) {
+                Ok(held) if held.as_ref().map(|held| &held.version) != expected => return Swap::Lost(held),
+                // Whoever holds the remote's lock on the ref has not moved it yet.
+                Ok(_) if why.contains("lock") && !deadline.has_passed() => {}
+                Ok(_) => {
+                    return Swap::Unknown(Fault::Failed(format!("git push {}: refused: {why}", self.remote)));
+                }
+                Err(fault) => return Swap::Unknown(fault),
+            }
+        }
+    }
+
+    fn history(&self, most: usize, deadline: Deadline) -> Result<Vec<Held>, Fault> {
+        let Some(Held { version: Version(tip), .. }) = self.read(deadline)? else { return Ok(Vec::new()) };
+        let failed = |error: anyhow::Error| Fault::Failed(format!("{error:#}"));
+        let most = most.to_string();
+        let log = cmd!(self.git.shell(), "git rev-list --first-parent --max-count={most} {tip}");
+        let ids = String::from_utf8_lossy(&self.git.read(log).map_err(failed)?).into_owned();
+        ids.lines().map_while(|id| self.kept(id).transpose()).collect()
+    }
+}
+
+/// The last line of the message; nothing where there is none that could be ours.
+fn text(commit: &[u8]) -> String {
+    let blank = commit.windows(2).position(|pair| pair == b"\n\n");
+    let message = blank.map_or(&b""[..], |blank| &commit[blank + 2..]);
+    let last = message.trim_ascii_end().rsplit(|byte| *byte == b'\n').next().unwrap_or_default();
+    if last.len() > LONGEST { String::new() } else { String::from_utf8_lossy(last).into_owned() }
+}
+
+/// Makes the local repository: elsewhere first, and then at once, so that whoever comes at the same
+/// time finds a whole one or none.
+fn make(cache: &Path) -> Result<()> {
+    let parent = cache.parent().unwrap_or(Path::new("/"));
+    std::fs::create_dir_all(parent)?;
+    let mut name = cache.file_name().unwrap_or_default().to_owned();
+    name.push(format!(".{}.{:?}", std::process::id(), std::thread::current().id()));
+    let new: PathBuf = parent.join(name);
+    std::fs::create_dir_all(&new)?;
+    let made = Git::init(&new).and_then(|()| Ok(std::fs::rename(&new, cache)?));
+    if made.is_err() {
+        let _ = std::fs::remove_dir_all(&new);
+        if cache.join(".git/HEAD").is_file() {
+            return Ok(());
+        }
+    }
+    made
+}

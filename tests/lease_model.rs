@@ -1,0 +1,718 @@
+//! The lease's rules as they stand in `src/lease.rs`, driven through every order of events.
+//!
+//! Three nodes, each with a guard that obeys the run rule; on two of them a brain that follows the
+//! take rule; one register. A question and its answer are separate steps, anything may come between
+//! them, and either may be lost; whoever sent a swap may be gone when it is carried out. Everybody
+//! may crash and come back without memory at any moment. Clocks run at different rates.
+//!
+//! What the guards do is the worst that is allowed: a service starts at the very moment its guard
+//! hears that it may, and ends at the last moment at which it must.
+//!
+//! The same model with one rule broken must be caught, or it would prove nothing.
+#![allow(clippy::unwrap_used)]
+
+use std::collections::HashMap;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use stateright::{Checker, HasDiscoveries, Model, Property};
+use three_mirror::chain::Name;
+use three_mirror::lease::{self, Next, Nonce, Params, Seen, Sight, Stopped, Value, Want};
+use three_mirror::moment::Moment;
+use three_mirror::register::{Found, Reading, Version};
+
+const NODES: usize = 3;
+/// The first nodes are brains too.
+const BRAINS: usize = 2;
+/// What a tick of the time adds to a clock.
+const SLOW: u8 = 2;
+const FAST: u8 = 3;
+/// How long a read may be relied on, in units of a clock.
+const VALID: u8 = 4;
+/// What it takes to stop, by the clock of who stops.
+const STOP: u8 = 2;
+/// `VALID + STOP` on a slow clock takes as long as `VALID + GRACE` on a fast one.
+const GRACE: u8 = 5;
+/// Any moment later than all that matters.
+const NOW: Moment = Moment::since_boot(Duration::from_secs(1000));
+
+/// A lease's value in short.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Short {
+    holder: u8,
+    epoch: u8,
+    granted: bool,
+    was: Option<u8>,
+    nonce: u8,
+}
+
+/// What may be broken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Rule {
+    /// Nothing.
+    Kept,
+    /// A brain grants without having waited.
+    NoWait,
+    /// A brain waits only for as long as stopping takes, as if all clocks ran alike.
+    NoDrift,
+    /// A brain takes a stop that was sent for one that was confirmed.
+    GrantBeforeConfirm,
+    /// A brain takes it for stopped what says so, but may start on the strength of an earlier read.
+    ConfirmByStatus,
+    /// A guard counts from a read's answer instead of its beginning.
+    StaleRead,
+    /// Every write bears the same nonce.
+    EqualNonce,
+    /// The register takes every write, whatever it holds.
+    BlindSwap,
+    /// A brain waits for the confirmation, however long.
+    NoEnd,
+}
+
+/// How far the search goes in each direction; in all at once, it would take days.
+#[derive(Clone, Copy, Debug)]
+struct Scope {
+    /// Claims go up to this epoch.
+    last_epoch: u8,
+    /// Whether at the beginning the lease is granted to the first node, which runs the service;
+    /// else the register was never written.
+    granted: bool,
+    /// Whether a swap may be carried out long after its sender gave it up or is gone.
+    late_swaps: bool,
+    /// Whether anything may come between any question, what is done about it, and the answer's
+    /// being heard. Without it, an answer is heard as soon as it is given: to hear it and not act
+    /// upon it is the same as to hear it late, and a guard that starts late runs no longer.
+    delays: bool,
+    /// The nodes that the brains may want.
+    targets: &'static [u8],
+    /// Whose clocks are slow, in each of the beginnings.
+    slow: &'static [[bool; NODES]],
+}
+
+/// A holder whose clock is slow and a brain whose clock is fast are the worst.
+const WORST_CLOCKS: &[[bool; NODES]] = &[[true, false, false], [true, false, true]];
+const SOME_CLOCKS: &[[bool; NODES]] =
+    &[[false, false, false], [true, false, false], [true, false, true], [false, true, false]];
+
+/// Swaps that arrive late.
+const LATE: Scope =
+    Scope { last_epoch: 2, granted: true, late_swaps: true, delays: false, targets: &[0, 1, 2], slow: WORST_CLOCKS };
+/// One takeover more.
+const LONG: Scope =
+    Scope { last_epoch: 3, granted: true, late_swaps: false, delays: false, targets: &[0, 1, 2], slow: SOME_CLOCKS };
+/// A register that was never written.
+const NEW: Scope =
+    Scope { last_epoch: 2, granted: false, late_swaps: false, delays: false, targets: &[0, 1, 2], slow: SOME_CLOCKS };
+/// Every step by itself.
+const SLOW_NETWORK: Scope = Scope {
+    last_epoch: 2,
+    granted: true,
+    late_swaps: false,
+    delays: true,
+    targets: &[1],
+    slow: &[[true, false, false]],
+};
+
+struct Lease {
+    rule: Rule,
+    scope: Scope,
+    names: [Name; NODES],
+    recovered: Mutex<HashMap<(State, usize), bool>>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct State {
+    register: Option<Short>,
+    guards: [Guard; NODES],
+    brains: [Brain; BRAINS],
+    /// A swap that is under way, and whose sender no longer listens.
+    orphan: Option<Swap>,
+    slow: [bool; NODES],
+    /// A swap put an earlier value in place of a later one.
+    went_back: bool,
+    /// Somebody took the register for one that lost what it held.
+    distrusted: bool,
+}
+
+/// Who runs the service on a node while the run rule allows it. Ages are by its own clock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+struct Guard {
+    /// The service runs: the grant that it relies on, and for how long ago it was asked for.
+    runs: Option<(Short, u8)>,
+    /// A read under way: how long ago it began, and once it is answered, the grant.
+    read: Option<(u8, Option<Short>)>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+struct Brain {
+    /// What it knows of the register, and for how long it has known it to name nobody.
+    seen: Option<(Short, Option<u8>)>,
+    /// What the register really held then, which is what the next swap is compared with.
+    version: Option<Short>,
+    read: Read,
+    swap: Option<(Swap, Stage)>,
+    stop: Stop,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+enum Read {
+    #[default]
+    Idle,
+    Asked,
+    Answered(Option<Short>),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Swap {
+    expected: Option<Short>,
+    new: Short,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Stage {
+    Sent,
+    /// Carried out, or refused because the register held this.
+    Done(Result<(), Option<Short>>),
+    /// No acknowledgement came.
+    Unknown,
+}
+
+/// A stop that a brain ordered of a node after it knew of the claim that it sees.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+enum Stop {
+    #[default]
+    None,
+    Sent(u8),
+    Done(u8),
+    Confirmed(u8),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Action {
+    Tick,
+    GuardAsks(usize),
+    RegisterAnswersGuard(usize),
+    GuardHears(usize),
+    Crash(usize),
+    BrainAsks(usize),
+    RegisterAnswersBrain(usize),
+    BrainHears(usize),
+    BrainSwaps(usize, u8),
+    BrainOrdersStop(usize, u8),
+    RegisterSwaps(usize),
+    BrainHearsOfSwap(usize),
+    SwapIsLost(usize),
+    RegisterSwapsOrphan,
+    NodeStops(usize),
+    BrainHearsOfStop(usize),
+    /// Some of these at once, nothing coming in between.
+    GuardReads(usize),
+    BrainReads(usize),
+    NodeConfirms(usize),
+    SwapSucceeds(usize, u8),
+    SwapIsUnheard(usize, u8),
+    SwapGoesAstray(usize, u8),
+}
+
+impl Lease {
+    fn new(rule: Rule, scope: Scope) -> Self {
+        let names = ["a", "b", "c"].map(|name| name.parse().unwrap());
+        Self { rule, scope, names, recovered: Mutex::default() }
+    }
+
+    fn params(&self) -> Params {
+        let units = |units: u8| Duration::from_secs(units.into());
+        Params { valid: units(VALID), grace: units(GRACE) }
+    }
+
+    fn wait(&self) -> Params {
+        let units = |units: u8| Duration::from_secs(units.into());
+        match self.rule {
+            Rule::NoWait => Params { valid: Duration::ZERO, grace: Duration::ZERO },
+            Rule::NoDrift => Params { valid: units(VALID), grace: units(STOP) },
+            Rule::NoEnd => Params { valid: units(VALID), grace: units(100) },
+            _ => self.params(),
+        }
+    }
+
+    fn long(&self, short: Short) -> Value {
+        Value {
+            holder: self.names[usize::from(short.holder)].clone(),
+            epoch: short.epoch.into(),
+            state: if short.granted { lease::State::Granted } else { lease::State::Claimed },
+            was: short.was.map(|was| self.names[usize::from(was)].clone()),
+            nonce: Nonce(short.nonce.into()),
+            by: String::new(),
+            why: None,
+            at: String::new(),
+        }
+    }
+
+    fn short(&self, value: &Value) -> Short {
+        let number = |name: &Name| self.names.iter().position(|known| known == name).unwrap() as u8;
+        Short {
+            holder: number(&value.holder),
+            epoch: value.epoch.try_into().unwrap(),
+            granted: value.state == lease::State::Granted,
+            was: value.was.as_ref().map(number),
+            nonce: value.nonce.0.try_into().unwrap(),
+        }
+    }
+
+    fn found(&self, short: Short) -> Found {
+        Found { version: Version(String::new()), value: self.long(short) }
+    }
+
+    /// A number that no other write bears: a write is told by who writes it, for whom and when.
+    fn nonce(&self, brain: usize, target: u8, seen: Option<Short>) -> Nonce {
+        let then = seen.map_or(0, |seen| u128::from(seen.epoch) * 2 + u128::from(seen.granted));
+        let number = 1 + (then * 4 + u128::from(target)) * 4 + brain as u128;
+        Nonce(if self.rule == Rule::EqualNonce { 0 } else { number })
+    }
+
+    fn next(&self, brain: &Brain, number: usize, target: u8) -> Next {
+        let stopped = match brain.stop {
+            Stop::Confirmed(node) => Some(node),
+            Stop::Sent(node) | Stop::Done(node) if self.rule == Rule::GrantBeforeConfirm => Some(node),
+            _ => None,
+        };
+        let since = brain.seen.and_then(|(_, unnamed)| unnamed).map_or(NOW, ago);
+        let issued = since.plus(Duration::from_nanos(1));
+        let stopped = stopped.map(|node| Stopped { node: self.names[usize::from(node)].clone(), issued });
+        let want = Want {
+            target: &self.names[usize::from(target)],
+            by: "",
+            why: None,
+            at: "",
+            nonce: self.nonce(number, target, brain.seen.map(|(seen, _)| seen)),
+        };
+        lease::next(&self.brain_sight(brain), stopped.as_slice(), &want, NOW, &self.wait())
+    }
+
+    fn brain_sight(&self, brain: &Brain) -> Sight {
+        let seen = brain.seen.map(|(short, unnamed)| Seen {
+            found: self.found(short),
+            asked: None,
+            known: Moment::default(),
+            unnamed: unnamed.map(ago),
+        });
+        Sight { seen }
+    }
+
+    /// It hears that the register held `version`, and takes it for `found`: for the same, unless it
+    /// takes another's write for its own.
+    fn brain_notes(&self, state: &mut State, b: usize, version: Option<Short>, found: Option<Short>, own: bool) {
+        let mut sight = self.brain_sight(&state.brains[b]);
+        let ended = NOW.plus(Duration::from_nanos(1));
+        let reading = Reading { began: NOW, ended, found: found.map(|short| self.found(short)) };
+        let noted = if own { sight.note_own(reading) } else { sight.note(reading) };
+        state.distrusted |= noted.is_err();
+        state.brains[b].version = version;
+        if sight.seen.as_ref().is_none_or(|seen| seen.unnamed.is_none_or(|since| since == ended)) {
+            // A stop that was ordered before this was known says nothing about it.
+            state.brains[b].stop = Stop::None;
+        }
+        state.brains[b].seen = sight.seen.map(|seen| {
+            let age = |moment: Moment| u8::try_from(moment.until(NOW).as_secs()).unwrap();
+            (self.short(&seen.found.value), seen.unnamed.map(age))
+        });
+    }
+
+    fn guard_hears(&self, state: &mut State, n: usize, age: u8, short: Short) {
+        let began = if self.rule == Rule::StaleRead { NOW } else { ago(age) };
+        let guard = &mut state.guards[n];
+        let seen = guard.runs.map(|(short, age)| Seen {
+            found: self.found(short),
+            asked: Some(ago(age)),
+            known: Moment::default(),
+            unnamed: None,
+        });
+        let mut sight = Sight { seen };
+        state.distrusted |= sight.note(Reading { began, ended: NOW, found: Some(self.found(short)) }).is_err();
+        if sight.permit(&self.names[n], NOW, &self.params()).is_some() {
+            let seen = sight.seen.unwrap();
+            let age = u8::try_from(seen.asked.unwrap().until(NOW).as_secs()).unwrap();
+            guard.runs = Some((self.short(&seen.found.value), age));
+        }
+    }
+
+    fn steps(&self, before: &State, steps: &[Action]) -> Option<State> {
+        steps.iter().try_fold(before.clone(), |state, step| self.step(&state, *step))
+    }
+
+    /// One event; none where it cannot happen.
+    fn step(&self, before: &State, action: Action) -> Option<State> {
+        let mut state = before.clone();
+        match action {
+            Action::GuardReads(n) => {
+                let steps = [Action::GuardAsks(n), Action::RegisterAnswersGuard(n), Action::GuardHears(n)];
+                return self.steps(before, &steps);
+            }
+            Action::BrainReads(b) => {
+                let steps = [Action::BrainAsks(b), Action::RegisterAnswersBrain(b), Action::BrainHears(b)];
+                return self.steps(before, &steps);
+            }
+            Action::NodeConfirms(b) => {
+                return self.steps(before, &[Action::NodeStops(b), Action::BrainHearsOfStop(b)]);
+            }
+            Action::SwapSucceeds(b, target) => {
+                let steps = [Action::BrainSwaps(b, target), Action::RegisterSwaps(b), Action::BrainHearsOfSwap(b)];
+                return self.steps(before, &steps);
+            }
+            Action::SwapIsUnheard(b, target) => {
+                let steps = [Action::BrainSwaps(b, target), Action::RegisterSwaps(b), Action::SwapIsLost(b)];
+                return self.steps(before, &steps);
+            }
+            Action::SwapGoesAstray(b, target) => {
+                return self.steps(before, &[Action::BrainSwaps(b, target), Action::SwapIsLost(b)]);
+            }
+            Action::Tick => {
+                for (n, guard) in state.guards.iter_mut().enumerate() {
+                    let rate = if state.slow[n] { SLOW } else { FAST };
+                    guard.runs = guard.runs.map(|(s, age)| (s, age + rate)).filter(|(_, age)| *age < VALID + STOP);
+                    let late = |age: u8| age >= VALID && self.rule != Rule::StaleRead;
+                    guard.read = guard.read.map(|(age, s)| ((age + rate).min(VALID), s)).filter(|(age, _)| !late(*age));
+                }
+                for (b, brain) in state.brains.iter_mut().enumerate() {
+                    let rate = if state.slow[b] { SLOW } else { FAST };
+                    let older = |age: u8| (age + rate).min(VALID + GRACE);
+                    brain.seen = brain.seen.map(|(s, age)| (s, age.map(older)));
+                }
+            }
+            Action::GuardAsks(n) => match &mut state.guards[n].read {
+                read @ None => *read = Some((0, None)),
+                Some(_) => return None,
+            },
+            Action::RegisterAnswersGuard(n) => {
+                let (age, None) = state.guards[n].read? else { return None };
+                // Any other answer leaves the guard as it is: at worst, the service runs on.
+                let named = state.register.filter(|held| held.granted && usize::from(held.holder) == n);
+                state.guards[n].read = named.map(|short| (age, Some(short)));
+            }
+            Action::GuardHears(n) => {
+                let (age, Some(short)) = state.guards[n].read.take()? else { return None };
+                self.guard_hears(&mut state, n, age, short);
+            }
+            Action::Crash(n) => {
+                state.guards[n] = Guard::default();
+                if let Some(brain) = state.brains.get_mut(n) {
+                    if let Some((swap, Stage::Sent)) = brain.swap {
+                        self.comes_late(&mut state.orphan, swap);
+                    }
+                    *brain = Brain::default();
+                }
+            }
+            Action::BrainAsks(b) => {
+                let brain = &mut state.brains[b];
+                if brain.read != Read::Idle || matches!(brain.swap, Some((_, Stage::Sent | Stage::Done(_)))) {
+                    return None;
+                }
+                brain.read = Read::Asked;
+            }
+            Action::RegisterAnswersBrain(b) => {
+                (state.brains[b].read == Read::Asked).then_some(())?;
+                state.brains[b].read = Read::Answered(state.register);
+            }
+            Action::BrainHears(b) => {
+                let Read::Answered(found) = state.brains[b].read else { return None };
+                state.brains[b].read = Read::Idle;
+                match (state.brains[b].swap.take(), found) {
+                    (Some((swap, Stage::Unknown)), Some(found))
+                        if self.long(found).is_same_write(&self.long(swap.new)) =>
+                    {
+                        self.brain_notes(&mut state, b, Some(found), Some(swap.new), true);
+                    }
+                    _ => self.brain_notes(&mut state, b, found, found, false),
+                }
+            }
+            Action::BrainSwaps(b, target) => {
+                let brain = &mut state.brains[b];
+                if brain.read != Read::Idle || brain.swap.is_some() {
+                    return None;
+                }
+                let (Next::Claim(new) | Next::Grant(new)) = self.next(brain, b, target) else { return None };
+                let swap = Swap { expected: brain.version, new: self.short(&new) };
+                brain.swap = Some((swap, Stage::Sent));
+            }
+            Action::BrainOrdersStop(b, target) => {
+                let brain = &mut state.brains[b];
+                if brain.stop != Stop::None || brain.swap.is_some() {
+                    return None;
+                }
+                let Next::Wait { stop: Some(node), .. } = self.next(brain, b, target) else { return None };
+                let node = self.names.iter().position(|name| *name == node).unwrap();
+                brain.stop = Stop::Sent(node as u8);
+            }
+            Action::RegisterSwaps(b) => {
+                let (swap, Stage::Sent) = state.brains[b].swap? else { return None };
+                let expected = if self.rule == Rule::BlindSwap { state.register } else { swap.expected };
+                let result = swap_in(&mut state, Swap { expected, ..swap });
+                state.brains[b].swap = Some((swap, Stage::Done(result)));
+            }
+            Action::BrainHearsOfSwap(b) => {
+                let (swap, Stage::Done(result)) = state.brains[b].swap? else { return None };
+                state.brains[b].swap = None;
+                match result {
+                    Ok(()) => self.brain_notes(&mut state, b, Some(swap.new), Some(swap.new), true),
+                    Err(found) => self.brain_notes(&mut state, b, found, found, false),
+                }
+            }
+            Action::SwapIsLost(b) => {
+                let (swap, stage) = state.brains[b].swap?;
+                match stage {
+                    Stage::Sent => self.comes_late(&mut state.orphan, swap),
+                    Stage::Done(_) => {}
+                    Stage::Unknown => return None,
+                }
+                state.brains[b].swap = Some((swap, Stage::Unknown));
+            }
+            Action::RegisterSwapsOrphan => {
+                let swap = state.orphan.take()?;
+                let _ = swap_in(&mut state, swap);
+            }
+            Action::NodeStops(b) => {
+                let Stop::Sent(node) = state.brains[b].stop else { return None };
+                let guard = &mut state.guards[usize::from(node)];
+                if self.rule == Rule::ConfirmByStatus {
+                    guard.runs.is_none().then_some(())?;
+                } else {
+                    *guard = Guard::default();
+                }
+                state.brains[b].stop = Stop::Done(node);
+            }
+            Action::BrainHearsOfStop(b) => {
+                let Stop::Done(node) = state.brains[b].stop else { return None };
+                state.brains[b].stop = Stop::Confirmed(node);
+            }
+        }
+        Some(state)
+    }
+
+    /// A swap that nobody waits for any more: lost, or under way for long.
+    fn comes_late(&self, orphan: &mut Option<Swap>, swap: Swap) {
+        if self.scope.late_swaps {
+            orphan.get_or_insert(swap);
+        }
+    }
+
+    /// Whether the service comes to run when from now on this node alone stays up, with its brain:
+    /// the others are gone for ever, and what they sent arrives at the worst moment or never.
+    fn recovers(&self, state: &State, survivor: usize) -> bool {
+        let mut left = state.clone();
+        for n in (0..NODES).filter(|n| *n != survivor) {
+            left = self.step(&left, Action::Crash(n)).unwrap();
+        }
+        let key = (left, survivor);
+        if let Some(known) = self.recovered.lock().unwrap().get(&key) {
+            return *known;
+        }
+        let orphan_at = if key.0.orphan.is_some() { 0..6 } else { 0..1 };
+        let recovers = orphan_at.into_iter().all(|at| self.runs_in_time(&key.0, survivor, at));
+        self.recovered.lock().unwrap().insert(key, recovers);
+        recovers
+    }
+
+    fn runs_in_time(&self, state: &State, n: usize, orphan_at: usize) -> bool {
+        let mut state = state.clone();
+        let mut orphan_at = orphan_at;
+        for _ in 0..20 {
+            let turn = [
+                Action::BrainHearsOfSwap(n),
+                Action::RegisterAnswersBrain(n),
+                Action::BrainHears(n),
+                Action::BrainAsks(n),
+                Action::RegisterAnswersBrain(n),
+                Action::BrainHears(n),
+                Action::BrainSwaps(n, n as u8),
+                Action::RegisterSwaps(n),
+                Action::BrainHearsOfSwap(n),
+                Action::GuardHears(n),
+                Action::GuardAsks(n),
+                Action::RegisterAnswersGuard(n),
+                Action::GuardHears(n),
+            ];
+            for action in turn {
+                if orphan_at == 0 {
+                    state = self.step(&state, Action::RegisterSwapsOrphan).unwrap_or(state);
+                }
+                let next = self.step(&state, action);
+                orphan_at = orphan_at.wrapping_sub(usize::from(next.is_some()));
+                state = next.unwrap_or(state);
+            }
+            if state.guards[n].runs.is_some_and(|(grant, _)| Some(grant) == state.register) {
+                return !state.distrusted;
+            }
+            state = self.step(&state, Action::Tick).unwrap();
+        }
+        false
+    }
+}
+
+fn ago(age: u8) -> Moment {
+    Moment::since_boot(Duration::from_secs(1000 - u64::from(age)))
+}
+
+fn swap_in(state: &mut State, swap: Swap) -> Result<(), Option<Short>> {
+    if state.register != swap.expected {
+        return Err(state.register);
+    }
+    let rank = |short: Short| (short.epoch, short.granted);
+    state.went_back |= state.register.is_some_and(|held| rank(swap.new) <= rank(held));
+    state.register = Some(swap.new);
+    Ok(())
+}
+
+impl Model for Lease {
+    type State = State;
+    type Action = Action;
+
+    /// The lease is granted to the first node, which runs the service; or nothing was ever written.
+    fn init_states(&self) -> Vec<State> {
+        let grant = Short { holder: 0, epoch: 1, granted: true, was: None, nonce: 255 };
+        let state = |slow: &[bool; NODES], register: Option<Short>| {
+            let mut guards = [Guard::default(); NODES];
+            guards[0].runs = register.map(|grant| (grant, 0));
+            let brains = [Brain::default(); BRAINS];
+            State { register, guards, brains, orphan: None, slow: *slow, went_back: false, distrusted: false }
+        };
+        self.scope.slow.iter().map(|slow| state(slow, self.scope.granted.then_some(grant))).collect()
+    }
+
+    fn actions(&self, _: &State, actions: &mut Vec<Action>) {
+        actions.extend([Action::Tick, Action::RegisterSwapsOrphan]);
+        for n in 0..NODES {
+            actions.push(Action::Crash(n));
+            if self.scope.delays {
+                // A guard that nobody ever names has nothing to hear.
+                if n != 0 && !self.scope.targets.contains(&(n as u8)) {
+                    continue;
+                }
+                actions.extend([Action::GuardAsks(n), Action::RegisterAnswersGuard(n), Action::GuardHears(n)]);
+            } else {
+                actions.push(Action::GuardReads(n));
+            }
+        }
+        for b in 0..BRAINS {
+            if self.scope.delays {
+                actions.push(Action::SwapIsLost(b));
+                actions.extend([Action::BrainAsks(b), Action::RegisterAnswersBrain(b), Action::BrainHears(b)]);
+                actions.extend([Action::RegisterSwaps(b), Action::BrainHearsOfSwap(b)]);
+                actions.extend([Action::NodeStops(b), Action::BrainHearsOfStop(b)]);
+            } else {
+                actions.extend([Action::BrainReads(b), Action::NodeConfirms(b)]);
+            }
+            for &target in self.scope.targets {
+                actions.push(Action::BrainOrdersStop(b, target));
+                if self.scope.delays {
+                    actions.push(Action::BrainSwaps(b, target));
+                } else {
+                    actions.extend([Action::SwapSucceeds(b, target), Action::SwapIsUnheard(b, target)]);
+                    if self.scope.late_swaps {
+                        actions.push(Action::SwapGoesAstray(b, target));
+                    }
+                }
+            }
+        }
+    }
+
+    fn next_state(&self, state: &State, action: Action) -> Option<State> {
+        self.step(state, action).filter(|next| next != state)
+    }
+
+    fn within_boundary(&self, state: &State) -> bool {
+        let sent = state.brains.iter().filter_map(|brain| brain.swap).map(|(swap, _)| swap).chain(state.orphan);
+        sent.map(|swap| swap.new).chain(state.register).all(|value| value.epoch <= self.scope.last_epoch)
+    }
+
+    fn properties(&self) -> Vec<Property<Self>> {
+        vec![
+            Property::always(TWO, |_, state: &State| {
+                state.guards.iter().filter(|guard| guard.runs.is_some()).count() < 2
+            }),
+            Property::always("epochs only grow", |_, state: &State| !state.went_back && !state.distrusted),
+            Property::always("someone runs eventually", |model: &Self, state: &State| {
+                (0..BRAINS).all(|survivor| model.recovers(state, survivor))
+            }),
+            Property::sometimes("another node runs", |_, state: &State| state.guards[1].runs.is_some()),
+        ]
+    }
+}
+
+/// Checks everything that the scope reaches.
+fn holds(scope: Scope) {
+    let checker = Lease::new(Rule::Kept, scope).checker().threads(2).spawn_bfs().join();
+    println!("{} states, {} deep", checker.unique_state_count(), checker.max_depth());
+    checker.assert_properties();
+    assert!(checker.is_done());
+}
+
+const TWO: &str = "never two nodes run";
+
+/// Checks that the broken rule breaks the promise, and shows how.
+fn breaks(rule: Rule, scope: Scope, promise: &'static str) {
+    let broken = HasDiscoveries::AnyOf([promise].into());
+    let checker = Lease::new(rule, scope).checker().threads(2).finish_when(broken).spawn_bfs().join();
+    let path = checker.discovery(promise);
+    let path = path.unwrap_or_else(|| panic!("{rule:?} does no harm in {} states", checker.unique_state_count()));
+    println!("{rule:?}: {:?}", path.into_actions());
+}
+
+#[test]
+fn never_two_with_swaps_that_come_late() {
+    holds(LATE);
+}
+
+#[test]
+fn never_two_over_three_epochs() {
+    holds(LONG);
+}
+
+#[test]
+fn never_two_from_the_first_claim() {
+    holds(NEW);
+}
+
+#[test]
+fn never_two_when_every_step_takes_its_time() {
+    holds(SLOW_NETWORK);
+}
+
+#[test]
+fn without_the_wait_two_run() {
+    breaks(Rule::NoWait, LATE, TWO);
+}
+
+#[test]
+fn without_room_for_drift_two_run() {
+    breaks(Rule::NoDrift, LATE, TWO);
+}
+
+#[test]
+fn a_grant_before_the_confirmation_makes_two_run() {
+    breaks(Rule::GrantBeforeConfirm, LATE, TWO);
+}
+
+#[test]
+fn a_mere_status_makes_two_run() {
+    breaks(Rule::ConfirmByStatus, SLOW_NETWORK, TWO);
+}
+
+#[test]
+fn a_stale_read_makes_two_run() {
+    breaks(Rule::StaleRead, SLOW_NETWORK, TWO);
+}
+
+#[test]
+fn equal_nonces_make_two_run() {
+    breaks(Rule::EqualNonce, Scope { last_epoch: 2, targets: &[0, 1], ..LONG }, TWO);
+}
+
+#[test]
+fn a_register_that_does_not_compare_goes_back() {
+    breaks(Rule::BlindSwap, LATE, "epochs only grow");
+}
+
+#[test]
+fn a_wait_without_end_lets_nobody_run() {
+    breaks(Rule::NoEnd, LATE, "someone runs eventually");
+}
