@@ -11,7 +11,7 @@ use crate::view::{self, View};
 /// Who the brain is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Brain {
-    /// This node.
+    /// This node or another one.
     Known(Name),
     /// Every node of the chain is dead.
     Nobody,
@@ -21,6 +21,30 @@ pub enum Brain {
     Isolated,
     /// More answers are needed.
     Open,
+}
+
+impl Brain {
+    /// Who it is, as a sentence for people.
+    pub fn sentence(&self) -> String {
+        match self {
+            Self::Known(name) => format!("{name} is the brain."),
+            Self::Nobody => "Every node of the brain chain is dead, as seen from here.".to_owned(),
+            Self::Isolated => {
+                "This node sees no other node and no witness: it is cut off, and leads nobody.".to_owned()
+            }
+            Self::Unknown(why) => format!("Who the brain is, is unknown: {why}."),
+            Self::Open => "Who the brain is, is unknown.".to_owned(),
+        }
+    }
+
+    /// The same, said on a node that asks whether it is itself.
+    pub fn sentence_to(&self, own: Option<&Name>) -> String {
+        match self {
+            Self::Known(name) if Some(name) == own => "This node is the brain.".to_owned(),
+            Self::Known(name) => format!("{name} is the brain, not this node."),
+            _ => self.sentence(),
+        }
+    }
 }
 
 /// The nodes whose answers can matter: the brain chain's; all of them where isolation counts.

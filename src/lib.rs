@@ -27,6 +27,7 @@ pub mod deadline;
 pub mod decide;
 pub mod exec;
 pub mod git;
+pub mod http;
 pub mod lease;
 pub mod misuse;
 pub mod moment;

@@ -205,7 +205,11 @@ pub fn promote(order: &Order<'_>) -> Result<Promoted> {
     if let Some(brain) = &brain
         && !matches!(brain, Brain::Known(name) if Some(name) == order.own)
     {
-        let (verdict, reason) = not_ours(brain);
+        let verdict = match brain {
+            Brain::Known(_) | Brain::Nobody => Verdict::NotBrain,
+            Brain::Isolated | Brain::Unknown(_) | Brain::Open => Verdict::Unknown,
+        };
+        let reason = brain.sentence_to(order.own);
         let all = order.services.iter();
         let services = all.map(|(name, _)| Promotion::without_act(name, verdict, reason.clone())).collect();
         return Ok(Promoted { brain: Some(brain.clone()), services });
@@ -237,17 +241,4 @@ pub fn promote(order: &Order<'_>) -> Result<Promoted> {
         ended.collect()
     });
     Ok(Promoted { brain, services })
-}
-
-fn not_ours(brain: &Brain) -> (Verdict, String) {
-    match brain {
-        Brain::Known(name) => (Verdict::NotBrain, format!("{name} is the brain, not this node.")),
-        Brain::Nobody => (Verdict::NotBrain, "Every node of the brain chain is dead, as seen from here.".to_owned()),
-        Brain::Isolated => (
-            Verdict::Unknown,
-            "This node sees no other node and no witness: it is cut off, and leads nobody.".to_owned(),
-        ),
-        Brain::Unknown(why) => (Verdict::Unknown, format!("Who the brain is, is unknown: {why}.")),
-        Brain::Open => (Verdict::Unknown, "Who the brain is, is unknown.".to_owned()),
-    }
 }

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use crate::chain::Name;
@@ -16,22 +17,23 @@ const LONGEST_SOCKET_DIRECTORY: usize = 48;
 /// How commands reach the nodes.
 #[derive(Clone, Debug)]
 pub struct Remote {
-    template: Vec<String>,
+    /// Of the configuration; empty for the default, which is made when it is first needed: most looks
+    /// run no command, and whether a shared connection can be had takes a trial.
+    command: Vec<String>,
+    default: OnceLock<Vec<String>>,
+    probe_timeout: Duration,
     own: Option<Name>,
 }
 
 impl Remote {
     /// By the configuration in force, seen from the node `own`.
     pub fn new(config: &Config, own: Option<&Name>) -> Self {
-        let template = if config.remote_command.is_empty() {
-            let mut words = vec!["ssh".to_owned()];
-            words.extend(ssh_options(config.probe_timeout));
-            words.extend(["-p", "{port}", "-l", "{user}", "--", "{address}", "{command}"].map(str::to_owned));
-            words
-        } else {
-            config.remote_command.clone()
-        };
-        Self { template, own: own.cloned() }
+        let (command, probe_timeout) = (config.remote_command.clone(), config.probe_timeout);
+        Self { command, default: OnceLock::new(), probe_timeout, own: own.cloned() }
+    }
+
+    fn template(&self) -> &[String] {
+        if self.command.is_empty() { self.default.get_or_init(|| through_ssh(self.probe_timeout)) } else { &self.command }
     }
 
     /// The arguments, program first, that run the shell command `command` on `node`.
@@ -47,7 +49,7 @@ impl Remote {
             "command" => Some(command.to_owned()),
             _ => None,
         };
-        self.template.iter().map(|word| placeholder::fill(word, value)).collect()
+        self.template().iter().map(|word| placeholder::fill(word, value)).collect()
     }
 
     /// The process that runs the shell command `command` on `node`.
@@ -57,6 +59,13 @@ impl Remote {
         process.args(words.iter().skip(1));
         process
     }
+}
+
+fn through_ssh(timeout: Duration) -> Vec<String> {
+    let mut words = vec!["ssh".to_owned()];
+    words.extend(ssh_options(timeout));
+    words.extend(["-p", "{port}", "-l", "{user}", "--", "{address}", "{command}"].map(str::to_owned));
+    words
 }
 
 /// What git is to call instead of `ssh`, so that it shares the connections too.

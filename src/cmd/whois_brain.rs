@@ -100,18 +100,15 @@ pub(super) fn run(arguments: &cli::WhoisBrain, setting: &Setting) -> Result<Stat
         }
     };
     let i_am_brain = matches!(&brain, Brain::Known(name) if Some(name) == own);
-    let (verdict, reason) = match &brain {
-        Brain::Known(_) if arguments.check && i_am_brain => (Verdict::Own, "This node is the brain.".to_owned()),
-        Brain::Known(name) if arguments.check => (Verdict::Other, format!("{name} is the brain, not this node.")),
-        Brain::Known(name) => (Verdict::Known, format!("{name} is the brain.")),
-        Brain::Nobody => (Verdict::Nobody, "Every node of the brain chain is dead.".to_owned()),
-        Brain::Isolated => (
-            Verdict::Isolated,
-            "This node sees no other node and no witness: it is cut off, and leads nobody.".to_owned(),
-        ),
-        Brain::Unknown(why) => (Verdict::Unknown, format!("Who the brain is, is unknown: {why}.")),
-        Brain::Open => (Verdict::Unknown, "Who the brain is, is unknown.".to_owned()),
+    let verdict = match &brain {
+        Brain::Known(_) if arguments.check && i_am_brain => Verdict::Own,
+        Brain::Known(_) if arguments.check => Verdict::Other,
+        Brain::Known(_) => Verdict::Known,
+        Brain::Nobody => Verdict::Nobody,
+        Brain::Isolated => Verdict::Isolated,
+        Brain::Unknown(_) | Brain::Open => Verdict::Unknown,
     };
+    let reason = if arguments.check { brain.sentence_to(own) } else { brain.sentence() };
     let facts = Facts {
         brain: if let Brain::Known(name) = brain { Some(name) } else { None },
         i_am_brain,

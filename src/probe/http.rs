@@ -3,14 +3,14 @@
 use std::error::Error as _;
 use std::io;
 use std::net::IpAddr;
-use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::io::Errno;
 use ureq::Agent;
-use ureq::tls::{RootCerts, TlsConfig};
+use ureq::tls::RootCerts;
 
 use super::Outcome;
+use crate::http;
 
 /// The host of a URL when it is a name, which has to be looked up before anybody can be asked.
 pub(super) fn host_name(url: &str) -> Option<String> {
@@ -21,19 +21,8 @@ pub(super) fn host_name(url: &str) -> Option<String> {
 
 /// Asks once. The body is not read, so one without an end does no harm.
 pub(super) fn get(url: &str, expect: u16, timeout: Duration) -> Outcome {
-    let tls = TlsConfig::builder()
-        .root_certs(RootCerts::PlatformVerifier)
-        .unversioned_rustls_crypto_provider(Arc::new(rustls::crypto::ring::default_provider()))
-        .build();
-    let agent: Agent = Agent::config_builder()
-        .timeout_global(Some(timeout))
-        .max_redirects(0)
-        .http_status_as_error(false)
-        .proxy(None)
-        .tls_config(tls)
-        .user_agent(concat!("mirror/", env!("CARGO_PKG_VERSION")))
-        .build()
-        .into();
+    let tls = http::tls().root_certs(RootCerts::PlatformVerifier).build();
+    let agent: Agent = http::settings(tls).timeout_global(Some(timeout)).build().into();
     match agent.get(url).header("Connection", "close").call() {
         Ok(response) if response.status().as_u16() == expect => Outcome::Alive,
         Ok(response) => {

@@ -14,10 +14,11 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use serde::Deserialize;
 use serde_json::{Value as Json, json};
 use ureq::Agent;
-use ureq::tls::{Certificate, ClientCert, PemItem, PrivateKey, RootCerts, TlsConfig, parse_pem};
+use ureq::tls::{Certificate, ClientCert, PemItem, PrivateKey, RootCerts, parse_pem};
 
 use super::{Entry, Fault, Held, Register, Swap, Version};
 use crate::deadline::Deadline;
+use crate::http;
 
 /// An endpoint that has not answered for so long is joined by the next one.
 const PATIENCE: Duration = Duration::from_millis(150);
@@ -81,19 +82,8 @@ impl EtcdRegister {
             let key = PrivateKey::from_pem(key)?;
             anyhow::Ok(ClientCert::new_with_certs(&certificates(pem)?, key))
         });
-        let tls = TlsConfig::builder()
-            .root_certs(roots)
-            .client_cert(identity.transpose()?)
-            .unversioned_rustls_crypto_provider(Arc::new(rustls::crypto::ring::default_provider()))
-            .build();
-        let agent = Agent::config_builder()
-            .max_redirects(0)
-            .http_status_as_error(false)
-            .proxy(None)
-            .tls_config(tls)
-            .user_agent(concat!("mirror/", env!("CARGO_PKG_VERSION")))
-            .build()
-            .into();
+        let tls = http::tls().root_certs(roots).client_cert(identity.transpose()?).build();
+        let agent = http::settings(tls).build().into();
         let endpoints = cluster.endpoints.iter().map(|url| url.trim_end_matches('/').to_owned()).collect();
         let shared = Shared { endpoints, user: cluster.user, agent, token: Mutex::new(None), first: Mutex::new(0) };
         Ok(Self { cluster: Arc::new(shared), key: BASE64.encode(key) })
