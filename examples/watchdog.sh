@@ -27,6 +27,7 @@ say() {
     echo "watchdog: $*" >&2
 }
 
+awk 'BEGIN { exit }' || exit 2
 for interval in "$CHECK_INTERVAL" "$SYNC_INTERVAL"; do
     case $interval in
     '' | . | *[!0-9.]* | *.*.*) interval=0 ;;
@@ -70,22 +71,29 @@ tell() {
     before=$now
 }
 
-# every INTERVAL NAME COMMAND...: one step after another, never two at once, and the time that a
-# step takes is not added to the interval. A step that takes longer is followed by the next at once.
+# every INTERVAL NAME COMMAND...: one step after another, never two at once. A step keeps to the pace
+# itself: it ends no sooner than INTERVAL after its start, and when it takes longer, the next follows
+# at once.
 every() {
     interval=$1 name=$2
     shift 2
+    pace=$(awk -v seconds="$interval" 'BEGIN { printf "%.0fns", seconds * 1e9 }')
     # The loop of breaths is a process of its own, and has to end with the script.
     while kill -0 $$ 2>/dev/null; do
-        "$@" &
+        "$@" --pace "$pace" &
         step=$!
-        sleep "$interval" &
-        pause=$!
         wait "$step"
         status=$?
         step=
         tell "$name" "$status" "$interval"
-        wait "$pause"
+        case $status in
+        0 | 1 | 3) ;;
+        # Whatever ended it so may have done so at once.
+        *)
+            sleep "$interval" &
+            wait $!
+            ;;
+        esac
     done
 }
 

@@ -3,6 +3,7 @@
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueHint};
@@ -240,6 +241,9 @@ pub struct Breathe {
     /// The branch's name [default: breath.branch, else main]
     #[arg(long, value_name = "BRANCH")]
     pub branch: Option<String>,
+
+    #[command(flatten)]
+    pub pace: Pace,
 }
 
 /// `mirror promote`.
@@ -268,6 +272,20 @@ pub struct Promote {
     /// The reason, to stand as `why` in the object
     #[arg(long, value_name = "TEXT")]
     pub why: Option<String>,
+
+    #[command(flatten)]
+    pub pace: Pace,
+}
+
+/// The pace of a loop.
+#[derive(Debug, Args)]
+pub struct Pace {
+    /// End no sooner than DURATION after the start, such as `200ms`
+    ///
+    /// A loop that calls one step after another then needs no `sleep` beside each. The object is
+    /// written, and locks are released, as soon as the step is done.
+    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    pub pace: Option<Duration>,
 }
 
 /// `mirror chain show`.

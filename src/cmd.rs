@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::process::ExitCode;
+use std::time::Instant;
 
 use anyhow::Result;
 use clap::{CommandFactory, Parser};
@@ -78,10 +79,15 @@ pub fn main() -> ExitCode {
         }
         Err(help) => help.exit(),
     };
+    let begun = Instant::now();
     let status = run(&cli).unwrap_or_else(|error| {
         report::say(format_args!("{error:#}"));
         if error.is::<Misuse>() { Status::Misuse } else { Status::Unknown }
     });
+    // Not a part of the command: it has ended, and let go of every lock.
+    if let Command::Breathe(cli::Breathe { pace, .. }) | Command::Promote(cli::Promote { pace, .. }) = cli.command {
+        std::thread::sleep(pace.pace.unwrap_or_default().saturating_sub(begun.elapsed()));
+    }
     status.into()
 }
 

@@ -33,7 +33,11 @@ impl Remote {
     }
 
     fn template(&self) -> &[String] {
-        if self.command.is_empty() { self.default.get_or_init(|| through_ssh(self.probe_timeout)) } else { &self.command }
+        if self.command.is_empty() {
+            self.default.get_or_init(|| through_ssh(self.probe_timeout))
+        } else {
+            &self.command
+        }
     }
 
     /// The arguments, program first, that run the shell command `command` on `node`.

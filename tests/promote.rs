@@ -7,6 +7,7 @@
 
 mod support;
 
+use std::fs::File;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -201,6 +202,22 @@ fn a_dry_run_touches_nothing() {
     let object = stage.promote("--dry-run --to a").expect(0, "planned");
     assert_eq!(steps(&object), ["stop b planned", "start a planned"]);
     assert_eq!(stage.bot.runs_on(), ["b"]);
+}
+
+#[test]
+fn a_pace_holds_up_the_end_and_nothing_else() {
+    let stage = Stage::new("");
+    let pause = Duration::from_millis(700);
+    let said = stage.promote("--pace 700ms");
+    said.expect(0, "started");
+    assert!(said.took >= pause, "{said:?}");
+    assert!(stage.network.run("promote nothing --pace 700ms").took >= pause, "when it fails too");
+    // The object is there, and the service's lock is free, while it goes on.
+    let said = stage.network.path().join("said");
+    let words = "promote --pace 1h".split_whitespace();
+    let _paced = Started::into(stage.network.mirror(words), File::create(&said).unwrap().into());
+    wait_for("the object", || std::fs::read_to_string(&said).unwrap().ends_with('\n').then_some(()));
+    stage.promote("").expect(0, "in-place");
 }
 
 #[test]

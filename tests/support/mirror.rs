@@ -155,7 +155,8 @@ impl Started {
         Self::into(command, Stdio::piped())
     }
 
-    fn into(mut command: Command, stdout: Stdio) -> Self {
+    /// Starts it with its standard output elsewhere.
+    pub fn into(mut command: Command, stdout: Stdio) -> Self {
         command.stdout(stdout).stderr(Stdio::piped());
         let begun = Instant::now();
         let mut child = command.spawn().unwrap();
