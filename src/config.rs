@@ -49,6 +49,8 @@ pub struct Config {
     pub cycle: Cycle,
     /// The deadline of a probe, for the network.
     pub probe_timeout: Duration,
+    /// Whether others are asked before the node that runs a service is taken for dead.
+    pub second_opinion: bool,
     /// The template of arguments by which a command runs on a node; the built-in one when empty.
     pub remote_command: Vec<String>,
     /// The services, in the file's order.

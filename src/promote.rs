@@ -21,6 +21,7 @@ use crate::view::View;
 mod act;
 mod course;
 mod look;
+mod opinion;
 mod survey;
 
 use course::Course;

@@ -121,6 +121,52 @@ fn when_its_node_falls_the_next_one_takes_over() {
     assert_eq!(only(&object)["target"], Value::Null);
 }
 
+/// The nodes have a `mirror` of their own; `c` reaches `a` at another port than everybody else.
+fn give_opinions(stage: &Stage, port_of_a_for_c: u16) {
+    let list = stage.node_list("").replace("[probe]\n", "[probe]\nsecond_opinion = true\n");
+    stage.network.rewrite(&list);
+    let path = stage.network.path();
+    let [a, ..] = stage.ports.each_ref().map(Port::number);
+    std::fs::write(path.join("b.toml"), &list).unwrap();
+    std::fs::write(path.join("c.toml"), list.replace(&a.to_string(), &port_of_a_for_c.to_string())).unwrap();
+    std::fs::create_dir(path.join("bin")).unwrap();
+    let script = format!("#!/bin/sh\nexec \"$MIRROR\" --config {}/\"$NODE\".toml \"$@\"\n", path.display());
+    let wrapper = path.join("bin/mirror");
+    std::fs::write(&wrapper, script).unwrap();
+    std::fs::set_permissions(&wrapper, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+}
+
+fn promote_with_opinions(stage: &Stage, words: &str) -> Said {
+    let search = format!("{}:{}", stage.network.path().join("bin").display(), std::env::var("PATH").unwrap());
+    let mut promote = stage.network.mirror(format!("promote {words}").split_whitespace());
+    promote.env("PATH", search);
+    run(promote)
+}
+
+#[test]
+fn a_node_that_another_reaches_is_not_dead() {
+    let mut stage = Stage::new("");
+    let mut side_door = Port::silent();
+    give_opinions(&stage, side_door.number());
+    promote_with_opinions(&stage, "").expect(0, "started");
+    let acts = stage.bot.acts();
+    stage.ports[0].refuse();
+    for words in ["", "--to b", "--dry-run"] {
+        let object = promote_with_opinions(&stage, words).expect(3, "unknown");
+        let reason = only(&object)["reason"].as_str().unwrap();
+        assert!(reason.contains("dead as seen from here but alive as seen from c"), "{reason}");
+    }
+    assert_eq!((stage.bot.acts(), stage.bot.runs_on()), (acts, vec!["a".to_owned()]));
+    // Dead for everybody.
+    side_door.refuse();
+    stage.bot.crash("a");
+    assert_eq!(only(&promote_with_opinions(&stage, "").expect(0, "moved"))["target"], "b");
+    // One that has no `mirror` has no opinion.
+    std::fs::remove_file(stage.network.path().join("bin/mirror")).unwrap();
+    stage.ports[1].refuse();
+    assert_eq!(only(&promote_with_opinions(&stage, "").expect(0, "moved"))["target"], "c");
+}
+
 #[test]
 fn a_crash_on_a_living_node_is_mended_in_place() {
     let stage = Stage::new("");

@@ -116,6 +116,9 @@ pub(super) struct Probe {
     pub(super) expect: Option<Status>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) command: Option<Text>,
+    /// The network's alone.
+    #[serde(skip_serializing)]
+    pub(super) second_opinion: Option<Spanned<bool>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]

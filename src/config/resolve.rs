@@ -53,6 +53,7 @@ pub(super) fn resolve(path: &Path, file: file::File, text: &str) -> Result<Loade
     };
     let user = file.remote.user.as_ref().map_or("root", |user| &user.0).to_owned();
     let probe_timeout = resolver.span(network.timeout.as_ref(), "probe.timeout", PROBE_TIMEOUT);
+    let second_opinion = network.second_opinion.as_ref().is_some_and(|wanted| *wanted.get_ref());
     let network = Network { probe: network, timeout: probe_timeout };
     let nodes = resolver.nodes(&file, &network, &user)?;
     let chains = resolver.chains(&file, &nodes);
@@ -78,6 +79,7 @@ pub(super) fn resolve(path: &Path, file: file::File, text: &str) -> Result<Loade
         chains,
         cycle,
         probe_timeout,
+        second_opinion,
         remote_command: file.remote.0.command.map_or_else(Vec::new, |template| template.0),
         services,
         breath: Breath {
@@ -184,6 +186,9 @@ impl Resolver<'_> {
         at: &str,
         span: Range<usize>,
     ) -> Result<Probe> {
+        if let Some(misplaced) = &own.second_opinion {
+            return Err(self.misuse(misplaced.span(), "second_opinion is the whole network's; put it in [probe]"));
+        }
         let port = own.port.or(node_port).or(network.probe.port).map_or(SSH_PORT, |p| p.0);
         let filled = |text: &str, address: &str| fill(text, name.as_str(), address, node);
         let method = match own.method.or(network.probe.method).unwrap_or(file::Method::Tcp) {

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::survey::{self, Fare};
-use super::{Act, Fencing, Order, Outcome, Promotion, Step, Verdict, act};
+use super::{Act, Fencing, Order, Outcome, Promotion, Step, Verdict, act, opinion};
 use crate::chain::{Chain, Name};
 use crate::config::{Failback, Probe, Service};
 use crate::deadline::Deadline;
@@ -30,7 +30,15 @@ pub(super) struct Course<'a> {
     now: Tick,
     /// How it fares where that was asked.
     fares: BTreeMap<Name, Fare>,
+    /// Who reaches the node that ran it and that seems to be dead; none where nobody was asked.
+    opinion: Option<Opinion>,
     steps: Vec<Step>,
+}
+
+/// What the others say of the node that ran the service.
+struct Opinion {
+    /// A node that found it alive.
+    alive_for: Option<Name>,
 }
 
 impl<'a> Course<'a> {
@@ -45,8 +53,8 @@ impl<'a> Course<'a> {
     ) -> Self {
         let chain = order.config.chains.get(&service.chain).cloned().unwrap_or_default();
         let seen = view.seen();
-        let (fares, steps) = (BTreeMap::new(), Vec::new());
-        Self { order, remote, name, service, chain, record, seen, alive_for, now, fares, steps }
+        let (fares, opinion, steps) = (BTreeMap::new(), None, Vec::new());
+        Self { order, remote, name, service, chain, record, seen, alive_for, now, fares, opinion, steps }
     }
 
     /// To the end: what became of it, and what to remember.
@@ -83,6 +91,9 @@ impl<'a> Course<'a> {
             self.record.swept = Some(Tick::now());
         }
         let previous = self.previous();
+        if let Some(doubt) = self.doubt() {
+            return self.end(Verdict::Unknown, doubt, None, previous);
+        }
         let target = match self.chosen() {
             Ok(target) => target,
             Err((verdict, reason)) => return self.end(verdict, reason, None, previous),
@@ -112,6 +123,11 @@ impl<'a> Course<'a> {
             // sweep is due.
             self.record.swept = None;
             return self.end(Verdict::Blocked, reason, Some(target), previous);
+        }
+        // It may have seemed to die only now.
+        if let Some(doubt) = self.doubt() {
+            self.record.swept = None;
+            return self.end(Verdict::Unknown, doubt, Some(target), previous);
         }
         if in_place {
             self.remember(&target);
@@ -311,14 +327,42 @@ impl<'a> Course<'a> {
         }
     }
 
+    /// Asks all living nodes for the service, and meanwhile what they think of the one that is dead.
     fn survey(&mut self, deadline: Deadline) {
         let on = self.record.on.as_ref().map(|(on, _)| on);
         let careful = on.map(|on| (on, self.health(on)));
         let unasked = |node: &&Name| self.seen.get(*node) == Some(&State::Alive) && !self.fares.contains_key(*node);
         let places: Vec<Place<'_>> = self.chain.iter().filter(unasked).filter_map(|node| self.place(node)).collect();
-        for (node, fare) in survey::ask_all(&places, careful, deadline, self.order) {
+        let (fares, opinion) = std::thread::scope(|scope| {
+            let opinion = scope.spawn(|| self.ask_opinion(deadline));
+            let fares = survey::ask_all(&places, careful, deadline, self.order);
+            (fares, opinion.join().ok().flatten())
+        });
+        self.opinion = opinion;
+        for (node, fare) in fares {
             self.note(&node, fare);
         }
+    }
+
+    /// Asks the others about the node that ran the service, if that seems to be dead.
+    fn ask_opinion(&self, deadline: Deadline) -> Option<Opinion> {
+        let (suspect, _) = self.record.on.as_ref().filter(|(on, _)| self.seen.get(on) == Some(&State::Dead))?;
+        if !self.order.config.second_opinion {
+            return None;
+        }
+        let others = self.seen.iter().filter(|(node, state)| **state == State::Alive && Some(*node) != self.order.own);
+        let others: Vec<Place<'_>> = others.filter_map(|(node, _)| self.place(node)).collect();
+        Some(Opinion { alive_for: opinion::alive_for(&others, suspect, deadline).cloned() })
+    }
+
+    /// Why the node that ran the service must not be given up: it is dead for us, and not for another.
+    fn doubt(&mut self) -> Option<String> {
+        if self.opinion.is_none() {
+            self.opinion = self.ask_opinion(Deadline::after(self.service.timeout));
+        }
+        let (alive_for, (on, _)) = (self.opinion.as_ref()?.alive_for.as_ref()?, self.record.on.as_ref()?);
+        let name = self.name;
+        Some(format!("{name} ran on {on}, which is dead as seen from here but alive as seen from {alive_for}."))
     }
 
     fn note(&mut self, node: &Name, fare: Fare) {
