@@ -9,10 +9,14 @@
 #![allow(dead_code, reason = "each of the two programs uses a part of the lab")]
 
 mod chart;
+mod furnish;
+mod host;
 mod inside;
 mod lab;
+mod remains;
 mod scenario;
 mod system;
+mod systemd;
 mod truth;
 mod wire;
 
@@ -110,7 +114,7 @@ fn main() {
     if !std::env::args().any(|word| word == "--bench") {
         return;
     }
-    if let Some(why) = lab::missing() {
+    if let Some(why) = remains::missing() {
         eprintln!("recovery: nothing is measured here, for {why}");
         return;
     }

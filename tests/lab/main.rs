@@ -4,10 +4,14 @@
 //! recovery under 10 s, never two at once where a host really died, no failover without a failure.
 #![allow(dead_code, reason = "each of the two programs uses a part of the lab")]
 
+mod furnish;
+mod host;
 mod inside;
 mod lab;
+mod remains;
 mod scenario;
 mod system;
+mod systemd;
 mod truth;
 mod wire;
 
@@ -21,7 +25,7 @@ use rustix::process::{Pid, Signal};
 
 use lab::{Lab, NODES, ORIGIN};
 use scenario::{Quiet, Recovery, Trouble};
-use system::{FAST, PROTOCOL};
+use system::{FAST, PROTOCOL, System, TIMERS};
 use truth::Truth;
 
 /// What the protocol promises.
@@ -36,19 +40,21 @@ fn main() {
     let mut arguments = Arguments::from_args();
     // Two labs at once would measure each other.
     arguments.test_threads = Some(1);
-    let missing = lab::missing();
+    let missing = remains::missing();
     if let Some(why) = &missing {
         eprintln!("lab: all that needs hosts is ignored here, for {why}");
     }
     let anywhere: [(&str, Test); 2] =
         [("overlap_is_counted", overlap_is_counted), ("silence_is_an_outage", silence_is_an_outage)];
-    let on_hosts: [(&str, Test); 18] = [
+    let on_hosts: [(&str, Test); 20] = [
         ("a_dead_host_is_silent", a_dead_host_is_silent),
         ("cuts_cut_what_they_say", cuts_cut_what_they_say),
         ("a_frozen_host_does_nothing", a_frozen_host_does_nothing),
         ("nothing_is_left_of_a_killed_lab", nothing_is_left_of_a_killed_lab),
+        ("systemd_runs_units", systemd_runs_units),
         ("serving_dies", serving_dies),
         ("serving_dies_by_the_protocol", serving_dies_by_the_protocol),
+        ("serving_dies_under_timers", serving_dies_under_timers),
         ("all_but_amsterdam_die", || all_die_but("amsterdam")),
         ("all_but_moscow_die", || all_die_but("moscow")),
         ("all_but_almaty_die", || all_die_but("almaty")),
@@ -94,6 +100,25 @@ fn serving_dies_by_the_protocol() -> Result<()> {
     let lab = Lab::start(PROTOCOL)?;
     std::thread::sleep(scenario::some_of(Duration::from_secs(5)));
     sound(&scenario::serving_dies(&lab, PATIENCE)?, &lab)
+}
+
+fn serving_dies_under_timers() -> Result<()> {
+    let lab = Lab::start(TIMERS)?;
+    std::thread::sleep(scenario::some_of(Duration::from_secs(5)));
+    sound(&scenario::serving_dies(&lab, PATIENCE)?, &lab)
+}
+
+fn systemd_runs_units() -> Result<()> {
+    let lab = Lab::raise(System::Bare)?;
+    let unit = "[Service]\nType=notify\nNotifyAccess=all\nExecStart=/bin/sh -c 'systemd-notify --ready; exec sleep 99'\n";
+    systemd::run_unit(&lab, "spb", "sleeper.service", unit)?;
+    lab.must("spb", "systemctl is-active sleeper")?;
+    ensure!(!lab.run("almaty", "systemctl is-active sleeper")?.status.success(), "a unit runs where it is not");
+    lab.kill(&["spb"])?;
+    lab.boot(&["spb"])?;
+    let after = lab.must("spb", "systemctl is-active sleeper || systemctl start sleeper && echo started")?;
+    ensure!(after.contains("inactive") && after.contains("started"), "not a new life of the same disk: {after}");
+    Ok(())
 }
 
 fn all_die_but(survivor: &str) -> Result<()> {
@@ -225,12 +250,12 @@ fn nothing_is_left_of_a_killed_lab() -> Result<()> {
         let mut name = String::new();
         BufReader::new(victim.stdout.take().context("no pipe")?).read_line(&mut name)?;
         let name = name.trim();
-        ensure!(lab::remains(name).len() > 2, "the lab {name:?} is not up");
+        ensure!(remains::remains(name).len() > 2, "the lab {name:?} is not up");
         rustix::process::kill_process(Pid::from_child(&victim), signal)?;
         victim.wait()?;
         let until = Instant::now() + Duration::from_secs(20);
-        while !lab::remains(name).is_empty() {
-            ensure!(Instant::now() < until, "after {signal:?} there still is {:?}", lab::remains(name));
+        while !remains::remains(name).is_empty() {
+            ensure!(Instant::now() < until, "after {signal:?} there still is {:?}", remains::remains(name));
             std::thread::sleep(Duration::from_millis(20));
         }
     }
