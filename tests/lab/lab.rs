@@ -98,6 +98,11 @@ impl Lab {
         self.directory.join("hosts").join(name)
     }
 
+    /// A host's address.
+    pub(crate) fn address(&self, name: &str) -> Result<String> {
+        Ok(Wire::address(self.host(name)?.number))
+    }
+
     /// Boots hosts, all at once: new processes, the disk as it was.
     pub(crate) fn boot(&self, names: &[&str]) -> Result<()> {
         std::thread::scope(|scope| {
@@ -199,14 +204,33 @@ impl Lab {
         Ok(())
     }
 
-    /// The processor time that the whole lab has used so far, its dead processes included.
+    /// The processor time that the hosts that are up have used since they were booted.
     pub(crate) fn cpu(&self) -> Result<Duration> {
-        remains::cpu(&self.group)
+        self.hosts.iter().filter(|host| host.is_up()).map(Host::cpu).sum()
     }
 
-    /// The part of it that the nodes have used since they were booted.
+    /// The same of the nodes alone.
     pub(crate) fn cpu_of_nodes(&self) -> Result<Duration> {
         self.hosts.iter().filter(|host| host.name != ORIGIN && host.is_up()).map(Host::cpu).sum()
+    }
+
+    /// Gives every processor of the machine other things to do while `meanwhile` goes on.
+    pub(crate) fn under_load<T>(&self, meanwhile: impl FnOnce() -> Result<T>) -> Result<T> {
+        let group = self.group.join("load");
+        if !group.exists() {
+            fs::create_dir(&group)?;
+        }
+        // In a group of the lab's, so that it ends with the lab.
+        let enter = "echo $$ >\"$0\" && exec stress-ng --quiet --cpu 0";
+        let mut load = Command::new("sh");
+        load.args(["-c", enter]).arg(group.join("cgroup.procs")).stdin(Stdio::null());
+        let mut load = load.spawn().context("cannot start stress-ng")?;
+        let done = meanwhile();
+        let went_on = load.try_wait()?.is_none();
+        fs::write(group.join("cgroup.kill"), "1")?;
+        load.wait()?;
+        ensure!(went_on, "stress-ng ended before the time was over");
+        done
     }
 
     /// The beats, read up to now.

@@ -46,9 +46,10 @@ fn main() {
     }
     let anywhere: [(&str, Test); 2] =
         [("overlap_is_counted", overlap_is_counted), ("silence_is_an_outage", silence_is_an_outage)];
-    let on_hosts: [(&str, Test); 20] = [
+    let on_hosts: [(&str, Test); 23] = [
         ("a_dead_host_is_silent", a_dead_host_is_silent),
         ("cuts_cut_what_they_say", cuts_cut_what_they_say),
+        ("a_slow_origin_is_slow", a_slow_origin_is_slow),
         ("a_frozen_host_does_nothing", a_frozen_host_does_nothing),
         ("nothing_is_left_of_a_killed_lab", nothing_is_left_of_a_killed_lab),
         ("systemd_runs_units", systemd_runs_units),
@@ -66,6 +67,8 @@ fn main() {
         ("service_cannot_start_on_next", service_cannot_start_on_next),
         ("dead_node_returns_and_a_person_moves", dead_node_returns_and_a_person_moves),
         ("origin_hangs_and_serving_dies", origin_hangs_and_serving_dies),
+        ("origin_is_slow_and_serving_dies", origin_is_slow_and_serving_dies),
+        ("dead_node_returns_with_stale_connection", dead_node_returns_with_stale_connection),
         ("nothing_fails", nothing_fails),
     ];
     let trial =
@@ -165,6 +168,22 @@ fn dead_node_returns_and_a_person_moves() -> Result<()> {
     sound(&scenario::moved_to(&lab, "spb", PATIENCE)?, &lab)
 }
 
+fn origin_is_slow_and_serving_dies() -> Result<()> {
+    let lab = Lab::start(FAST)?;
+    sound(&scenario::without_origin(&lab, Trouble::Slow, PATIENCE)?, &lab)
+}
+
+fn dead_node_returns_with_stale_connection() -> Result<()> {
+    let lab = Lab::start(FAST.failing_back_after("3s"))?;
+    let stale = scenario::returns_with_stale_connection(&lab, PATIENCE)?;
+    sound(&stale.first, &lab)?;
+    sound(&stale.back, &lab)?;
+    sound(&stale.second, &lab)?;
+    ensure!(stale.was_open, "recovered too late for the connection to have been a stale one: {stale:?}");
+    ensure!(stale.back.to == "amsterdam" && stale.false_failovers == 0, "{stale:?}\n{}", lab.last_words());
+    Ok(())
+}
+
 fn origin_hangs_and_serving_dies() -> Result<()> {
     let lab = Lab::start(FAST)?;
     sound(&scenario::without_origin(&lab, Trouble::Hanging, PATIENCE)?, &lab)
@@ -227,6 +246,23 @@ fn cuts_cut_what_they_say() -> Result<()> {
     lab.heal()?;
     ensure!(knock(&lab, "almaty", "spb")? == Some(0), "not healed");
     lab.fill_disk("spb")
+}
+
+fn a_slow_origin_is_slow() -> Result<()> {
+    let lab = Lab::raise(System::Bare)?;
+    let read = || -> Result<Duration> {
+        let begun = Instant::now();
+        lab.must("spb", "git -C ACP_1 ls-remote -q origin")?;
+        Ok(begun.elapsed())
+    };
+    let before = read()?;
+    lab.slow(ORIGIN, Some(scenario::TRICKLE))?;
+    let slow = read()?;
+    lab.slow(ORIGIN, None)?;
+    let after = read()?;
+    eprintln!("lab: git ls-remote took {before:?}, {slow:?} while the origin was slow, and {after:?}");
+    ensure!(slow > Duration::from_secs(2) && after < slow, "it took {before:?}, {slow:?} and {after:?}");
+    Ok(())
 }
 
 fn a_frozen_host_does_nothing() -> Result<()> {

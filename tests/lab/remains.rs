@@ -15,6 +15,10 @@ use crate::wire;
 /// What names of directories and control groups begin with; those of namespaces are shorter.
 pub(crate) const MARK: &str = "mirror-lab";
 
+/// What a lab is made with.
+const PROGRAMS: [&str; 12] =
+    ["ip", "tc", "nft", "bridge", "unshare", "nsenter", "setsid", "sshd", "ssh", "ssh-keygen", "git", "stress-ng"];
+
 /// Why there can be no lab here, if there cannot.
 pub(crate) fn missing() -> Option<String> {
     if !rustix::process::geteuid().is_root() {
@@ -23,7 +27,7 @@ pub(crate) fn missing() -> Option<String> {
     if groups().is_none() {
         return Some("it needs a mounted cgroup2".to_owned());
     }
-    let absent: Vec<&str> = ["ip", "tc", "nft", "bridge", "unshare", "nsenter", "sshd", "ssh", "ssh-keygen", "git", "setsid"]
+    let absent: Vec<&str> = PROGRAMS
         .into_iter()
         .filter(|program| {
             let places = ["/usr/sbin", "/usr/bin", "/sbin", "/bin", "/usr/local/bin", "/usr/local/sbin"];
