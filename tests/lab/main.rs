@@ -113,7 +113,8 @@ fn serving_dies_under_timers() -> Result<()> {
 
 fn systemd_runs_units() -> Result<()> {
     let lab = Lab::raise(System::Bare)?;
-    let unit = "[Service]\nType=notify\nNotifyAccess=all\nExecStart=/bin/sh -c 'systemd-notify --ready; exec sleep 99'\n";
+    let unit =
+        "[Service]\nType=notify\nNotifyAccess=all\nExecStart=/bin/sh -c 'systemd-notify --ready; exec sleep 99'\n";
     systemd::run_unit(&lab, "spb", "sleeper.service", unit)?;
     lab.must("spb", "systemctl is-active sleeper")?;
     ensure!(!lab.run("almaty", "systemctl is-active sleeper")?.status.success(), "a unit runs where it is not");

@@ -45,12 +45,7 @@ pub(crate) fn watch(lab: &Lab, patience: Duration, act: impl FnOnce() -> Result<
 }
 
 /// The same, and goes on watching for `more` when it has come.
-fn watch_for(
-    lab: &Lab,
-    patience: Duration,
-    more: Duration,
-    act: impl FnOnce() -> Result<u64>,
-) -> Result<Recovery> {
+fn watch_for(lab: &Lab, patience: Duration, more: Duration, act: impl FnOnce() -> Result<u64>) -> Result<Recovery> {
     let old = lab.serving()?.context("the service does not run before anything has happened")?;
     let at = act()?;
     let until = Instant::now() + patience;

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use serde_json::json;
 use three_mirror::config::{self, Config};
 
 use crate::furnish::script;
@@ -183,6 +184,26 @@ impl System {
         };
         // Hosts do not boot in step.
         script(&root.join("agent"), &format!("sleep {:.3}\n{agent}\n", some_of(self.check()?).as_secs_f64()))
+    }
+
+    /// What it is set to, for the record.
+    pub(crate) fn profile(&self) -> Result<serde_json::Value> {
+        Ok(match self {
+            Self::Mirror { example, timers, .. } => {
+                let list: toml::Table = self.node_list()?.parse()?;
+                let section = |name: &str| list.get(name).cloned().unwrap_or(toml::Value::Boolean(false));
+                let driver = if *timers { "systemd timers" } else { "watchdog.sh" };
+                let mut bot = serde_json::to_value(section("services"))?["bot"].take();
+                for command in ["status", "start", "stop"] {
+                    bot.as_object_mut().and_then(|bot| bot.remove(command));
+                }
+                json!({ "node_list": example, "driver": driver, "cycle": section("cycle"), "probe": section("probe"), "service": bot })
+            }
+            Self::Sequential => json!({ "connect_timeout_s": 3, "pause_s": 5 }),
+            Self::Keepalived { advert } => json!({ "advert_int_s": advert, "vrrp_version": 3, "unicast": true }),
+            Self::Etcd => json!({ "members": 5, "ttl_s": 2 }),
+            Self::Bare => json!({}),
+        })
     }
 
     /// What remains to be done when the nodes are up for the first time: what README says of timers.

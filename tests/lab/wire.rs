@@ -132,7 +132,8 @@ impl Wire {
             let at = ["-n", &namespace, "qdisc"];
             match rate {
                 Some(rate) => {
-                    let shape = ["replace", "dev", device, "root", "tbf", "rate", rate, "burst", "1600b", "latency", "10s"];
+                    let shape =
+                        ["replace", "dev", device, "root", "tbf", "rate", rate, "burst", "1600b", "latency", "10s"];
                     run("tc", &[&at[..], &shape].concat(), "")?;
                 }
                 // There is none to delete where nothing was slow.
