@@ -1,107 +1,60 @@
 //! Hosts that really die: the long set, which measures. `main.rs` is the short one.
 //!
 //! ```sh
-//! cargo bench --bench recovery -- [--trials N] [--only SCENARIO,…] [--system SYSTEM,…]
-//!     [--jobs N] [--quiet SECONDS] [--out DIR]
+//! cargo bench --bench recovery -- [--only SCENARIO,…] [--system SYSTEM,…] [--trials N] [--jobs N]
+//!     [--seconds S] [--out DIR] [--append] [--list]
 //! ```
 //!
-//! Prints a table, and writes `recovery.json` and `recovery.svg`.
+//! Names may be cut short, as long as they begin so. `--trials` is how many trials of each scenario
+//! with each system there are to be in the end; with `--append`, what the directory has counts, and
+//! several runs, also at the same time, add to it. `--jobs` is how many labs run side by side of those
+//! systems that look once a second or less often, and mostly wait; the others have the machine to
+//! themselves. `--seconds` is how long nothing fails in `quiet`, `loaded` and `lossy`, each of which
+//! is one trial (600, 600 and 300).
+//!
+//! Prints a table, and keeps `recovery.json`, `recovery.svg` and `recovery.md` up to date after every
+//! trial.
 #![allow(dead_code, reason = "each of the two programs uses a part of the lab")]
 
 mod chart;
+mod furnish;
+mod host;
 mod inside;
 mod lab;
+mod remains;
 mod scenario;
+mod store;
 mod system;
+mod systemd;
+mod table;
+mod tally;
+mod trial;
 mod truth;
 mod wire;
 
 use std::path::PathBuf;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use chart::Row;
-use lab::{Lab, NODES};
-use scenario::{Quiet, Recovery, Trouble};
-use system::{SYSTEMS, System};
 
-/// How long a recovery is waited for.
-const PATIENCE: Duration = Duration::from_secs(60);
-/// The same where it is known not to come: an etcd that has lost its majority.
-const SHORT_PATIENCE: Duration = Duration::from_secs(20);
+use lab::Lab;
+use store::Store;
+use system::{SYSTEMS, System};
+use trial::{SCENARIOS, Scenario};
+
 /// With this interval or a longer one the processors are idle enough for several labs at once.
 const SLOW: Duration = Duration::from_secs(1);
-
-/// What is tried.
-#[derive(Clone, Copy, Debug)]
-enum Scenario {
-    ServingDies,
-    FourDie,
-    OneAfterAnother,
-    BrainThenServing,
-    ServiceCrashes,
-    CannotStartOnNext,
-    Returns,
-    MovedTo,
-    OriginDies,
-    OriginHangs,
-    Quiet,
-    Loaded,
-    Lossy,
-}
-
-use Scenario::*;
-
-const SCENARIOS: [(&str, Scenario); 13] = [
-    ("serving-dies", ServingDies),
-    ("four-die", FourDie),
-    ("one-after-another", OneAfterAnother),
-    ("brain-then-serving", BrainThenServing),
-    ("service-crashes", ServiceCrashes),
-    ("cannot-start-on-next", CannotStartOnNext),
-    ("returns", Returns),
-    ("moved-to", MovedTo),
-    ("origin-dies", OriginDies),
-    ("origin-hangs", OriginHangs),
-    ("quiet", Quiet),
-    ("loaded", Loaded),
-    ("lossy", Lossy),
-];
-
-impl Scenario {
-    fn applies_to(self, system: &System) -> bool {
-        let is_mirror = matches!(system, System::Mirror { .. });
-        match self {
-            ServingDies | FourDie | OneAfterAnother | Quiet | Loaded | Lossy => true,
-            BrainThenServing => system.has_brain(),
-            ServiceCrashes => system.sees_the_service(),
-            Returns => is_mirror || system.prefers_the_first(),
-            CannotStartOnNext | MovedTo | OriginDies | OriginHangs => is_mirror,
-        }
-    }
-
-    fn patience(self, system: &System) -> Duration {
-        match self {
-            FourDie | OneAfterAnother if *system == System::Etcd => SHORT_PATIENCE,
-            _ => PATIENCE,
-        }
-    }
-
-    /// Once, and not as often as there are trials.
-    fn is_long(self) -> bool {
-        matches!(self, Quiet | Loaded | Lossy)
-    }
-}
 
 struct Options {
     trials: usize,
     only: Vec<String>,
     systems: Vec<String>,
     jobs: usize,
-    quiet: Duration,
+    seconds: Option<Duration>,
     out: PathBuf,
+    append: bool,
+    list: bool,
 }
 
 fn main() {
@@ -110,7 +63,7 @@ fn main() {
     if !std::env::args().any(|word| word == "--bench") {
         return;
     }
-    if let Some(why) = lab::missing() {
+    if let Some(why) = remains::missing() {
         eprintln!("recovery: nothing is measured here, for {why}");
         return;
     }
@@ -127,8 +80,10 @@ fn options() -> Result<Options> {
         only: Vec::new(),
         systems: Vec::new(),
         jobs: 4,
-        quiet: Duration::from_secs(600),
+        seconds: None,
         out: target.parent().unwrap_or(&target).join("recovery"),
+        append: false,
+        list: false,
     };
     let mut words = std::env::args().skip(1).filter(|word| word != "--bench");
     while let Some(word) = words.next() {
@@ -139,8 +94,10 @@ fn options() -> Result<Options> {
             "--only" => options.only = list(value()?),
             "--system" => options.systems = list(value()?),
             "--jobs" => options.jobs = value()?.parse::<usize>()?.max(1),
-            "--quiet" => options.quiet = Duration::from_secs(value()?.parse()?),
+            "--seconds" => options.seconds = Some(Duration::from_secs(value()?.parse()?)),
             "--out" => options.out = value()?.into(),
+            "--append" => options.append = true,
+            "--list" => options.list = true,
             _ => bail!("{word} is no option; see the top of tests/lab/bench.rs"),
         }
     }
@@ -149,112 +106,66 @@ fn options() -> Result<Options> {
 
 fn measure(options: &Options) -> Result<()> {
     let chosen = |name: &str, wanted: &[String]| wanted.is_empty() || wanted.iter().any(|w| name.starts_with(w));
-    let mut rows: Vec<Row> = Vec::new();
-    for (name, scenario) in SCENARIOS.into_iter().filter(|(name, _)| chosen(name, &options.only)) {
-        for system in SYSTEMS.iter().filter(|system| chosen(&system.name(), &options.systems)) {
-            if !scenario.applies_to(system) {
-                continue;
-            }
-            if let Some(remedy) = system.missing() {
-                eprintln!("recovery: {} is not here: {remedy}", system.name());
-                continue;
-            }
-            let row = try_it(name, scenario, system, options)?;
-            eprintln!("{}", row.line());
-            rows.push(row);
-            chart::write(&options.out, &rows)?;
+    for wanted in &options.only {
+        anyhow::ensure!(SCENARIOS.iter().any(|(name, _)| name.starts_with(wanted)), "no scenario is called {wanted}");
+    }
+    for wanted in &options.systems {
+        anyhow::ensure!(SYSTEMS.iter().any(|s| s.name().starts_with(wanted)), "no system is called {wanted}");
+    }
+    let scenarios = SCENARIOS.into_iter().filter(|(name, _)| chosen(name, &options.only));
+    let pairs: Vec<_> = scenarios
+        .flat_map(|(name, scenario)| SYSTEMS.iter().map(move |system| (name, scenario, system)))
+        .filter(|(_, scenario, system)| chosen(&system.name(), &options.systems) && scenario.applies_to(system))
+        .collect();
+    if options.list {
+        pairs.iter().for_each(|(name, _, system)| println!("{name:<30} {}", system.name()));
+        return Ok(());
+    }
+    let scenarios = SCENARIOS.iter().map(|(name, _)| (*name).to_owned());
+    let order = scenarios.chain(SYSTEMS.iter().map(System::name)).collect();
+    let store = Store::open(&options.out, order, options.append)?;
+    for (name, scenario, system) in pairs {
+        match system.missing() {
+            Some(remedy) => eprintln!("recovery: {} is not here: {remedy}", system.name()),
+            None => try_it(name, scenario, system, options, &store)?,
         }
     }
-    println!("{}", chart::table(&rows));
-    println!("{}", options.out.display());
+    let rows = store.read()?.rows;
+    rows.iter().for_each(|row| println!("{}", table::line(row)));
+    println!("\n{}\n{}", table::markdown(&rows), options.out.display());
     Ok(())
 }
 
-/// All trials of one scenario with one system.
-fn try_it(name: &str, scenario: Scenario, system: &System, options: &Options) -> Result<Row> {
-    let row = Mutex::new(Row::new(&system.name(), name, scenario.patience(system)));
-    let system = match scenario {
-        // Long enough to tell it from a move at once.
-        Returns => system.failing_back_after("3s"),
-        _ => system.clone(),
-    };
-    let trials = if scenario.is_long() { 1 } else { options.trials };
-    let jobs = if system.check()? >= SLOW && !scenario.is_long() { options.jobs.min(trials) } else { 1 };
-    let next = AtomicUsize::new(0);
+/// The trials of one scenario with one system that are still to be made.
+fn try_it(name: &str, scenario: Scenario, system: &System, options: &Options, store: &Store) -> Result<()> {
+    let system = scenario.adapt(system);
+    let wanted = if scenario.is_long() { 1 } else { options.trials };
+    let done = store.read()?.trials(name, &system.name());
+    let jobs = if system.check()? >= SLOW && !scenario.is_long() { options.jobs } else { 1 };
+    let next = AtomicUsize::new(done);
     std::thread::scope(|scope| {
-        for _ in 0..jobs {
+        for _ in 0..jobs.min(wanted.saturating_sub(done)) {
             scope.spawn(|| {
                 let mut lab: Option<Lab> = None;
                 loop {
                     let number = next.fetch_add(1, Ordering::Relaxed);
-                    if number >= trials {
+                    if number >= wanted {
                         break;
                     }
-                    let tried = one_trial(&mut lab, &system, scenario, number, options);
-                    let mut row = row.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-                    match tried {
-                        Ok(Tried::Recoveries(recoveries)) => recoveries.iter().for_each(|r| row.add(r)),
-                        Ok(Tried::Quiet(quiet)) => row.add_quiet(&quiet),
-                        Err(error) => {
-                            eprintln!("{} {name}: trial {number}: {error:#}", system.name());
-                            row.failed += 1;
-                            // What it left is no fair start for the next.
-                            lab = None;
-                        }
+                    let rows = trial::carry_out(&mut lab, &system, (name, scenario), number, options.seconds);
+                    let rows = rows.unwrap_or_else(|error| {
+                        eprintln!("{} {name}: trial {number}: {error:#}", system.name());
+                        // What it left is no fair start for the next.
+                        lab = None;
+                        vec![trial::not_carried_out(&system, (name, scenario))]
+                    });
+                    rows.iter().for_each(|row| eprintln!("{}", table::line(row)));
+                    if let Err(error) = system.profile().and_then(|profile| store.add(rows, profile)) {
+                        eprintln!("recovery: cannot keep a result: {error:#}");
                     }
                 }
             });
         }
     });
-    Ok(row.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner))
-}
-
-enum Tried {
-    Recoveries(Vec<Recovery>),
-    Quiet(Quiet),
-}
-
-fn one_trial(
-    place: &mut Option<Lab>,
-    system: &System,
-    scenario: Scenario,
-    number: usize,
-    options: &Options,
-) -> Result<Tried> {
-    // Four dead members of an etcd, or a lock on them, are best forgotten.
-    if *system == System::Etcd {
-        *place = None;
-    }
-    let lab = match place {
-        Some(lab) => {
-            scenario::restore(lab)?;
-            lab
-        }
-        None => {
-            let lab = place.insert(Lab::start(system.clone())?);
-            let settled = (system.check()? * 2).max(Duration::from_secs(2));
-            std::thread::sleep(settled + scenario::some_of(system.check()?));
-            lab
-        }
-    };
-    let patience = scenario.patience(system);
-    let one = |recovery| Ok(Tried::Recoveries(vec![recovery]));
-    match scenario {
-        ServingDies => one(scenario::serving_dies(lab, patience)?),
-        FourDie => {
-            let survivor = NODES[1 + number % (NODES.len() - 1)];
-            Ok(Tried::Recoveries(scenario::four_die(lab, survivor, patience)?.into_iter().collect()))
-        }
-        OneAfterAnother => Ok(Tried::Recoveries(scenario::one_after_another(lab, patience)?)),
-        BrainThenServing => one(scenario::brain_then_serving(lab, patience)?),
-        ServiceCrashes => one(scenario::service_crashes(lab, patience)?),
-        CannotStartOnNext => one(scenario::cannot_start_on_next(lab, patience)?),
-        Returns => one(scenario::returns(lab, patience)?.0),
-        MovedTo => one(scenario::moved_to(lab, NODES[2 + number % 3], patience)?),
-        OriginDies => one(scenario::without_origin(lab, Trouble::Dead, patience)?),
-        OriginHangs => one(scenario::without_origin(lab, Trouble::Hanging, patience)?),
-        Quiet => Ok(Tried::Quiet(scenario::quiet(lab, options.quiet)?)),
-        Loaded => Ok(Tried::Quiet(scenario::loaded(lab, options.quiet)?)),
-        Lossy => Ok(Tried::Quiet(scenario::lossy(lab, options.quiet / 2)?)),
-    }
+    Ok(())
 }

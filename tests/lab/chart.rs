@@ -1,130 +1,9 @@
-//! What was measured, as a table, as JSON and as a picture.
+//! All outages as a picture.
 
 use std::fmt::Write as _;
-use std::fs;
-use std::path::Path;
 use std::time::Duration;
 
-use anyhow::Result;
-use serde::Serialize;
-
-use crate::scenario::{Quiet, Recovery};
-
-/// All trials of one scenario with one system.
-#[derive(Clone, Debug, Serialize)]
-pub(crate) struct Row {
-    pub(crate) system: String,
-    pub(crate) scenario: String,
-    /// How long each recovery took, in ms, in the order of the trials.
-    pub(crate) outages_ms: Vec<f64>,
-    /// Recoveries that did not come within `patience_s`.
-    pub(crate) never: usize,
-    pub(crate) patience_s: u64,
-    /// Trials in which the service was active on two nodes at once, and for how long in the worst.
-    pub(crate) doubles: usize,
-    pub(crate) double_ms: f64,
-    /// Trials that could not be carried out.
-    pub(crate) failed: usize,
-    /// Where nothing was done to the hosts: how often the service moved, the longest time without a
-    /// beat, and the processor time of all hosts as a part of one core.
-    pub(crate) false_failovers: Option<usize>,
-    pub(crate) gap_ms: Option<f64>,
-    pub(crate) cpu: Option<f64>,
-}
-
-impl Row {
-    pub(crate) fn new(system: &str, scenario: &str, patience: Duration) -> Self {
-        Self {
-            system: system.to_owned(),
-            scenario: scenario.to_owned(),
-            outages_ms: Vec::new(),
-            never: 0,
-            patience_s: patience.as_secs(),
-            doubles: 0,
-            double_ms: 0.0,
-            failed: 0,
-            false_failovers: None,
-            gap_ms: None,
-            cpu: None,
-        }
-    }
-
-    pub(crate) fn add(&mut self, recovery: &Recovery) {
-        match recovery.outage_ms {
-            Some(ms) => self.outages_ms.push(ms),
-            None => self.never += 1,
-        }
-        self.doubled(recovery.double_ms);
-    }
-
-    pub(crate) fn add_quiet(&mut self, quiet: &Quiet) {
-        self.false_failovers = Some(quiet.runs.len().saturating_sub(1));
-        self.gap_ms = Some(quiet.gap_ms);
-        self.cpu = Some(quiet.cpu);
-        self.doubled(quiet.double_ms);
-    }
-
-    fn doubled(&mut self, ms: f64) {
-        if ms > 0.0 {
-            self.doubles += 1;
-            self.double_ms = self.double_ms.max(ms);
-        }
-    }
-
-    /// The outage that so many of all trials stay at or below, those that never ended being the
-    /// longest; none when that is one of them.
-    fn quantile(&self, part: f64) -> Option<f64> {
-        let mut sorted = self.outages_ms.clone();
-        sorted.sort_by(f64::total_cmp);
-        let count = sorted.len() + self.never;
-        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss)]
-        let rank = (part * count as f64).ceil() as usize;
-        sorted.get(rank.max(1) - 1).copied()
-    }
-
-    pub(crate) fn line(&self) -> String {
-        let (system, scenario) = (&self.system, &self.scenario);
-        let mut line = format!("{scenario:<21} {system:<16}");
-        if let (Some(moves), Some(gap), Some(cpu)) = (self.false_failovers, self.gap_ms, self.cpu) {
-            let _ = write!(line, " moved {moves} times, longest gap {gap:.0} ms, {:.1} % of a core", cpu * 100.0);
-        } else {
-            let shown = |part| match self.quantile(part) {
-                Some(ms) if ms < 1000.0 => format!("{ms:.0} ms"),
-                Some(ms) => format!("{:.2} s", ms / 1000.0),
-                None => format!("> {} s", self.patience_s),
-            };
-            let n = self.outages_ms.len() + self.never;
-            if n > 0 {
-                let _ = write!(line, " {n:>4} {:>9} {:>9} {:>9}", shown(0.5), shown(0.95), shown(1.0));
-            }
-        }
-        if self.doubles > 0 {
-            let _ = write!(line, "  two at once in {}, up to {:.0} ms", self.doubles, self.double_ms);
-        }
-        if self.failed > 0 {
-            let _ = write!(line, "  {} not carried out", self.failed);
-        }
-        line
-    }
-}
-
-pub(crate) fn table(rows: &[Row]) -> String {
-    let mut table =
-        format!("{:<21} {:<16} {:>4} {:>9} {:>9} {:>9}\n", "scenario", "system", "n", "median", "p95", "max");
-    for row in rows {
-        table += &row.line();
-        table.push('\n');
-    }
-    table
-}
-
-/// Writes `recovery.json` and `recovery.svg`.
-pub(crate) fn write(directory: &Path, rows: &[Row]) -> Result<()> {
-    fs::create_dir_all(directory)?;
-    fs::write(directory.join("recovery.json"), serde_json::to_string_pretty(rows)? + "\n")?;
-    fs::write(directory.join("recovery.svg"), picture(rows))?;
-    Ok(())
-}
+use crate::tally::Row;
 
 const LEFT: f64 = 150.0;
 const WIDTH: f64 = 640.0;
@@ -138,11 +17,11 @@ fn x(ms: f64) -> f64 {
     LEFT + WIDTH * (ms.clamp(FROM, UNTIL) / FROM).ln() / (UNTIL / FROM).ln()
 }
 
-/// A strip of all outages for each system, on a logarithmic scale: a dot an outage, a bar at the
-/// median, a cross at the right for each that never ended.
-fn picture(rows: &[Row]) -> String {
+/// A strip of all outages that nobody planned for each system, on a logarithmic scale: a dot an
+/// outage, a bar at the median, a cross at the right for each that never ended.
+pub(crate) fn picture(rows: &[Row]) -> String {
     let mut systems: Vec<&str> = Vec::new();
-    for row in rows.iter().filter(|row| row.false_failovers.is_none()) {
+    for row in rows.iter().filter(|row| row.n() > 0 && !row.planned) {
         if !systems.contains(&row.system.as_str()) {
             systems.push(&row.system);
         }
@@ -181,7 +60,7 @@ fn picture(rows: &[Row]) -> String {
             middle + 4.0
         );
         let mut all = Row::new(system, "", Duration::ZERO);
-        for row in rows.iter().filter(|row| row.system == *system && row.false_failovers.is_none()) {
+        for row in rows.iter().filter(|row| row.system == *system && row.n() > 0 && !row.planned) {
             all.outages_ms.extend(&row.outages_ms);
             all.never += row.never;
         }

@@ -13,6 +13,7 @@ use anyhow::{Context, Result, bail};
 use rustix::process::WaitOptions;
 
 use crate::lab;
+use crate::remains;
 use crate::system;
 use crate::truth;
 
@@ -32,6 +33,7 @@ pub(crate) fn dispatch() {
     let words: Vec<&str> = arguments.iter().filter_map(|word| word.to_str()).collect();
     let done = match words.as_slice() {
         [INIT, directory, host] => init(Path::new(directory), host),
+        [INIT, directory, host, group] => systemd(Path::new(directory), host, group),
         [BEAT] => beat(),
         [REAPER, name] => reap(name),
         [VICTIM] => victim(),
@@ -44,17 +46,17 @@ pub(crate) fn dispatch() {
     std::process::exit(0);
 }
 
-/// The first process of a host: mounts what is the host's own, starts its daemons, and buries its
-/// dead. When it dies, so does everything on the host.
-fn init(lab: &Path, host: &str) -> Result<()> {
+/// Mounts what is a host's own.
+fn mount(lab: &Path, host: &str) -> Result<()> {
     // /tmp last, since the lab's directory may be in it. The boot id is a new one with every boot.
     let script = r#"
         hostname "$2"
         mount -t tmpfs -o mode=755 tmpfs /run
-        mkdir -p /run/lab /run/sshd
+        mkdir -p /run/lab /run/disk /run/sshd
         mount --bind "$1/shared" /run/lab
-        mount --bind "$1/hosts/$2/root" /root
-        mount --bind "$1/hosts/$2/var" /var/lib
+        mount --bind "$1/hosts/$2" /run/disk
+        mount --bind /run/disk/root /root
+        mount --bind /run/disk/var /var/lib
         cat /proc/sys/kernel/random/uuid >/run/boot_id
         mount --bind /run/boot_id /proc/sys/kernel/random/boot_id
         mount -t tmpfs -o mode=1777 tmpfs /tmp
@@ -64,6 +66,20 @@ fn init(lab: &Path, host: &str) -> Result<()> {
         bail!("{host}: cannot mount what is its own");
     }
     std::env::set_current_dir("/root")?;
+    Ok(())
+}
+
+/// The first process of a host that systemd runs: becomes systemd.
+fn systemd(lab: &Path, host: &str, group: &str) -> Result<()> {
+    mount(lab, host)?;
+    let error = Command::new("sh").args(["-ec", include_str!("systemd.sh"), "init", group]).exec();
+    Err(error).context("cannot start sh")
+}
+
+/// The first process of another host: starts its daemons, and buries its dead. When it dies, so does
+/// everything on the host.
+fn init(lab: &Path, host: &str) -> Result<()> {
+    mount(lab, host)?;
     daemon("sshd", Command::new("/usr/sbin/sshd").args(["-D", "-e", "-f", "/root/.sshd/config"]))?;
     let until = std::time::Instant::now() + Duration::from_secs(20);
     while std::net::TcpStream::connect(("127.0.0.1", 22)).is_err() {
@@ -117,7 +133,7 @@ fn beat() -> Result<()> {
 /// Waits until the lab's process is gone, however it went, and removes what is left of the lab.
 fn reap(name: &str) -> Result<()> {
     std::io::stdin().read_to_end(&mut Vec::new())?;
-    lab::remove(name);
+    remains::remove(name);
     Ok(())
 }
 

@@ -1,9 +1,8 @@
 //! Five nodes and an origin, as hosts that really die.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -11,20 +10,20 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 
+use crate::furnish;
+use crate::host::Host;
 use crate::inside;
+use crate::remains::{self, MARK};
 use crate::system::System;
 use crate::truth::{self, Run, Truth};
-use crate::wire::{self, Wire};
+use crate::wire::Wire;
 
 /// The nodes, each the host whose number is its place, from 1.
 pub(crate) const NODES: [&str; 5] = ["amsterdam", "moscow", "almaty", "spb", "novosibirsk"];
 /// The host of the git repository: the last.
 pub(crate) const ORIGIN: &str = "origin";
-const HOSTS: u8 = 6;
-/// What names of directories and control groups begin with; those of namespaces are shorter.
-const MARK: &str = "mirror-lab";
-/// How long a host may take to boot, on a machine that is busy with other things.
-const BOOT: Duration = Duration::from_secs(30);
+/// How many hosts there are, and the number of the last one.
+pub(crate) const HOSTS: u8 = 6;
 
 static COUNT: AtomicU32 = AtomicU32::new(0);
 
@@ -40,115 +39,6 @@ pub(crate) struct Lab {
     reaper: Child,
 }
 
-/// A host, up or down. Its disk outlives it.
-struct Host {
-    name: &'static str,
-    number: u8,
-    /// The process outside whose child is the host's first.
-    outer: Mutex<Option<Child>>,
-}
-
-/// Why there can be no lab here, if there cannot.
-pub(crate) fn missing() -> Option<String> {
-    if !rustix::process::geteuid().is_root() {
-        return Some("it needs root".to_owned());
-    }
-    if groups().is_none() {
-        return Some("it needs a mounted cgroup2".to_owned());
-    }
-    let absent: Vec<&str> = ["ip", "nft", "bridge", "unshare", "nsenter", "sshd", "ssh", "ssh-keygen", "git", "setsid"]
-        .into_iter()
-        .filter(|program| {
-            let places = ["/usr/sbin", "/usr/bin", "/sbin", "/bin", "/usr/local/bin", "/usr/local/sbin"];
-            !places.iter().any(|place| Path::new(place).join(program).exists())
-        })
-        .collect();
-    if !absent.is_empty() {
-        return Some(format!("it needs {}", absent.join(", ")));
-    }
-    let probe = Command::new("unshare").args(["--net", "--pid", "--fork", "--mount", "--uts", "true"]).output();
-    match probe {
-        Ok(output) if output.status.success() => None,
-        Ok(output) => Some(format!("it may make no namespaces: {}", String::from_utf8_lossy(&output.stderr).trim())),
-        Err(error) => Some(format!("it cannot start unshare: {error}")),
-    }
-}
-
-/// Where cgroup2 is mounted.
-fn groups() -> Option<PathBuf> {
-    let mounts = fs::read_to_string("/proc/self/mounts").ok()?;
-    let mut mounts = mounts.lines().map(|line| line.split(' '));
-    mounts.find_map(|mut words| {
-        let place = words.nth(1)?;
-        (words.next()? == "cgroup2").then(|| PathBuf::from(place))
-    })
-}
-
-fn directory(name: &str) -> PathBuf {
-    PathBuf::from(format!("/tmp/{name}"))
-}
-
-/// The prefix of the namespaces of the lab `mirror-lab.PID.COUNT`.
-fn prefix(name: &str) -> String {
-    name.replace(MARK, "mlab").replace('.', "-") + "-"
-}
-
-/// Removes whatever there is of a lab: processes, namespaces, mounts, files.
-pub(crate) fn remove(name: &str) {
-    if let Some(group) = groups().map(|groups| groups.join(name)) {
-        let _ = fs::write(group.join("cgroup.freeze"), "0");
-        let _ = fs::write(group.join("cgroup.kill"), "1");
-        let until = Instant::now() + Duration::from_secs(10);
-        let populated = || {
-            let events = fs::read_to_string(group.join("cgroup.events"));
-            events.is_ok_and(|events| events.contains("populated 1"))
-        };
-        while populated() && Instant::now() < until {
-            std::thread::sleep(Duration::from_millis(5));
-        }
-        for inner in fs::read_dir(&group).into_iter().flatten().flatten() {
-            let _ = fs::remove_dir(inner.path());
-        }
-        let _ = fs::remove_dir(&group);
-    }
-    wire::remove_all(&prefix(name));
-    let directory = directory(name);
-    for host in fs::read_dir(directory.join("hosts")).into_iter().flatten().flatten() {
-        unmount(&host.path());
-    }
-    unmount(&directory);
-    let _ = fs::remove_dir(&directory);
-}
-
-fn unmount(place: &Path) {
-    let _ = Command::new("umount").arg("--lazy").arg(place).stderr(Stdio::null()).status();
-}
-
-/// What there still is of a lab.
-pub(crate) fn remains(name: &str) -> Vec<PathBuf> {
-    let namespaces = fs::read_dir(wire::NAMESPACES).into_iter().flatten().flatten();
-    let of_it = |entry: &fs::DirEntry| entry.file_name().to_string_lossy().starts_with(&prefix(name));
-    let mut remains: Vec<PathBuf> = namespaces.filter(of_it).map(|entry| entry.path()).collect();
-    remains.extend(groups().map(|groups| groups.join(name)));
-    remains.push(directory(name));
-    remains.retain(|place| place.exists());
-    remains
-}
-
-/// Removes the labs of processes that are gone and whose reaper was killed too.
-fn remove_stale() {
-    let in_tmp = fs::read_dir("/tmp").into_iter().flatten().flatten();
-    let in_groups = groups().into_iter().flat_map(fs::read_dir).flatten().flatten();
-    for entry in in_tmp.chain(in_groups) {
-        let name = entry.file_name().to_string_lossy().into_owned();
-        let Some(rest) = name.strip_prefix(MARK).and_then(|rest| rest.strip_prefix('.')) else { continue };
-        let pid = rest.split('.').next().unwrap_or(rest);
-        if !Path::new("/proc").join(pid).exists() {
-            remove(&name);
-        }
-    }
-}
-
 impl Lab {
     /// Boots five nodes with `system` on each of them, and the origin; waits until the service runs.
     pub(crate) fn start(system: System) -> Result<Self> {
@@ -159,10 +49,10 @@ impl Lab {
 
     /// The same without waiting for the service.
     pub(crate) fn raise(system: System) -> Result<Self> {
-        remove_stale();
+        remains::remove_stale();
         let name = format!("{MARK}.{}.{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
-        let directory = directory(&name);
-        let group = groups().context("cgroup2 is not mounted")?.join(&name);
+        let directory = remains::directory(&name);
+        let group = remains::groups().context("cgroup2 is not mounted")?.join(&name);
         // First of all, so that nothing is ever left behind.
         let reaper = Command::new(std::env::current_exe()?)
             .args([inside::REAPER, &name])
@@ -171,7 +61,7 @@ impl Lab {
             .spawn()
             .context("cannot start the reaper")?;
         fs::create_dir(&directory)?;
-        mount(&directory, "mode=755")?;
+        furnish::mount(&directory, "mode=755")?;
         for place in ["shared/bin", "shared/up", "hosts"] {
             fs::create_dir_all(directory.join(place))?;
         }
@@ -179,66 +69,19 @@ impl Lab {
         let beats = directory.join("shared/beats");
         fs::write(&beats, "")?;
         let names = NODES.iter().copied().chain([ORIGIN]);
-        let hosts = names.zip(1..).map(|(name, number)| Host { name, number, outer: Mutex::new(None) }).collect();
-        let wire = Wire::new(&prefix(&name), HOSTS)?;
+        let host = |(name, number)| {
+            let systemd = name != ORIGIN && system.needs_systemd();
+            Host::new(name, number, systemd, &directory, &group)
+        };
+        let hosts: Vec<Host> = names.zip(1..).map(host).collect();
+        furnish::furnish(&directory, &hosts, &system).context("cannot furnish the hosts")?;
+        let wire = Wire::new(&remains::prefix(&name), HOSTS)?;
         let truth = Mutex::new(Truth::open(&beats)?);
         let lab = Self { system, directory, group, wire, hosts, truth, reaper };
-        lab.furnish().context("cannot furnish the hosts")?;
         let all: Vec<&str> = lab.hosts.iter().map(|host| host.name).collect();
         lab.boot(&all)?;
+        lab.system.begin(&lab)?;
         Ok(lab)
-    }
-
-    /// Fills the disks: keys, the repository and its clones, and what the system needs.
-    fn furnish(&self) -> Result<()> {
-        let bin = self.directory.join("shared/bin");
-        fs::copy(std::env::current_exe()?, bin.join("lab"))?;
-        fs::copy(env!("CARGO_BIN_EXE_mirror"), bin.join("mirror"))?;
-        script(&bin.join("service"), SERVICE)?;
-        let mut known = String::new();
-        for host in &self.hosts {
-            let disk = self.directory.join("hosts").join(host.name);
-            fs::create_dir(&disk)?;
-            mount(&disk, self.system.disk())?;
-            for place in ["root/.ssh", "root/.sshd", "root/log", "var"] {
-                fs::create_dir_all(disk.join(place))?;
-            }
-            let key = disk.join("root/.sshd/host_key");
-            keygen(&key)?;
-            known += &format!("{} {}", Wire::address(host.number), fs::read_to_string(key.with_extension("pub"))?);
-        }
-        let key = self.directory.join("key");
-        keygen(&key)?;
-        let bare = self.disk(ORIGIN).join("root/repo.git");
-        let seed = self.directory.join("seed");
-        shell(&format!(
-            "git init -q --bare -b main '{bare}' && git clone -q '{bare}' '{seed}' 2>/dev/null && cd '{seed}' &&
-             git -c user.name=lab -c user.email=lab@localhost commit -q --allow-empty -m seed && git push -q origin HEAD:main",
-            bare = bare.display(),
-            seed = seed.display(),
-        ))?;
-        for host in &self.hosts {
-            let root = self.disk(host.name).join("root");
-            fs::copy(&key, root.join(".ssh/id_ed25519"))?;
-            fs::set_permissions(root.join(".ssh/id_ed25519"), fs::Permissions::from_mode(0o600))?;
-            fs::copy(key.with_extension("pub"), root.join(".ssh/authorized_keys"))?;
-            fs::write(root.join(".ssh/known_hosts"), &known)?;
-            fs::write(root.join(".sshd/config"), SSHD)?;
-            let identity = format!("[user]\nname = {0}\nemail = {0}@localhost\n", host.name);
-            fs::write(root.join(".gitconfig"), identity)?;
-            if host.name == ORIGIN {
-                continue;
-            }
-            let clone = root.join("ACP_1");
-            let url = format!("ssh://root@{}/root/repo.git", Wire::address(HOSTS));
-            shell(&format!(
-                "git clone -q '{}' '{clone}' && git -C '{clone}' remote set-url origin '{url}'",
-                bare.display(),
-                clone = clone.display(),
-            ))?;
-            self.system.furnish(host.name, host.number, &root, &bin)?;
-        }
-        Ok(())
     }
 
     /// The name of its directory and its control group.
@@ -250,19 +93,21 @@ impl Lab {
         self.hosts.iter().find(|host| host.name == name).with_context(|| format!("no host is called {name}"))
     }
 
-    fn numbers(&self, names: &[&str]) -> Result<Vec<u8>> {
-        names.iter().map(|name| Ok(self.host(name)?.number)).collect()
-    }
-
-    /// A host's disk, as the machine sees it: `root` is its /root, `var` its /var/lib.
+    /// A host's disk, as the machine sees it; see [`Host::disk`].
     pub(crate) fn disk(&self, name: &str) -> PathBuf {
         self.directory.join("hosts").join(name)
+    }
+
+    /// A host's address.
+    pub(crate) fn address(&self, name: &str) -> Result<String> {
+        Ok(Wire::address(self.host(name)?.number))
     }
 
     /// Boots hosts, all at once: new processes, the disk as it was.
     pub(crate) fn boot(&self, names: &[&str]) -> Result<()> {
         std::thread::scope(|scope| {
-            let booting: Vec<_> = names.iter().map(|name| scope.spawn(|| self.boot_one(name))).collect();
+            let boot = |name: &&str| self.host(name)?.boot(&self.wire);
+            let booting: Vec<_> = names.iter().map(|name| scope.spawn(move || boot(name))).collect();
             booting.into_iter().try_for_each(|thread| match thread.join() {
                 Ok(done) => done,
                 Err(_) => bail!("a boot broke off"),
@@ -270,85 +115,15 @@ impl Lab {
         })
     }
 
-    fn boot_one(&self, name: &str) -> Result<()> {
-        let host = self.host(name)?;
-        let mut outer = host.outer();
-        ensure!(outer.is_none(), "{name} is up");
-        let up = self.directory.join("shared/up").join(name);
-        let _ = fs::remove_file(&up);
-        self.wire.plug(host.number)?;
-        let group = self.group.join(name);
-        if !group.exists() {
-            fs::create_dir(&group)?;
-        }
-        let log = fs::File::create(self.disk(name).join("root/log/init"))?;
-        let child = self
-            .within(name)
-            .args(["ip", "netns", "exec", &self.wire.namespace(host.number)])
-            .args(["unshare", "--pid", "--fork", "--kill-child", "--mount", "--uts", "--mount-proc"])
-            .arg(self.directory.join("shared/bin/lab"))
-            .arg(inside::INIT)
-            .arg(&self.directory)
-            .arg(name)
-            .stdin(Stdio::null())
-            .stdout(log.try_clone()?)
-            .stderr(log)
-            .process_group(0)
-            .spawn()?;
-        let child = outer.insert(child);
-        let until = Instant::now() + BOOT;
-        while !up.exists() {
-            if Instant::now() > until || child.try_wait()?.is_some() {
-                let words = fs::read_to_string(self.disk(name).join("root/log/init")).unwrap_or_default();
-                bail!("{name} does not boot: {}", words.trim());
-            }
-            std::thread::sleep(Duration::from_millis(5));
-        }
-        Ok(())
-    }
-
-    /// A command line to be completed, run in the host's control group with nothing of the machine's
-    /// own environment.
-    fn within(&self, name: &str) -> Command {
-        let enter = "echo $$ >\"$0\" && exec \"$@\"";
-        let mut command = Command::new("sh");
-        command.args(["-c", enter]).arg(self.group.join(name).join("cgroup.procs"));
-        command.env_clear().env("PATH", PATH).env("HOME", "/root").env("LANG", "C.UTF-8");
-        command
-    }
-
-    /// Runs a shell command on a host that is up.
-    pub(crate) fn run(&self, name: &str, command: &str) -> Result<Output> {
-        let first = self.first_process(name)?.to_string();
-        let mut process = self.within(name);
-        process.args(["nsenter", "-t", &first, "-m", "-u", "-p", "-n", "sh", "-c", &format!("cd /root; {command}")]);
-        Ok(process.stdin(Stdio::null()).output()?)
-    }
-
-    /// The id, on the machine, of the host's process 1.
-    fn first_process(&self, name: &str) -> Result<u32> {
-        let group = fs::read_to_string(self.group.join(name).join("cgroup.procs"))?;
-        let first = group.lines().find(|pid| {
-            let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-            let ids = status.lines().find_map(|line| line.strip_prefix("NSpid:"));
-            ids.is_some_and(|ids| ids.split_whitespace().nth(1) == Some("1"))
-        });
-        first.with_context(|| format!("{name} is not up"))?.parse().map_err(anyhow::Error::from)
-    }
-
     /// Cuts the power of hosts, all at the same moment: silence on the wire, and every process gone.
     /// Returns the moment.
     pub(crate) fn kill(&self, names: &[&str]) -> Result<u64> {
-        let numbers = self.numbers(names)?;
+        let hosts: Vec<&Host> = names.iter().map(|name| self.host(name)).collect::<Result<_>>()?;
         let at = truth::now();
-        self.wire.silence(&numbers)?;
-        for name in names {
-            fs::write(self.group.join(name).join("cgroup.kill"), "1")?;
-        }
-        for name in names {
-            let host = self.host(name)?;
-            let mut child = host.outer().take().with_context(|| format!("{name} is down"))?;
-            child.wait()?;
+        self.wire.silence(&hosts.iter().map(|host| host.number).collect::<Vec<_>>())?;
+        hosts.iter().try_for_each(|host| host.end())?;
+        for host in hosts {
+            host.bury()?;
             self.wire.unplug(host.number)?;
         }
         Ok(at)
@@ -356,35 +131,43 @@ impl Lab {
 
     /// The nodes that are up.
     pub(crate) fn up(&self) -> Vec<&'static str> {
-        self.hosts.iter().filter(|host| host.name != ORIGIN && host.outer().is_some()).map(|host| host.name).collect()
+        self.hosts.iter().filter(|host| host.name != ORIGIN && host.is_up()).map(|host| host.name).collect()
     }
 
     /// Boots every host that is down.
     pub(crate) fn boot_the_dead(&self) -> Result<()> {
-        let dead: Vec<&str> = self.hosts.iter().filter(|host| host.outer().is_none()).map(|host| host.name).collect();
+        let dead: Vec<&str> = self.hosts.iter().filter(|host| !host.is_up()).map(|host| host.name).collect();
         self.boot(&dead)
+    }
+
+    /// Runs a shell command on a host that is up.
+    pub(crate) fn run(&self, name: &str, command: &str) -> Result<Output> {
+        self.host(name)?.run(command)
+    }
+
+    /// The same, where it has to succeed; returns what it said.
+    pub(crate) fn must(&self, name: &str, command: &str) -> Result<String> {
+        let done = self.run(name, command)?;
+        let said = String::from_utf8_lossy(&done.stdout).into_owned();
+        let complaint = String::from_utf8_lossy(&done.stderr);
+        ensure!(done.status.success(), "{name}: {command}: {}: {said}{complaint}", done.status);
+        Ok(said)
     }
 
     /// Stops every process of a host where it stands; its kernel goes on answering.
     pub(crate) fn freeze(&self, name: &str) -> Result<()> {
-        self.set_frozen(name, true)
+        self.host(name)?.set_frozen(true)
     }
 
     /// Ends that.
     pub(crate) fn thaw(&self, name: &str) -> Result<()> {
-        self.set_frozen(name, false)
+        self.host(name)?.set_frozen(false)
     }
 
-    fn set_frozen(&self, name: &str, frozen: bool) -> Result<()> {
-        let group = self.group.join(name);
-        fs::write(group.join("cgroup.freeze"), if frozen { "1" } else { "0" })?;
-        let wanted = format!("frozen {}", u8::from(frozen));
-        let until = Instant::now() + Duration::from_secs(5);
-        while !fs::read_to_string(group.join("cgroup.events"))?.contains(&wanted) {
-            ensure!(Instant::now() < until, "{name} does not freeze");
-            std::thread::sleep(Duration::from_millis(1));
-        }
-        Ok(())
+    /// Makes a host's link as slow as this in both directions; at full speed again when there is no
+    /// rate.
+    pub(crate) fn slow(&self, name: &str, rate: Option<&str>) -> Result<()> {
+        self.wire.slow(self.host(name)?.number, rate)
     }
 
     /// Cuts a host off from all others; its link stays up and its processes live on.
@@ -399,7 +182,7 @@ impl Lab {
 
     /// Ends every cut.
     pub(crate) fn heal(&self) -> Result<()> {
-        for host in self.hosts.iter().filter(|host| host.outer().is_some()) {
+        for host in self.hosts.iter().filter(|host| host.is_up()) {
             self.wire.isolate(host.number, false)?;
             self.wire.heal(host.number)?;
         }
@@ -408,7 +191,7 @@ impl Lab {
 
     /// Loses one packet in so many everywhere, at random; none when it is 0.
     pub(crate) fn lose_one_in(&self, many: u32) -> Result<()> {
-        for host in self.hosts.iter().filter(|host| host.outer().is_some()) {
+        for host in self.hosts.iter().filter(|host| host.is_up()) {
             self.wire.lose_one_in(host.number, many)?;
         }
         Ok(())
@@ -421,11 +204,33 @@ impl Lab {
         Ok(())
     }
 
-    /// The processor time that all hosts have used so far, their dead processes included.
+    /// The processor time that the hosts that are up have used since they were booted.
     pub(crate) fn cpu(&self) -> Result<Duration> {
-        let text = fs::read_to_string(self.group.join("cpu.stat"))?;
-        let used = text.lines().find_map(|line| line.strip_prefix("usage_usec "));
-        Ok(Duration::from_micros(used.context("cpu.stat lacks usage_usec")?.trim().parse()?))
+        self.hosts.iter().filter(|host| host.is_up()).map(Host::cpu).sum()
+    }
+
+    /// The same of the nodes alone.
+    pub(crate) fn cpu_of_nodes(&self) -> Result<Duration> {
+        self.hosts.iter().filter(|host| host.name != ORIGIN && host.is_up()).map(Host::cpu).sum()
+    }
+
+    /// Gives every processor of the machine other things to do while `meanwhile` goes on.
+    pub(crate) fn under_load<T>(&self, meanwhile: impl FnOnce() -> Result<T>) -> Result<T> {
+        let group = self.group.join("load");
+        if !group.exists() {
+            fs::create_dir(&group)?;
+        }
+        // In a group of the lab's, so that it ends with the lab.
+        let enter = "echo $$ >\"$0\" && exec stress-ng --quiet --cpu 0";
+        let mut load = Command::new("sh");
+        load.args(["-c", enter]).arg(group.join("cgroup.procs")).stdin(Stdio::null());
+        let mut load = load.spawn().context("cannot start stress-ng")?;
+        let done = meanwhile();
+        let went_on = load.try_wait()?.is_none();
+        fs::write(group.join("cgroup.kill"), "1")?;
+        load.wait()?;
+        ensure!(went_on, "stress-ng ended before the time was over");
+        done
     }
 
     /// The beats, read up to now.
@@ -458,7 +263,7 @@ impl Lab {
     pub(crate) fn last_words(&self) -> String {
         let mut words = String::new();
         for name in NODES {
-            let log = fs::read_to_string(self.disk(name).join("root/log/agent")).unwrap_or_default();
+            let log = self.system.log_of(self, name);
             let lines: Vec<&str> = log.lines().collect();
             words += &format!("{name}:\n");
             for line in &lines[lines.len().saturating_sub(4)..] {
@@ -469,80 +274,12 @@ impl Lab {
     }
 }
 
-impl Host {
-    fn outer(&self) -> MutexGuard<'_, Option<Child>> {
-        self.outer.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
 impl Drop for Lab {
     fn drop(&mut self) {
         drop(self.reaper.stdin.take());
         let _ = self.reaper.wait();
         for host in &self.hosts {
-            if let Some(mut child) = host.outer().take() {
-                let _ = child.wait();
-            }
+            let _ = host.bury();
         }
     }
-}
-
-/// Where a host's commands are.
-pub(crate) const PATH: &str = "/run/lab/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
-
-/// Start, stop and status of the service, for all systems alike. `start` fails where there is a file
-/// /root/no-start. The beat itself makes sure that it runs but once.
-const SERVICE: &str = r#"#!/bin/sh
-runs() { read -r pid 2>/dev/null </run/bot.pid && kill -0 "$pid" 2>/dev/null; }
-case $1 in
-status) runs ;;
-start)
-    [ ! -e /root/no-start ] || exit 1
-    setsid /run/lab/bin/lab --lab-beat </dev/null >/dev/null 2>&1 &
-    ;;
-stop)
-    while runs; do
-        kill -9 "$pid" 2>/dev/null
-        sleep 0.002
-    done
-    ;;
-esac
-"#;
-
-/// Debian's defaults but for what depends on the machine's own users and files.
-const SSHD: &str = "Port 22
-HostKey /root/.sshd/host_key
-PermitRootLogin yes
-PasswordAuthentication no
-StrictModes no
-UsePAM no
-PrintMotd no
-SetEnv PATH=/run/lab/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
-PidFile none
-";
-
-fn mount(place: &Path, options: &str) -> Result<()> {
-    let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", options, "tmpfs"]).arg(place).status()?;
-    ensure!(mounted.success(), "cannot mount {}", place.display());
-    Ok(())
-}
-
-fn keygen(key: &Path) -> Result<()> {
-    let made =
-        Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-C", "lab", "-f"]).arg(key).status()?;
-    ensure!(made.success(), "cannot make {}", key.display());
-    Ok(())
-}
-
-/// Writes a program.
-pub(crate) fn script(place: &Path, text: &str) -> Result<()> {
-    fs::write(place, text)?;
-    fs::set_permissions(place, fs::Permissions::from_mode(0o755))?;
-    Ok(())
-}
-
-fn shell(command: &str) -> Result<()> {
-    let output = Command::new("sh").args(["-c", command]).env("GIT_CONFIG_GLOBAL", "/dev/null").output()?;
-    ensure!(output.status.success(), "{command}: {}", String::from_utf8_lossy(&output.stderr).trim());
-    Ok(())
 }

@@ -4,10 +4,14 @@
 //! recovery under 10 s, never two at once where a host really died, no failover without a failure.
 #![allow(dead_code, reason = "each of the two programs uses a part of the lab")]
 
+mod furnish;
+mod host;
 mod inside;
 mod lab;
+mod remains;
 mod scenario;
 mod system;
+mod systemd;
 mod truth;
 mod wire;
 
@@ -21,7 +25,7 @@ use rustix::process::{Pid, Signal};
 
 use lab::{Lab, NODES, ORIGIN};
 use scenario::{Quiet, Recovery, Trouble};
-use system::{FAST, PROTOCOL};
+use system::{FAST, PROTOCOL, System, TIMERS};
 use truth::Truth;
 
 /// What the protocol promises.
@@ -36,19 +40,22 @@ fn main() {
     let mut arguments = Arguments::from_args();
     // Two labs at once would measure each other.
     arguments.test_threads = Some(1);
-    let missing = lab::missing();
+    let missing = remains::missing();
     if let Some(why) = &missing {
         eprintln!("lab: all that needs hosts is ignored here, for {why}");
     }
     let anywhere: [(&str, Test); 2] =
         [("overlap_is_counted", overlap_is_counted), ("silence_is_an_outage", silence_is_an_outage)];
-    let on_hosts: [(&str, Test); 18] = [
+    let on_hosts: [(&str, Test); 23] = [
         ("a_dead_host_is_silent", a_dead_host_is_silent),
         ("cuts_cut_what_they_say", cuts_cut_what_they_say),
+        ("a_slow_origin_is_slow", a_slow_origin_is_slow),
         ("a_frozen_host_does_nothing", a_frozen_host_does_nothing),
         ("nothing_is_left_of_a_killed_lab", nothing_is_left_of_a_killed_lab),
+        ("systemd_runs_units", systemd_runs_units),
         ("serving_dies", serving_dies),
         ("serving_dies_by_the_protocol", serving_dies_by_the_protocol),
+        ("serving_dies_under_timers", serving_dies_under_timers),
         ("all_but_amsterdam_die", || all_die_but("amsterdam")),
         ("all_but_moscow_die", || all_die_but("moscow")),
         ("all_but_almaty_die", || all_die_but("almaty")),
@@ -60,6 +67,8 @@ fn main() {
         ("service_cannot_start_on_next", service_cannot_start_on_next),
         ("dead_node_returns_and_a_person_moves", dead_node_returns_and_a_person_moves),
         ("origin_hangs_and_serving_dies", origin_hangs_and_serving_dies),
+        ("origin_is_slow_and_serving_dies", origin_is_slow_and_serving_dies),
+        ("dead_node_returns_with_stale_connection", dead_node_returns_with_stale_connection),
         ("nothing_fails", nothing_fails),
     ];
     let trial =
@@ -94,6 +103,26 @@ fn serving_dies_by_the_protocol() -> Result<()> {
     let lab = Lab::start(PROTOCOL)?;
     std::thread::sleep(scenario::some_of(Duration::from_secs(5)));
     sound(&scenario::serving_dies(&lab, PATIENCE)?, &lab)
+}
+
+fn serving_dies_under_timers() -> Result<()> {
+    let lab = Lab::start(TIMERS)?;
+    std::thread::sleep(scenario::some_of(Duration::from_secs(5)));
+    sound(&scenario::serving_dies(&lab, PATIENCE)?, &lab)
+}
+
+fn systemd_runs_units() -> Result<()> {
+    let lab = Lab::raise(System::Bare)?;
+    let unit =
+        "[Service]\nType=notify\nNotifyAccess=all\nExecStart=/bin/sh -c 'systemd-notify --ready; exec sleep 99'\n";
+    systemd::run_unit(&lab, "spb", "sleeper.service", unit)?;
+    lab.must("spb", "systemctl is-active sleeper")?;
+    ensure!(!lab.run("almaty", "systemctl is-active sleeper")?.status.success(), "a unit runs where it is not");
+    lab.kill(&["spb"])?;
+    lab.boot(&["spb"])?;
+    let after = lab.must("spb", "systemctl is-active sleeper || systemctl start sleeper && echo started")?;
+    ensure!(after.contains("inactive") && after.contains("started"), "not a new life of the same disk: {after}");
+    Ok(())
 }
 
 fn all_die_but(survivor: &str) -> Result<()> {
@@ -138,6 +167,22 @@ fn dead_node_returns_and_a_person_moves() -> Result<()> {
     sound(&back, &lab)?;
     ensure!(after >= Duration::from_secs(2), "it went back {after:?} after the boot, before its time");
     sound(&scenario::moved_to(&lab, "spb", PATIENCE)?, &lab)
+}
+
+fn origin_is_slow_and_serving_dies() -> Result<()> {
+    let lab = Lab::start(FAST)?;
+    sound(&scenario::without_origin(&lab, Trouble::Slow, PATIENCE)?, &lab)
+}
+
+fn dead_node_returns_with_stale_connection() -> Result<()> {
+    let lab = Lab::start(FAST.failing_back_after("3s"))?;
+    let stale = scenario::returns_with_stale_connection(&lab, PATIENCE)?;
+    sound(&stale.first, &lab)?;
+    sound(&stale.back, &lab)?;
+    sound(&stale.second, &lab)?;
+    ensure!(stale.was_open, "recovered too late for the connection to have been a stale one: {stale:?}");
+    ensure!(stale.back.to == "amsterdam" && stale.false_failovers == 0, "{stale:?}\n{}", lab.last_words());
+    Ok(())
 }
 
 fn origin_hangs_and_serving_dies() -> Result<()> {
@@ -204,6 +249,23 @@ fn cuts_cut_what_they_say() -> Result<()> {
     lab.fill_disk("spb")
 }
 
+fn a_slow_origin_is_slow() -> Result<()> {
+    let lab = Lab::raise(System::Bare)?;
+    let read = || -> Result<Duration> {
+        let begun = Instant::now();
+        lab.must("spb", "git -C ACP_1 ls-remote -q origin")?;
+        Ok(begun.elapsed())
+    };
+    let before = read()?;
+    lab.slow(ORIGIN, Some(scenario::TRICKLE))?;
+    let slow = read()?;
+    lab.slow(ORIGIN, None)?;
+    let after = read()?;
+    eprintln!("lab: git ls-remote took {before:?}, {slow:?} while the origin was slow, and {after:?}");
+    ensure!(slow > Duration::from_secs(2) && after < slow, "it took {before:?}, {slow:?} and {after:?}");
+    Ok(())
+}
+
 fn a_frozen_host_does_nothing() -> Result<()> {
     let lab = Lab::start(FAST)?;
     let old = lab.serving()?.context("nobody serves")?;
@@ -225,12 +287,12 @@ fn nothing_is_left_of_a_killed_lab() -> Result<()> {
         let mut name = String::new();
         BufReader::new(victim.stdout.take().context("no pipe")?).read_line(&mut name)?;
         let name = name.trim();
-        ensure!(lab::remains(name).len() > 2, "the lab {name:?} is not up");
+        ensure!(remains::remains(name).len() > 2, "the lab {name:?} is not up");
         rustix::process::kill_process(Pid::from_child(&victim), signal)?;
         victim.wait()?;
         let until = Instant::now() + Duration::from_secs(20);
-        while !lab::remains(name).is_empty() {
-            ensure!(Instant::now() < until, "after {signal:?} there still is {:?}", lab::remains(name));
+        while !remains::remains(name).is_empty() {
+            ensure!(Instant::now() < until, "after {signal:?} there still is {:?}", remains::remains(name));
             std::thread::sleep(Duration::from_millis(20));
         }
     }

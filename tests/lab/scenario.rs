@@ -1,6 +1,5 @@
 //! What befalls the hosts, and how long the service was away for it.
 
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -25,6 +24,8 @@ pub(crate) struct Recovery {
 /// A stretch of time in which nothing should have happened.
 #[derive(Clone, Debug)]
 pub(crate) struct Quiet {
+    /// How long it was.
+    pub(crate) seconds: f64,
     /// The nodes that ran the service, in turn; one if all is well.
     pub(crate) runs: Vec<String>,
     /// The longest time without a beat, in ms.
@@ -33,11 +34,18 @@ pub(crate) struct Quiet {
     pub(crate) double_ms: f64,
     /// Processor time of all hosts, as a part of one core.
     pub(crate) cpu: f64,
+    /// The same of the five nodes alone.
+    pub(crate) cpu_of_nodes: f64,
 }
 
 /// Does something to the hosts, and watches until another run of the service beats. `act` returns
 /// when it happened.
 pub(crate) fn watch(lab: &Lab, patience: Duration, act: impl FnOnce() -> Result<u64>) -> Result<Recovery> {
+    watch_for(lab, patience, pause(lab)?, act)
+}
+
+/// The same, and goes on watching for `more` when it has come.
+fn watch_for(lab: &Lab, patience: Duration, more: Duration, act: impl FnOnce() -> Result<u64>) -> Result<Recovery> {
     let old = lab.serving()?.context("the service does not run before anything has happened")?;
     let at = act()?;
     let until = Instant::now() + patience;
@@ -54,7 +62,7 @@ pub(crate) fn watch(lab: &Lab, patience: Duration, act: impl FnOnce() -> Result<
         std::thread::sleep(Duration::from_millis(5));
     };
     // What was begun has to end too: two at once would show now.
-    std::thread::sleep(pause(lab)?);
+    std::thread::sleep(more);
     let (to, outage_ms) = match found {
         Some((run, outage)) => (run.node, Some(millis(outage))),
         None => ("nobody".to_owned(), None),
@@ -172,12 +180,68 @@ pub(crate) fn moved_to(lab: &Lab, node: &str, patience: Duration) -> Result<Reco
     Ok(recovery)
 }
 
+/// What became of a node that came back while connections to its former life still lay about.
+#[derive(Clone, Debug)]
+pub(crate) struct Stale {
+    /// The node dies, and shared connections from the brain to it are open.
+    pub(crate) first: Recovery,
+    /// Whether the brain still held its dead connection open then: ssh gives it up after 3 s or so.
+    pub(crate) was_open: bool,
+    /// It comes back at once, and after `failback` so does the service.
+    pub(crate) back: Recovery,
+    /// It dies again.
+    pub(crate) second: Recovery,
+    /// How often the service moved beside these three times.
+    pub(crate) false_failovers: usize,
+}
+
+/// The node that serves loses power and comes back before the brain's shared connection to it has
+/// been given up; the service returns there; the node loses power again.
+pub(crate) fn returns_with_stale_connection(lab: &Lab, patience: Duration) -> Result<Stale> {
+    let (node, brain) = (serving(lab)?.node, "moscow");
+    ensure!(node != brain, "the brain serves, and needs no connection to do so");
+    wait_for_connection(lab, brain, &node)?;
+    let from = truth::now();
+    // Not watched any longer than it takes: the connection is to be found dead, and not gone.
+    let first = watch_for(lab, patience, Duration::ZERO, || lab.kill(&[&node]))?;
+    ensure!(first.outage_ms.is_some(), "the service did not recover from the death of {node}");
+    let was_open = shares_connection(lab, brain, &node)?;
+    lab.boot(&[&node])?;
+    let back = watch(lab, patience, || Ok(truth::now()))?;
+    wait_for_connection(lab, brain, &node)?;
+    let second = serving_dies(lab, patience)?;
+    let moves = lab.truth()?.runs_since(from).len().saturating_sub(1);
+    Ok(Stale { first, was_open, back, second, false_failovers: moves.saturating_sub(3) })
+}
+
+/// Waits until a node shares a connection to another.
+fn wait_for_connection(lab: &Lab, from: &str, to: &str) -> Result<()> {
+    let until = Instant::now() + Duration::from_secs(20);
+    while !shares_connection(lab, from, to)? {
+        ensure!(Instant::now() < until, "{from} has no shared connection to {to}");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    Ok(())
+}
+
+/// Whether a node holds a connection to another open that it shares, and be it a dead one.
+fn shares_connection(lab: &Lab, from: &str, to: &str) -> Result<bool> {
+    let ask = "timeout 5 ssh -o ControlPath=/run/mirror/%C -l root -p 22 -O check --";
+    Ok(lab.run(from, &format!("{ask} {}", lab.address(to)?))?.status.success())
+}
+
 /// How the origin is out of order.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Trouble {
     Dead,
+    /// Its processes are frozen; its kernel goes on accepting connections.
     Hanging,
+    /// Its link carries [`TRICKLE`].
+    Slow,
 }
+
+/// What the link of a slow origin carries: a login alone takes some seconds.
+pub(crate) const TRICKLE: &str = "16kbit";
 
 /// The origin is out of order, long enough for every node to have tried to breathe; then the node
 /// that serves loses power.
@@ -187,6 +251,7 @@ pub(crate) fn without_origin(lab: &Lab, trouble: Trouble, patience: Duration) ->
             lab.kill(&[ORIGIN])?;
         }
         Trouble::Hanging => lab.freeze(ORIGIN)?,
+        Trouble::Slow => lab.slow(ORIGIN, Some(TRICKLE))?,
     }
     std::thread::sleep(Duration::from_secs(13));
     serving_dies(lab, patience)
@@ -194,29 +259,23 @@ pub(crate) fn without_origin(lab: &Lab, trouble: Trouble, patience: Duration) ->
 
 /// Nothing is done for a while.
 pub(crate) fn quiet(lab: &Lab, time: Duration) -> Result<Quiet> {
-    let (begun, from, used) = (Instant::now(), truth::now(), lab.cpu()?);
+    let (begun, from, used, used_by_nodes) = (Instant::now(), truth::now(), lab.cpu()?, lab.cpu_of_nodes()?);
     std::thread::sleep(time);
-    let cpu = (lab.cpu()? - used).as_secs_f64() / begun.elapsed().as_secs_f64();
+    let (seconds, used, by_nodes) =
+        (begun.elapsed().as_secs_f64(), lab.cpu()? - used, lab.cpu_of_nodes()? - used_by_nodes);
     let truth = lab.truth()?;
-    let runs = truth.runs_since(from).into_iter().map(|run| run.node).collect();
+    let runs: Vec<String> = truth.runs_since(from).into_iter().map(|run| run.node).collect();
     let gap_ms = truth.longest_gap(from).as_secs_f64() * 1e3;
-    Ok(Quiet { runs, gap_ms, double_ms: truth.double_ms(from), cpu })
+    let (cpu, cpu_of_nodes) = (used.as_secs_f64() / seconds, by_nodes.as_secs_f64() / seconds);
+    Ok(Quiet { seconds, runs, gap_ms, double_ms: truth.double_ms(from), cpu, cpu_of_nodes })
 }
 
-/// Nothing is done to the hosts, but both processors have other things to do.
+/// Nothing is done to the hosts, but all processors have other things to do.
 pub(crate) fn loaded(lab: &Lab, time: Duration) -> Result<Quiet> {
-    let over = AtomicBool::new(false);
-    std::thread::scope(|scope| {
-        for _ in 0..std::thread::available_parallelism().map_or(2, usize::from) {
-            scope.spawn(|| {
-                while !over.load(Ordering::Relaxed) {
-                    std::hint::spin_loop();
-                }
-            });
-        }
-        let quiet = quiet(lab, time);
-        over.store(true, Ordering::Relaxed);
-        quiet
+    lab.under_load(|| {
+        // It has to get going.
+        std::thread::sleep(Duration::from_millis(500));
+        quiet(lab, time)
     })
 }
 
@@ -234,6 +293,7 @@ pub(crate) fn restore(lab: &Lab) -> Result<()> {
         let _ = std::fs::remove_file(lab.disk(node).join("root/no-start"));
     }
     lab.thaw(ORIGIN).or_else(|_| lab.boot(&[ORIGIN]))?;
+    lab.slow(ORIGIN, None)?;
     lab.boot_the_dead()?;
     lab.heal()?;
     let check = lab.system.check()?;

@@ -5,22 +5,29 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use serde_json::json;
 use three_mirror::config::{self, Config};
 
-use crate::lab::{Lab, NODES, script};
+use crate::furnish::script;
+use crate::lab::{Lab, NODES};
 use crate::scenario::some_of;
+use crate::systemd;
 use crate::wire::Wire;
 
 /// A system, with what can be set in it.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum System {
-    /// `mirror` with one of the example node lists, driven by examples/watchdog.sh.
+    /// `mirror` with one of the example node lists.
     Mirror {
         /// The node list in examples/.
         example: &'static str,
         /// Another `failback` than the example's.
         failback: Option<&'static str>,
+        /// Driven by examples/systemd/ under a systemd, and not by examples/watchdog.sh.
+        timers: bool,
     },
+    /// Hosts that systemd runs, and nothing on them that keeps the service alive.
+    Bare,
     /// The protocol's rule as a shell script, one step after another, over ssh.
     Sequential,
     /// Debian's keepalived, unicast, with notify scripts.
@@ -33,13 +40,16 @@ pub(crate) enum System {
 }
 
 /// The protocol's own numbers: a check every 5 s, a breath every 12 s.
-pub(crate) const PROTOCOL: System = System::Mirror { example: "five-mirrors.toml", failback: None };
+pub(crate) const PROTOCOL: System = System::Mirror { example: "five-mirrors.toml", failback: None, timers: false };
 /// A check every 200 ms or faster.
-pub(crate) const FAST: System = System::Mirror { example: "fast.toml", failback: None };
+pub(crate) const FAST: System = System::Mirror { example: "fast.toml", failback: None, timers: false };
+/// The protocol's numbers again, kept by systemd's timers.
+pub(crate) const TIMERS: System = System::Mirror { example: "five-mirrors.toml", failback: None, timers: true };
 /// All that can be measured side by side.
-pub(crate) const SYSTEMS: [System; 6] = [
+pub(crate) const SYSTEMS: [System; 7] = [
     FAST,
     PROTOCOL,
+    TIMERS,
     System::Keepalived { advert: "0.1" },
     System::Keepalived { advert: "1" },
     System::Etcd,
@@ -53,12 +63,19 @@ pub(crate) const BOTS: [&str; 5] = ["amsterdam", "almaty", "spb", "novosibirsk",
 impl System {
     pub(crate) fn name(&self) -> String {
         match self {
+            Self::Mirror { timers: true, .. } => "mirror-timers".to_owned(),
             Self::Mirror { example: "fast.toml", .. } => "mirror-fast".to_owned(),
             Self::Mirror { .. } => "mirror-protocol".to_owned(),
             Self::Sequential => "sequential-ssh".to_owned(),
             Self::Keepalived { advert } => format!("keepalived-{advert}s"),
             Self::Etcd => "etcdctl-lock".to_owned(),
+            Self::Bare => "bare".to_owned(),
         }
+    }
+
+    /// Whether systemd has to run the nodes.
+    pub(crate) fn needs_systemd(&self) -> bool {
+        matches!(self, Self::Mirror { timers: true, .. } | Self::Bare)
     }
 
     /// The programs it needs, and how they are had.
@@ -67,6 +84,7 @@ impl System {
         match self {
             Self::Keepalived { .. } if !there("keepalived") => Some("apt-get install keepalived"),
             Self::Etcd if !(there("etcd") && there("etcdctl")) => Some("apt-get install etcd-server etcd-client"),
+            _ if self.needs_systemd() && !Path::new(systemd::PROGRAM).exists() => Some("apt-get install systemd"),
             _ => None,
         }
     }
@@ -74,7 +92,7 @@ impl System {
     /// The same with another time until a service returns to a better node, where that can be set.
     pub(crate) fn failing_back_after(&self, span: &'static str) -> Self {
         match self {
-            Self::Mirror { example, .. } => Self::Mirror { example, failback: Some(span) },
+            &Self::Mirror { example, timers, .. } => Self::Mirror { example, failback: Some(span), timers },
             other => other.clone(),
         }
     }
@@ -100,7 +118,7 @@ impl System {
             Self::Mirror { .. } => self.config()?.cycle.check,
             Self::Sequential => Duration::from_secs(5),
             Self::Keepalived { advert } => Duration::from_secs_f64(advert.parse()?),
-            Self::Etcd => Duration::from_secs(1),
+            Self::Etcd | Self::Bare => Duration::from_secs(1),
         })
     }
 
@@ -134,8 +152,16 @@ impl System {
     }
 
     /// Puts on a node's disk what the system needs; /root/agent is what the host starts.
-    pub(crate) fn furnish(&self, name: &str, number: u8, root: &Path, bin: &Path) -> Result<()> {
+    pub(crate) fn furnish(&self, name: &str, number: u8, disk: &Path, bin: &Path) -> Result<()> {
+        let root = disk.join("root");
         let agent = match self {
+            Self::Bare => return Ok(()),
+            Self::Mirror { timers: true, .. } => {
+                let etc = disk.join("etc/new/mirror");
+                fs::create_dir_all(&etc)?;
+                fs::write(etc.join("mirror.toml"), self.node_list()?)?;
+                return Ok(());
+            }
             Self::Mirror { .. } => {
                 let home = root.join(".config/mirror");
                 fs::create_dir_all(&home)?;
@@ -160,9 +186,54 @@ impl System {
         script(&root.join("agent"), &format!("sleep {:.3}\n{agent}\n", some_of(self.check()?).as_secs_f64()))
     }
 
-    /// The example's node list with the lab's addresses and commands in it; all its numbers are kept.
+    /// What it is set to, for the record.
+    pub(crate) fn profile(&self) -> Result<serde_json::Value> {
+        Ok(match self {
+            Self::Mirror { example, timers, .. } => {
+                let list: toml::Table = self.node_list()?.parse()?;
+                let section = |name: &str| list.get(name).cloned().unwrap_or(toml::Value::Boolean(false));
+                let driver = if *timers { "systemd timers" } else { "watchdog.sh" };
+                let mut bot = serde_json::to_value(section("services"))?["bot"].take();
+                for command in ["status", "start", "stop"] {
+                    bot.as_object_mut().and_then(|bot| bot.remove(command));
+                }
+                json!({ "node_list": example, "driver": driver, "cycle": section("cycle"), "probe": section("probe"), "service": bot })
+            }
+            Self::Sequential => json!({ "connect_timeout_s": 3, "pause_s": 5 }),
+            Self::Keepalived { advert } => json!({ "advert_int_s": advert, "vrrp_version": 3, "unicast": true }),
+            Self::Etcd => json!({ "members": 5, "ttl_s": 2 }),
+            Self::Bare => json!({}),
+        })
+    }
+
+    /// What remains to be done when the nodes are up for the first time: what README says of timers.
+    pub(crate) fn begin(&self, lab: &Lab) -> Result<()> {
+        let Self::Mirror { timers: true, .. } = self else { return Ok(()) };
+        let shipped = fs::read_dir(examples().join("systemd"))?;
+        let shipped: Vec<PathBuf> = shipped.map(|entry| Ok(entry?.path())).collect::<Result<_>>()?;
+        for node in NODES {
+            for unit in &shipped {
+                fs::copy(unit, lab.disk(node).join("etc/units").join(unit.file_name().unwrap_or_default()))?;
+            }
+            std::thread::sleep(some_of(Duration::from_secs(1)));
+            lab.must(node, "systemctl daemon-reload")?;
+            lab.must(node, "systemctl enable --now mirror-check.timer mirror-breathe.timer")?;
+        }
+        Ok(())
+    }
+
+    /// What it has said on a node so far.
+    pub(crate) fn log_of(&self, lab: &Lab, node: &str) -> String {
+        match self {
+            Self::Mirror { timers: true, .. } => systemd::journal(lab, node, "mirror-check").unwrap_or_default(),
+            _ => fs::read_to_string(lab.disk(node).join("root/log/agent")).unwrap_or_default(),
+        }
+    }
+
+    /// The example's node list with the lab's addresses in it, and its commands unless systemd is there; all its
+    /// numbers are kept.
     fn node_list(&self) -> Result<String> {
-        let Self::Mirror { example, failback } = self else { bail!("{} has no node list", self.name()) };
+        let Self::Mirror { example, failback, timers } = self else { bail!("{} has no node list", self.name()) };
         let place = examples().join(example);
         let text = fs::read_to_string(&place).with_context(|| place.display().to_string())?;
         let mut list = String::new();
@@ -170,7 +241,7 @@ impl System {
             let key = line.split('=').next().unwrap_or("").trim();
             let changed = match (key, failback) {
                 (node, _) if NODES.contains(&node) => format!("{node} = \"{}\"", address(node)),
-                ("status" | "start" | "stop", _) => format!("{key} = \"service {key}\""),
+                ("status" | "start" | "stop", _) if !timers => format!("{key} = \"service {key}\""),
                 ("failback", Some(failback)) => format!("failback = \"{failback}\""),
                 _ => line.to_owned(),
             };

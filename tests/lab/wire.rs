@@ -124,6 +124,25 @@ impl Wire {
         self.filter(host, &format!("flush chain inet lab loss\n{rule}"))
     }
 
+    /// Lets a host's link carry no more than this in each direction, as `tc` writes rates, without
+    /// losing anything for ten seconds; everything again when there is no rate.
+    pub(crate) fn slow(&self, host: u8, rate: Option<&str>) -> Result<()> {
+        let port = format!("p{host}");
+        for (namespace, device) in [(self.bridge(), port.as_str()), (self.namespace(host), "eth0")] {
+            let at = ["-n", &namespace, "qdisc"];
+            match rate {
+                Some(rate) => {
+                    let shape =
+                        ["replace", "dev", device, "root", "tbf", "rate", rate, "burst", "1600b", "latency", "10s"];
+                    run("tc", &[&at[..], &shape].concat(), "")?;
+                }
+                // There is none to delete where nothing was slow.
+                None => drop(run("tc", &[&at[..], &["del", "dev", device, "root"]].concat(), "")),
+            }
+        }
+        Ok(())
+    }
+
     fn filter(&self, host: u8, rules: &str) -> Result<()> {
         ip(&["netns", "exec", &self.namespace(host), "nft", "-f", "-"], rules)
     }

@@ -1,0 +1,126 @@
+//! What is on the hosts' disks before they boot.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Result, ensure};
+
+use crate::host::Host;
+use crate::lab::{HOSTS, ORIGIN};
+use crate::system::System;
+use crate::systemd;
+use crate::wire::Wire;
+
+/// Fills the disks: keys, the repository and its clones, and what the system needs.
+pub(crate) fn furnish(lab: &Path, hosts: &[Host], system: &System) -> Result<()> {
+    let bin = lab.join("shared/bin");
+    fs::copy(std::env::current_exe()?, bin.join("lab"))?;
+    fs::copy(env!("CARGO_BIN_EXE_mirror"), bin.join("mirror"))?;
+    script(&bin.join("service"), SERVICE)?;
+    let mut known = String::new();
+    for host in hosts {
+        fs::create_dir(&host.disk)?;
+        mount(&host.disk, system.disk())?;
+        for place in ["root/.ssh", "root/.sshd", "root/log", "var", "etc/new"] {
+            fs::create_dir_all(host.disk.join(place))?;
+        }
+        fs::write(host.disk.join("etc/new/hostname"), format!("{}\n", host.name))?;
+        let key = host.disk.join("root/.sshd/host_key");
+        keygen(&key)?;
+        known += &format!("{} {}", Wire::address(host.number), fs::read_to_string(key.with_extension("pub"))?);
+    }
+    let key = lab.join("key");
+    keygen(&key)?;
+    let (bare, seed) = (lab.join("hosts").join(ORIGIN).join("root/repo.git"), lab.join("seed"));
+    shell(&format!(
+        "git init -q --bare -b main '{bare}' && git clone -q '{bare}' '{seed}' 2>/dev/null && cd '{seed}' &&
+         git -c user.name=lab -c user.email=lab@localhost commit -q --allow-empty -m seed && git push -q origin HEAD:main",
+        bare = bare.display(),
+        seed = seed.display(),
+    ))?;
+    if hosts.iter().any(|host| host.systemd) {
+        systemd::furnish(&lab.join("shared/units"))?;
+    }
+    for host in hosts {
+        let root = host.disk.join("root");
+        fs::copy(&key, root.join(".ssh/id_ed25519"))?;
+        fs::set_permissions(root.join(".ssh/id_ed25519"), fs::Permissions::from_mode(0o600))?;
+        fs::copy(key.with_extension("pub"), root.join(".ssh/authorized_keys"))?;
+        fs::write(root.join(".ssh/known_hosts"), &known)?;
+        fs::write(root.join(".sshd/config"), SSHD)?;
+        let identity = format!("[user]\nname = {0}\nemail = {0}@localhost\n", host.name);
+        fs::write(root.join(".gitconfig"), identity)?;
+        if host.name == ORIGIN {
+            continue;
+        }
+        let clone = root.join("ACP_1");
+        let url = format!("ssh://root@{}/root/repo.git", Wire::address(HOSTS));
+        shell(&format!(
+            "git clone -q '{}' '{clone}' && git -C '{clone}' remote set-url origin '{url}'",
+            bare.display(),
+            clone = clone.display(),
+        ))?;
+        system.furnish(host.name, host.number, &host.disk, &bin)?;
+    }
+    Ok(())
+}
+
+/// Start, stop and status of the service, for all systems alike. `start` fails where there is a file
+/// /root/no-start. The beat itself makes sure that it runs but once.
+const SERVICE: &str = r#"#!/bin/sh
+runs() { read -r pid 2>/dev/null </run/bot.pid && kill -0 "$pid" 2>/dev/null; }
+case $1 in
+status) runs ;;
+start)
+    [ ! -e /root/no-start ] || exit 1
+    setsid /run/lab/bin/lab --lab-beat </dev/null >/dev/null 2>&1 &
+    ;;
+stop)
+    while runs; do
+        kill -9 "$pid" 2>/dev/null
+        sleep 0.002
+    done
+    ;;
+esac
+"#;
+
+/// Debian's defaults but for what depends on the machine's own users and files.
+const SSHD: &str = "Port 22
+HostKey /root/.sshd/host_key
+PermitRootLogin yes
+PasswordAuthentication no
+StrictModes no
+UsePAM no
+PrintMotd no
+SetEnv PATH=/run/lab/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+PidFile none
+";
+
+/// Mounts an empty file system.
+pub(crate) fn mount(place: &Path, options: &str) -> Result<()> {
+    let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", options, "tmpfs"]).arg(place).status()?;
+    ensure!(mounted.success(), "cannot mount {}", place.display());
+    Ok(())
+}
+
+fn keygen(key: &Path) -> Result<()> {
+    let made =
+        Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-C", "lab", "-f"]).arg(key).status()?;
+    ensure!(made.success(), "cannot make {}", key.display());
+    Ok(())
+}
+
+/// Writes a program.
+pub(crate) fn script(place: &Path, text: &str) -> Result<()> {
+    fs::write(place, text)?;
+    fs::set_permissions(place, fs::Permissions::from_mode(0o755))?;
+    Ok(())
+}
+
+fn shell(command: &str) -> Result<()> {
+    let output = Command::new("sh").args(["-c", command]).env("GIT_CONFIG_GLOBAL", "/dev/null").output()?;
+    ensure!(output.status.success(), "{command}: {}", String::from_utf8_lossy(&output.stderr).trim());
+    Ok(())
+}

@@ -1,0 +1,177 @@
+//! One trial of the long set: which scenarios there are, whom they suit, and what one trial adds to
+//! the rows.
+
+use std::time::Duration;
+
+use anyhow::Result;
+
+use crate::lab::{Lab, NODES};
+use crate::scenario::{self, Recovery, Trouble};
+use crate::system::System;
+use crate::tally::Row;
+
+/// How long a recovery is waited for.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// The same where it is known not to come: an etcd that has lost its majority, a rule that goes on
+/// starting the service where it does not start.
+const SHORT_PATIENCE: Duration = Duration::from_secs(20);
+
+/// What is tried.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Scenario {
+    ServingDies,
+    FourDie,
+    OneAfterAnother,
+    BrainThenServing,
+    ServiceCrashes,
+    CannotStartOnNext,
+    Returns,
+    StaleConnection,
+    MovedTo,
+    OriginDies,
+    OriginHangs,
+    OriginSlow,
+    Quiet,
+    Loaded,
+    Lossy,
+}
+
+use Scenario::*;
+
+/// By their names, in the order in which they are tried and shown.
+pub(crate) const SCENARIOS: [(&str, Scenario); 15] = [
+    ("serving-dies", ServingDies),
+    ("four-die", FourDie),
+    ("one-after-another", OneAfterAnother),
+    ("brain-then-serving", BrainThenServing),
+    ("service-crashes", ServiceCrashes),
+    ("cannot-start-on-next", CannotStartOnNext),
+    ("origin-dies", OriginDies),
+    ("origin-hangs", OriginHangs),
+    ("origin-slow", OriginSlow),
+    ("returns-with-stale-connection", StaleConnection),
+    ("returns", Returns),
+    ("moved-to", MovedTo),
+    ("quiet", Quiet),
+    ("loaded", Loaded),
+    ("lossy", Lossy),
+];
+
+impl Scenario {
+    /// Whether the system claims to do anything about it. Only `mirror` uses an origin, moves a
+    /// service on demand, and shares connections.
+    pub(crate) fn applies_to(self, system: &System) -> bool {
+        let is_mirror = matches!(system, System::Mirror { .. });
+        match self {
+            ServingDies | FourDie | OneAfterAnother | Quiet | Loaded | Lossy => true,
+            BrainThenServing => system.has_brain(),
+            ServiceCrashes => system.sees_the_service(),
+            CannotStartOnNext => is_mirror || *system == System::Sequential,
+            Returns => is_mirror || system.prefers_the_first(),
+            // The timers' connections end with each check.
+            StaleConnection => matches!(system, System::Mirror { timers: false, .. }),
+            MovedTo | OriginDies | OriginHangs | OriginSlow => is_mirror,
+        }
+    }
+
+    fn patience(self, system: &System) -> Duration {
+        match self {
+            FourDie | OneAfterAnother if *system == System::Etcd => SHORT_PATIENCE,
+            CannotStartOnNext if *system == System::Sequential => SHORT_PATIENCE,
+            _ => PATIENCE,
+        }
+    }
+
+    /// Once, and not as often as there are trials.
+    pub(crate) fn is_long(self) -> bool {
+        matches!(self, Quiet | Loaded | Lossy)
+    }
+
+    /// The system as the scenario needs it set.
+    pub(crate) fn adapt(self, system: &System) -> System {
+        match self {
+            // Long enough to tell it from a move at once.
+            Returns | StaleConnection => system.failing_back_after("3s"),
+            _ => system.clone(),
+        }
+    }
+}
+
+/// Makes one trial, in the lab that is in `place` or a new one.
+pub(crate) fn carry_out(
+    place: &mut Option<Lab>,
+    system: &System,
+    (name, scenario): (&str, Scenario),
+    number: usize,
+    seconds: Option<Duration>,
+) -> Result<Vec<Row>> {
+    let lab = made_ready(place, system)?;
+    let patience = scenario.patience(system);
+    let mut row = Row::new(&system.name(), name, patience);
+    row.trials = 1;
+    let for_long = |usual| seconds.unwrap_or(Duration::from_secs(usual));
+    match scenario {
+        ServingDies => row.add(&scenario::serving_dies(lab, patience)?),
+        FourDie => {
+            // The one that serves goes on undisturbed when it is the survivor.
+            let survivor = NODES[1 + number % (NODES.len() - 1)];
+            scenario::four_die(lab, survivor, patience)?.iter().for_each(|recovery| row.add(recovery));
+        }
+        OneAfterAnother => scenario::one_after_another(lab, patience)?.iter().for_each(|recovery| row.add(recovery)),
+        BrainThenServing => row.add(&scenario::brain_then_serving(lab, patience)?),
+        ServiceCrashes => row.add(&scenario::service_crashes(lab, patience)?),
+        CannotStartOnNext => row.add(&scenario::cannot_start_on_next(lab, patience)?),
+        OriginDies => row.add(&scenario::without_origin(lab, Trouble::Dead, patience)?),
+        OriginHangs => row.add(&scenario::without_origin(lab, Trouble::Hanging, patience)?),
+        OriginSlow => row.add(&scenario::without_origin(lab, Trouble::Slow, patience)?),
+        Returns => {
+            row.planned = true;
+            row.add(&scenario::returns(lab, patience)?.0);
+        }
+        MovedTo => {
+            row.planned = true;
+            row.add(&scenario::moved_to(lab, NODES[2 + number % 3], patience)?);
+        }
+        StaleConnection => {
+            let stale = scenario::returns_with_stale_connection(lab, patience)?;
+            let leg = |what: &str, recovery: &Recovery| {
+                let mut leg = Row::new(&system.name(), &format!("{name}: {what}"), patience);
+                leg.trials = 1;
+                leg.add(recovery);
+                leg
+            };
+            let first = leg("first death", &stale.first);
+            let mut back = leg("move back", &stale.back);
+            back.planned = true;
+            back.add_false_alarms(stale.false_failovers);
+            return Ok(vec![first, back, leg("second death", &stale.second)]);
+        }
+        Quiet => row.add_quiet(&scenario::quiet(lab, for_long(600))?),
+        Loaded => row.add_quiet(&scenario::loaded(lab, for_long(600))?),
+        Lossy => row.add_quiet(&scenario::lossy(lab, for_long(300))?),
+    }
+    Ok(vec![row])
+}
+
+/// What is told of a trial that broke off; it is made up for by a later run.
+pub(crate) fn not_carried_out(system: &System, (name, scenario): (&str, Scenario)) -> Row {
+    let mut row = Row::new(&system.name(), name, scenario.patience(system));
+    row.failed = 1;
+    row
+}
+
+/// A lab at the start of all things.
+fn made_ready<'a>(place: &'a mut Option<Lab>, system: &System) -> Result<&'a Lab> {
+    // Four dead members of an etcd, or a lock on them, are best forgotten.
+    if *system == System::Etcd {
+        *place = None;
+    }
+    if let Some(lab) = place {
+        scenario::restore(lab)?;
+        return Ok(lab);
+    }
+    let lab = place.insert(Lab::start(system.clone())?);
+    let settled = (system.check()? * 2).max(Duration::from_secs(2));
+    std::thread::sleep(settled + scenario::some_of(system.check()?));
+    Ok(lab)
+}
