@@ -3,17 +3,25 @@
 //! `cargo bench --bench commands`. Each pair runs in turn, A B A B, so that a machine that slows
 //! down slows both. The figures are medians with their spread; the ratio is taken pair by pair.
 
+mod black_hole;
+mod measure;
+mod over_ssh;
+#[path = "../support/mod.rs"]
+mod support;
+
 use std::fmt::Write as _;
 use std::io::Write as _;
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener};
 use std::os::fd::AsFd;
-use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
-use std::process::{Command, ExitStatus, Stdio};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::event::epoll;
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
+
+use black_hole::BlackHole;
+use measure::{Unit, compare, compare_with, run, spread};
 
 const MIRROR: &str = env!("CARGO_BIN_EXE_mirror");
 const ROUNDS: usize = 31;
@@ -26,11 +34,16 @@ fn main() {
         return bare_connect(&arguments[2]);
     }
     let directory = tempfile::tempdir().expect("a directory");
+    // `cargo bench --bench commands -- over-ssh`: these alone.
+    if arguments.iter().any(|word| word == "over-ssh") {
+        return over_ssh::measure();
+    }
     println!("whole processes; medians of n runs (min – max), A and B in turn\n");
     start_up(directory.path());
     whois_brain(directory.path());
     probe(directory.path());
     breathe(directory.path());
+    over_ssh::measure();
 }
 
 // ---- the barest connect loop: one try each, until all have answered or the timeout has passed
@@ -204,71 +217,6 @@ fn breathe(directory: &Path) {
     compare("idle breathe, by path", &breathe, "git pull --rebase && git push", &by_hand, ROUNDS, Unit::Ratio);
 }
 
-// ---- how it is measured and told
-
-enum Unit {
-    Ratio,
-    Difference,
-}
-
-fn compare(a: &str, run_a: &dyn Fn() -> Command, b: &str, run_b: &dyn Fn() -> Command, rounds: usize, unit: Unit) {
-    compare_with(a, run_a, b, run_b, rounds, unit, &|| ());
-}
-
-fn compare_with(
-    a: &str,
-    run_a: &dyn Fn() -> Command,
-    b: &str,
-    run_b: &dyn Fn() -> Command,
-    rounds: usize,
-    unit: Unit,
-    after: &dyn Fn(),
-) {
-    let once = |make: &dyn Fn() -> Command| {
-        let (took, _) = run(make());
-        after();
-        took.as_secs_f64() * 1000.0
-    };
-    once(run_a);
-    once(run_b);
-    let pairs: Vec<(f64, f64)> = (0..rounds).map(|_| (once(run_a), once(run_b))).collect();
-    let of_a: Vec<f64> = pairs.iter().map(|(a, _)| *a).collect();
-    let of_b: Vec<f64> = pairs.iter().map(|(_, b)| *b).collect();
-    println!("A {a}: {} ms (n = {rounds})", spread(&of_a, 2));
-    println!("B {b}: {} ms", spread(&of_b, 2));
-    match unit {
-        Unit::Ratio => println!("  A / B: {}\n", spread(&pairs.iter().map(|(a, b)| a / b).collect::<Vec<_>>(), 2)),
-        Unit::Difference => {
-            println!("  A - B: {} ms\n", spread(&pairs.iter().map(|(a, b)| a - b).collect::<Vec<_>>(), 2));
-        }
-    }
-}
-
-/// The wall time of a whole process, and its peak memory in KiB.
-#[expect(clippy::zombie_processes, reason = "wait4 reaps it, and tells what it used")]
-fn run(mut command: Command) -> (Duration, u64) {
-    let begun = Instant::now();
-    let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::inherit()).spawn().expect("started");
-    let mut status = 0;
-    // SAFETY: both pointers are to values that live across the call; the child is our own.
-    let usage = unsafe {
-        let mut usage: libc::rusage = std::mem::zeroed();
-        let pid = libc::pid_t::try_from(child.id()).expect("a pid");
-        assert_eq!(libc::wait4(pid, &raw mut status, 0, &raw mut usage), pid);
-        usage
-    };
-    let took = begun.elapsed();
-    assert!(ExitStatus::from_raw(status).code().is_some_and(|code| code != 2), "{command:?}");
-    (took, u64::try_from(usage.ru_maxrss).unwrap_or(0))
-}
-
-fn spread(values: &[f64], digits: usize) -> String {
-    let mut sorted = values.to_vec();
-    sorted.sort_by(f64::total_cmp);
-    let (min, median, max) = (sorted[0], sorted[sorted.len() / 2], sorted[sorted.len() - 1]);
-    format!("{median:.digits$} ({min:.digits$} – {max:.digits$})")
-}
-
 // ---- the things measured against
 
 fn mirror(words: &[&str]) -> Command {
@@ -303,39 +251,4 @@ fn node_list(directory: &Path, name: &str, targets: &[SocketAddr]) -> String {
     let _ = writeln!(text, "[chains]\nbrain = [{}]", chain.join(", "));
     std::fs::write(&path, text).expect("written");
     path.to_str().expect("UTF-8").to_owned()
-}
-
-/// A listener whose queue is full: the kernel answers no further SYN.
-struct BlackHole {
-    address: SocketAddr,
-    _listener: rustix::fd::OwnedFd,
-    _fillers: Vec<TcpStream>,
-}
-
-impl BlackHole {
-    fn new() -> Self {
-        Self::bound(SocketAddr::from(([127, 0, 0, 1], 0)))
-    }
-
-    /// One that swallows at every loopback address.
-    fn wide() -> Self {
-        Self::bound(SocketAddr::from(([0, 0, 0, 0], 0)))
-    }
-
-    fn bound(to: SocketAddr) -> Self {
-        let listener = rustix::net::socket_with(AddressFamily::INET, SocketType::STREAM, SocketFlags::CLOEXEC, None)
-            .expect("a socket");
-        rustix::net::bind(&listener, &to).expect("bound");
-        rustix::net::listen(&listener, 0).expect("listening");
-        let bound = SocketAddr::try_from(rustix::net::getsockname(&listener).expect("an address")).expect("an address");
-        let address = loopback(bound.port());
-        let patience = Duration::from_millis(200);
-        let fillers = std::iter::from_fn(|| TcpStream::connect_timeout(&address, patience).ok()).take(16).collect();
-        Self { address, _listener: listener, _fillers: fillers }
-    }
-
-    fn at(&self, index: usize) -> SocketAddr {
-        let host = [127, 1, u8::try_from(index / 250).expect("small"), u8::try_from(index % 250 + 1).expect("small")];
-        SocketAddr::from((host, self.address.port()))
-    }
 }

@@ -138,7 +138,7 @@ fn measure(options: &Options) -> Result<()> {
 
 /// The trials of one scenario with one system that are still to be made.
 fn try_it(name: &str, scenario: Scenario, system: &System, options: &Options, store: &Store) -> Result<()> {
-    let system = scenario.adapt(system);
+    let (profile, system) = (system.profile()?, scenario.adapt(system));
     let wanted = if scenario.is_long() { 1 } else { options.trials };
     let done = store.read()?.trials(name, &system.name());
     let jobs = if system.check()? >= SLOW && !scenario.is_long() { options.jobs } else { 1 };
@@ -160,7 +160,7 @@ fn try_it(name: &str, scenario: Scenario, system: &System, options: &Options, st
                         vec![trial::not_carried_out(&system, (name, scenario))]
                     });
                     rows.iter().for_each(|row| eprintln!("{}", table::line(row)));
-                    if let Err(error) = system.profile().and_then(|profile| store.add(rows, profile)) {
+                    if let Err(error) = store.add(rows, &profile) {
                         eprintln!("recovery: cannot keep a result: {error:#}");
                     }
                 }

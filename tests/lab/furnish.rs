@@ -67,15 +67,29 @@ pub(crate) fn furnish(lab: &Path, hosts: &[Host], system: &System) -> Result<()>
     Ok(())
 }
 
-/// Start, stop and status of the service, for all systems alike. `start` fails where there is a file
-/// /root/no-start. The beat itself makes sure that it runs but once.
+/// Start, stop and status of the service, for all systems alike. A start ends when the service runs,
+/// and one follows another, as with a service manager. It fails where there is a file /root/no-start.
+/// The beat itself makes sure that it runs but once.
 const SERVICE: &str = r#"#!/bin/sh
 runs() { read -r pid 2>/dev/null </run/bot.pid && kill -0 "$pid" 2>/dev/null; }
 case $1 in
-status) runs ;;
+status)
+    runs
+    exit
+    ;;
+esac
+exec 9>/run/bot.turn
+flock 9
+case $1 in
 start)
     [ ! -e /root/no-start ] || exit 1
-    setsid /run/lab/bin/lab --lab-beat </dev/null >/dev/null 2>&1 &
+    runs && exit
+    setsid /run/lab/bin/lab --lab-beat </dev/null >/dev/null 2>&1 9>&- &
+    for _ in $(seq 500); do
+        runs && exit
+        sleep 0.002
+    done
+    exit 1
     ;;
 stop)
     while runs; do

@@ -21,7 +21,7 @@ use crate::truth;
 pub(crate) const INIT: &str = "--lab-init";
 pub(crate) const BEAT: &str = "--lab-beat";
 pub(crate) const REAPER: &str = "--lab-reaper";
-/// Raises a lab, says so, and waits to be killed.
+/// Raises a lab, with systemd where that is said, says so, and waits to be killed.
 pub(crate) const VICTIM: &str = "--lab-victim";
 
 /// The pause between two beats.
@@ -36,7 +36,8 @@ pub(crate) fn dispatch() {
         [INIT, directory, host, group] => systemd(Path::new(directory), host, group),
         [BEAT] => beat(),
         [REAPER, name] => reap(name),
-        [VICTIM] => victim(),
+        [VICTIM] => victim(system::FAST),
+        [VICTIM, "systemd"] => victim(system::System::Bare),
         _ => return,
     };
     if let Err(error) = done {
@@ -137,8 +138,8 @@ fn reap(name: &str) -> Result<()> {
     Ok(())
 }
 
-fn victim() -> Result<()> {
-    let lab = lab::Lab::raise(system::FAST)?;
+fn victim(system: system::System) -> Result<()> {
+    let lab = lab::Lab::raise(system)?;
     println!("{}", lab.name());
     std::thread::sleep(Duration::from_secs(60));
     Ok(())

@@ -62,7 +62,7 @@ impl Store {
     }
 
     /// Adds what one trial has shown. A run that is broken off has lost nothing but its last trial.
-    pub(crate) fn add(&self, rows: Vec<Row>, profile: Value) -> Result<()> {
+    pub(crate) fn add(&self, rows: Vec<Row>, profile: &Value) -> Result<()> {
         let lock = File::create(self.directory.join(".lock"))?;
         lock.lock()?;
         let mut results = self.read()?;

@@ -24,7 +24,7 @@ pub(crate) struct Row {
     /// Recoveries that did not come within `patience_s`.
     pub(crate) never: usize,
     pub(crate) patience_s: u64,
-    /// Recoveries in which the service was active on two nodes at once, and for how long in the worst.
+    /// Trials in which the service was active on two nodes at once, and for how long in the worst.
     pub(crate) two_at_once: usize,
     pub(crate) longest_two_at_once_ms: f64,
     /// Trials that could not be carried out.
@@ -67,21 +67,19 @@ impl Row {
             Some(ms) => self.outages_ms.push((ms * 10.0).round() / 10.0),
             None => self.never += 1,
         }
-        self.add_double(recovery.double_ms);
     }
 
     pub(crate) fn add_quiet(&mut self, quiet: &Quiet) {
         self.add_false_alarms(quiet.runs.len().saturating_sub(1));
         let &Quiet { seconds, gap_ms, cpu, cpu_of_nodes, .. } = quiet;
         self.stretches.push(Stretch { seconds, gap_ms, cpu, cpu_of_nodes });
-        self.add_double(quiet.double_ms);
     }
 
     pub(crate) fn add_false_alarms(&mut self, many: usize) {
         *self.false_alarms.get_or_insert(0) += many;
     }
 
-    fn add_double(&mut self, ms: f64) {
+    pub(crate) fn add_double(&mut self, ms: f64) {
         if ms > 0.0 {
             self.two_at_once += 1;
             self.longest_two_at_once_ms = self.longest_two_at_once_ms.max(ms);

@@ -9,6 +9,7 @@ use crate::lab::{Lab, NODES};
 use crate::scenario::{self, Recovery, Trouble};
 use crate::system::System;
 use crate::tally::Row;
+use crate::truth;
 
 /// How long a recovery is waited for.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -109,12 +110,15 @@ pub(crate) fn carry_out(
     let patience = scenario.patience(system);
     let mut row = Row::new(&system.name(), name, patience);
     row.trials = 1;
+    let from = truth::now();
     let for_long = |usual| seconds.unwrap_or(Duration::from_secs(usual));
     match scenario {
         ServingDies => row.add(&scenario::serving_dies(lab, patience)?),
         FourDie => {
-            // The one that serves goes on undisturbed when it is the survivor.
-            let survivor = NODES[1 + number % (NODES.len() - 1)];
+            // The one that serves would go on undisturbed.
+            let serving = lab.wait_for_service(patience)?.node;
+            let others: Vec<&str> = NODES.into_iter().filter(|node| *node != serving).collect();
+            let survivor = others[number % others.len()];
             scenario::four_die(lab, survivor, patience)?.iter().for_each(|recovery| row.add(recovery));
         }
         OneAfterAnother => scenario::one_after_another(lab, patience)?.iter().for_each(|recovery| row.add(recovery)),
@@ -138,6 +142,7 @@ pub(crate) fn carry_out(
                 let mut leg = Row::new(&system.name(), &format!("{name}: {what}"), patience);
                 leg.trials = 1;
                 leg.add(recovery);
+                leg.add_double(recovery.double_ms);
                 leg
             };
             let first = leg("first death", &stale.first);
@@ -150,6 +155,7 @@ pub(crate) fn carry_out(
         Loaded => row.add_quiet(&scenario::loaded(lab, for_long(600))?),
         Lossy => row.add_quiet(&scenario::lossy(lab, for_long(300))?),
     }
+    row.add_double(lab.truth()?.double_ms(from));
     Ok(vec![row])
 }
 

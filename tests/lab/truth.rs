@@ -86,6 +86,11 @@ impl Truth {
         self.beats.last().filter(|beat| now().saturating_sub(beat.at) < SILENT).map(|beat| &self.runs[beat.run])
     }
 
+    /// The runs that beat just now; several when several are active, or one has followed another.
+    pub(crate) fn active(&self) -> Vec<Run> {
+        self.runs_since(now().saturating_sub(SILENT))
+    }
+
     /// The first beat at or after `from` of a run that is none of `old`: who, and when.
     pub(crate) fn first_other(&self, from: u64, old: &[Run]) -> Option<(&Run, u64)> {
         let beat = self.since(from).iter().find(|beat| !old.contains(&self.runs[beat.run]))?;
