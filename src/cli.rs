@@ -186,6 +186,13 @@ pub enum Command {
     /// When a living node does not confirm its stop, nothing is started: `blocked`. When the old node
     /// is dead, the start goes ahead and `fencing` is `none`: if that node is only cut off, two
     /// instances run until it is back.
+    ///
+    /// Under a lease ([lease] in mirror.toml(5)) there are never two. The target's claim is written
+    /// first; from then on the register names nobody. It is granted when the old holder has confirmed
+    /// its stop, or else when `valid` and `grace` have passed and the old holder has stopped by itself;
+    /// then the service is started, and `fencing` is `lease`. A living node that says nothing delays
+    /// that by the wait and does not block it. Where the register cannot be read, nothing is touched:
+    /// `unknown`.
     #[command(after_long_help = PROMOTE_STATUSES)]
     Promote(Promote),
 
