@@ -505,6 +505,41 @@ fn in_etcd_it_is_the_same() {
 }
 
 #[test]
+fn the_node_list_is_checked_with_its_lease() {
+    let network = Network::new("");
+    let check = |lease: &str| {
+        network.rewrite(&format!(
+            "nodes = {{ a = \"192.0.2.1\", b = \"192.0.2.2\" }}\n[chains]\nbrain = [\"b\", \"a\"]\nbot = [\"a\", \"b\"]\n\
+             [services.bot]\nstatus = \"true\"\nstart = \"true\"\nstop = \"true\"\ntimeout = \"1s\"\n{lease}\n"
+        ));
+        let object = network.run("chain check").expect(0, "sound");
+        let problems = object["problems"].as_array().unwrap().iter();
+        let codes = problems.map(|problem| format!("{} {}", problem["code"], problem["where"]).replace('"', ""));
+        (codes.collect::<Vec<_>>(), object["budget"]["lease_ms"].as_u64().unwrap(), object["digest"].clone())
+    };
+    let bare = check("");
+    assert_eq!((bare.0.len(), bare.1), (0, 0));
+    let git = |host: &str| format!("[lease]\nstore = \"git\"\nremote = \"ssh://git@{host}:2222/lease\"");
+    let away = check(&git("192.0.2.9"));
+    assert_eq!((away.0.len(), away.1), (1, 3000), "{:?}", away.0);
+    assert!(away.0[0].starts_with("over-budget"), "7.75 s and 3 s are more than 10 s: {:?}", away.0);
+    assert_eq!(check(&git("192.0.2.1")).0[1], "arbiter-on-node lease.remote");
+    assert_eq!(check("[lease]\nstore = \"git\"\nremote = \"/srv/lease\"").0[1], "arbiter-local lease.remote");
+    assert_eq!(check("[lease]\nstore = \"file\"\npath = \"/srv/lease\"").0[1], "arbiter-local lease.path");
+    let etcd = |more: &str| {
+        let endpoints = "[\"http://192.0.2.9:2379\", \"http://192.0.2.2:2379\"]";
+        check(&format!("[lease]\nstore = \"etcd\"\nendpoints = {endpoints}\n{more}"))
+    };
+    assert_eq!(etcd("").0[1], "arbiter-on-node lease.endpoints[1]");
+    // Two nodes that look in two places are two networks; where the password lies is each one's own.
+    let other = check(&git("192.0.2.8")).2;
+    assert!(bare.2 != away.2 && away.2 != other);
+    assert_eq!(check(&format!("{}\nvalid = \"2s\"\nprefix = \"refs/mirror/\"", git("192.0.2.9"))).2, away.2);
+    assert_ne!(check(&format!("{}\nvalid = \"3s\"", git("192.0.2.9"))).2, away.2);
+    assert_eq!(etcd("user = \"m\"\npassword_file = \"one\"").2, etcd("user = \"m\"\npassword_file = \"two\"").2);
+}
+
+#[test]
 fn without_a_lease_there_is_none_to_ask_after() {
     let stage = Stage::new("");
     let list = std::fs::read_to_string(stage.network.config()).unwrap();

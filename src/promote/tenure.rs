@@ -21,8 +21,9 @@ use crate::report::millis;
 use crate::service::Place;
 use crate::state::{Record, Store};
 
-/// The part of a probe's timeout after which a look has found something that it waits for.
-const PATIENCE: u32 = 20;
+/// The part of a probe's timeout after which a look has found something that it waits for, however
+/// far the nodes are.
+const PATIENCE: u32 = 3;
 /// Another brain that is as quick as we are may win so often in a row before this tick gives up.
 const TRIES: usize = 8;
 
