@@ -116,6 +116,13 @@ impl Stage {
         stage
     }
 
+    /// An empty repository, for leases in git.
+    fn make_remote(&self) {
+        let path = self.network.path().join("lease.git");
+        let made = std::process::Command::new("git").args(["init", "-q", "--bare"]).arg(path).status();
+        assert!(made.unwrap().success());
+    }
+
     fn register(&self) -> String {
         std::fs::read_to_string(self.leases().join("bot")).unwrap_or_default()
     }
@@ -456,11 +463,7 @@ fn in_a_git_remote_every_takeover_is_kept() {
     stage.run("lease show").expect(3, "unknown");
     stage.promote("").expect(3, "unknown");
     assert_eq!(stage.bot.acts(), 0);
-    let made = std::process::Command::new("git")
-        .args(["init", "-q", "--bare"])
-        .arg(stage.network.path().join("lease.git"))
-        .status();
-    assert!(made.unwrap().success());
+    stage.make_remote();
     stage.run("lease show").expect(1, "vacant");
     stage.promote("").expect(0, "started");
     stage.promote("--to b --why 'one'").expect(0, "moved");
@@ -577,19 +580,30 @@ fn never_two(beats: &[(u64, u64, String)]) {
 
 #[test]
 fn whenever_a_promotion_is_killed_the_next_one_finishes_and_there_are_never_two() {
-    const VALID_MS: u64 = 400;
+    let rounds = std::env::var("MIRROR_ROUNDS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(100);
+    kills("store = \"file\"\npath = \"{dir}/leases\"", 400, rounds, [900_000, 120_000]);
+}
+
+#[test]
+fn the_same_with_a_git_remote() {
+    kills("store = \"git\"\nremote = \"{dir}/lease.git\"", 2000, 16, [2_600_000, 300_000]);
+}
+
+/// Kills so many promotions, each within so many µs: those that take over from a node that is cut
+/// off, and those that move the service from one that answers.
+fn kills(store: &str, valid_ms: u64, rounds: u64, within: [u64; 2]) {
     let bot = Bot::new();
     let script = bot.path().join("guarded.sh");
     std::fs::write(&script, include_str!("lease/guarded.sh")).unwrap();
     let line = |verb| {
         let (script, dir) = (script.display(), bot.path().display());
-        format!("{verb} = \"VALID_MS={VALID_MS} sh {script} {dir} {verb}\"\n")
+        format!("{verb} = \"VALID_MS={valid_ms} sh {script} {dir} {verb}\"\n")
     };
     let commands = ["status", "start", "stop"].map(line).concat();
-    let lease = format!("store = \"file\"\npath = \"{{dir}}/leases\"\nvalid = \"{VALID_MS}ms\"\ngrace = \"200ms\"");
+    let lease = format!("{store}\nvalid = \"{valid_ms}ms\"\ngrace = \"200ms\"");
     let mut stage = Stage::around(bot, &commands, &lease, "timeout = \"10s\"\nfailback = \"never\"");
+    stage.make_remote();
     stage.promote("").expect(0, "started");
-    let rounds: u64 = std::env::var("MIRROR_ROUNDS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(100);
     let (mut unfinished, mut moves) = (0, 0);
     let mut random = 0x2545_f491_4f6c_dd1d_u64;
     for round in 0..rounds {
@@ -608,7 +622,7 @@ fn whenever_a_promotion_is_killed_the_next_one_finishes_and_there_are_never_two(
         };
         let begun = Instant::now();
         let brain = Started::new(stage.network.mirror(&words));
-        let moment = Duration::from_micros(random % if round % 2 == 0 { 900_000 } else { 120_000 });
+        let moment = Duration::from_micros(random % within[usize::from(round % 2 == 1)]);
         std::thread::sleep(moment.saturating_sub(begun.elapsed()));
         kill(brain.pid());
         brain.end();
