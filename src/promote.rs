@@ -3,6 +3,9 @@
 //! One look serves all services; then each goes its own way, all at once: decide, stop it wherever
 //! else it runs or might run, start it on its target. A tick that finds everything in place asks
 //! no more than it must.
+//!
+//! Where a service is under a lease, its target gets that before it is started there, and a node that
+//! says nothing is waited out instead of waited for.
 
 use std::collections::BTreeMap;
 
@@ -14,18 +17,23 @@ use crate::brain::Brain;
 use crate::chain::Name;
 use crate::config::{Config, Service};
 use crate::remote::Remote;
-use crate::report::{self, Status, Voice};
+use crate::report::{self, Status, Voice, Waits};
 use crate::state::{Record, Store, Tick};
 use crate::view::View;
 
 mod act;
 mod course;
+mod leased;
 mod look;
 mod opinion;
 mod survey;
+mod tenure;
 
 use course::Course;
 use look::Look;
+use tenure::Tenure;
+
+pub use tenure::Leased;
 
 /// A node that was not looked at for so many intervals of `cycle.check` counts as new.
 const MISSED_CHECKS: u32 = 3;
@@ -77,6 +85,9 @@ pub enum Fencing {
     None,
     /// Every old node itself said that it is stopped.
     Confirmed,
+    /// The lease: every old node said that it is stopped, or had to stop by itself before this one
+    /// was granted it.
+    Lease,
 }
 
 /// One act on one node.
@@ -137,6 +148,8 @@ pub struct Promotion {
     pub fencing: Option<Fencing>,
     /// What was done, in the order of its end.
     pub steps: Vec<Step>,
+    /// What became of its lease; null where it is under none, and where nobody was asked.
+    pub lease: Option<Leased>,
 }
 
 /// What is wanted.
@@ -155,8 +168,12 @@ pub struct Order<'a> {
     pub dry_run: bool,
     /// What was seen, when that is not to be found out.
     pub view: Option<View>,
+    /// The reason, for whoever reads the lease's history.
+    pub why: Option<&'a str>,
     /// Where each step is said.
     pub voice: Voice,
+    /// Where it is told for what is being waited.
+    pub waits: Waits,
 }
 
 /// What became of an order.
@@ -170,8 +187,8 @@ pub struct Promoted {
 impl Promotion {
     /// A promotion that came to nothing.
     pub(crate) fn without_act(service: &Name, verdict: Verdict, reason: String) -> Self {
-        let (target, previous, fencing, steps) = (None, None, None, Vec::new());
-        Self { service: service.clone(), verdict, reason, target, previous, fencing, steps }
+        let (target, previous, fencing, steps, lease) = (None, None, None, Vec::new(), None);
+        Self { service: service.clone(), verdict, reason, target, previous, fencing, steps, lease }
     }
 }
 
@@ -202,7 +219,11 @@ pub fn promote(order: &Order<'_>) -> Result<Promoted> {
         }
     }
     let look = Look { order, remote: &remote, records: &records };
-    let (view, brain) = look.take()?;
+    let mut tenures: BTreeMap<&Name, Tenure<'_>> = BTreeMap::new();
+    for (name, service) in order.services.iter().filter(|(name, _)| records.contains_key(name)) {
+        tenures.extend(Tenure::new(order, &store, (name, service)).map(|tenure| (*name, tenure)));
+    }
+    let (view, brain) = tenure::read_beside(order, &records, &mut tenures, || look.take())?;
     if let Some(brain) = &brain
         && !matches!(brain, Brain::Known(name) if Some(name) == order.own)
     {
@@ -222,9 +243,9 @@ pub fn promote(order: &Order<'_>) -> Result<Promoted> {
         store.keep_alive(&alive);
     }
     let alive_for = alive.for_how_long(now);
-    let go = |name, service| {
+    let go = &|name, service, tenure| {
         let record = records.get(name).cloned()?;
-        let course = Course::new(order, &remote, (name, service), record, &view, &alive_for, now);
+        let course = Course::new(order, &remote, (name, service), (record, tenure), &view, &alive_for, now);
         let (promotion, record) = course.run();
         if !order.dry_run {
             store.keep_record(name, &record);
@@ -232,7 +253,11 @@ pub fn promote(order: &Order<'_>) -> Result<Promoted> {
         Some(promotion)
     };
     let services = std::thread::scope(|scope| {
-        let threads: Vec<_> = order.services.iter().map(|(name, service)| scope.spawn(|| go(name, service))).collect();
+        let mut threads = Vec::new();
+        for &(name, service) in &order.services {
+            let tenure = tenures.remove(name);
+            threads.push(scope.spawn(move || go(name, service, tenure)));
+        }
         let broken_off =
             |name: &Name| Promotion::without_act(name, Verdict::Unknown, format!("The promotion of {name} broke off."));
         let ended = threads.into_iter().zip(&order.services).map(|(thread, (name, _))| {
@@ -242,4 +267,8 @@ pub fn promote(order: &Order<'_>) -> Result<Promoted> {
         ended.collect()
     });
     Ok(Promoted { brain, services })
+}
+
+fn list<'a>(names: impl Iterator<Item = &'a Name>) -> String {
+    names.map(Name::as_str).collect::<Vec<_>>().join(", ")
 }

@@ -3,10 +3,11 @@
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 use std::sync::mpsc::{self, RecvTimeoutError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime};
 
-use indicatif::ProgressBar;
+use indicatif::{ProgressBar, ProgressStyle};
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -181,12 +182,53 @@ pub fn say(words: std::fmt::Arguments<'_>) {
     let _ = std::io::stderr().lock().write_all(line.as_bytes());
 }
 
+/// What is being waited for, for whom a spinner turns into a bar meanwhile.
+#[derive(Clone, Debug, Default)]
+pub struct Waits(Arc<Mutex<Vec<Wait>>>);
+
+#[derive(Clone, Debug, PartialEq)]
+struct Wait {
+    what: String,
+    begun: Instant,
+    length: Duration,
+}
+
+/// A wait; it ends when it is dropped.
+pub struct Waiting<'a>(&'a Waits, Wait);
+
+impl Waits {
+    /// A wait for the lease of `service` begins, and takes this long at most.
+    pub fn begin(&self, service: &Name, length: Duration) -> Waiting<'_> {
+        let what = format!("{service}: until the old holder has stopped");
+        let wait = Wait { what, begun: Instant::now(), length };
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(wait.clone());
+        Waiting(self, wait)
+    }
+
+    /// The one that lasts longest.
+    fn longest(&self) -> Option<Wait> {
+        let waits = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        waits.iter().max_by_key(|wait| wait.begun + wait.length).cloned()
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.0.lock().unwrap_or_else(PoisonError::into_inner).retain(|wait| *wait != self.1);
+    }
+}
+
 /// A spinner on stderr for what takes long; it ends when it is dropped.
 pub struct Spinner(Option<mpsc::Sender<()>>, Option<JoinHandle<()>>);
 
 impl Spinner {
     /// Shows `doing` once it has taken long enough for somebody to wonder; on a terminal only.
     pub fn start(voice: Voice, doing: &'static str) -> Self {
+        Self::with_waits(voice, doing, Waits::default())
+    }
+
+    /// The same, and a bar for as long as there is something that is waited for.
+    pub fn with_waits(voice: Voice, doing: &'static str, waits: Waits) -> Self {
         if voice.quiet || voice.verbose || !std::io::stderr().is_terminal() {
             return Self(None, None);
         }
@@ -194,14 +236,43 @@ impl Spinner {
         let thread = std::thread::spawn(move || {
             if waiting.recv_timeout(PATIENCE) == Err(RecvTimeoutError::Timeout) {
                 let spinner = ProgressBar::new_spinner().with_message(doing);
+                let mut shown = None;
                 while waiting.recv_timeout(SPINNER_TICK) == Err(RecvTimeoutError::Timeout) {
-                    spinner.tick();
+                    let wait = waits.longest();
+                    if wait != shown {
+                        show(&spinner, wait.as_ref(), doing);
+                        shown = wait;
+                    }
+                    match &shown {
+                        Some(wait) => spinner.set_position(whole_millis(wait.begun.elapsed().min(wait.length))),
+                        None => spinner.tick(),
+                    }
                 }
                 spinner.finish_and_clear();
             }
         });
         Self(Some(done), Some(thread))
     }
+}
+
+fn show(spinner: &ProgressBar, wait: Option<&Wait>, doing: &'static str) {
+    match wait {
+        Some(wait) => {
+            if let Ok(bar) = ProgressStyle::with_template("{msg} [{bar:30}] {elapsed}") {
+                spinner.set_style(bar);
+            }
+            spinner.set_length(whole_millis(wait.length));
+            spinner.set_message(wait.what.clone());
+        }
+        None => {
+            spinner.set_style(ProgressStyle::default_spinner());
+            spinner.set_message(doing);
+        }
+    }
+}
+
+fn whole_millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 impl Drop for Spinner {

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::chain::Name;
-use crate::config::{Node, Service};
+use crate::config::{Guard, Lease, Node, Service};
 use crate::deadline::Deadline;
 use crate::decide::State;
 use crate::exec::{Ended, Exec};
@@ -46,6 +46,8 @@ pub struct Done {
 pub struct Place<'a> {
     /// How commands get there.
     pub remote: &'a Remote,
+    /// The service's name.
+    pub title: &'a Name,
     /// The service.
     pub service: &'a Service,
     /// The node's name.
@@ -63,9 +65,17 @@ impl Place<'_> {
         self.run(&self.service.status, deadline)
     }
 
-    /// Runs `start` once.
+    /// Runs `start` once. Where nothing but the node's own tick guards the service, the node asks the
+    /// register first: a start that was long on its way must not take effect after the lease has gone.
     pub fn start(&self, deadline: Deadline) -> Done {
-        self.run(&self.service.start, deadline)
+        let start = &self.service.start;
+        match self.service.lease {
+            Some(Lease { guard: Guard::Tick, .. }) => {
+                let guarded = format!("mirror lease check --quiet {} && {{\n{start}\n}}", self.title);
+                self.run(&guarded, deadline)
+            }
+            _ => self.run(start, deadline),
+        }
     }
 
     /// Runs `stop` once.

@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use crate::chain::Name;
 use crate::config::Config;
 use crate::decide::{Seen, State};
+use crate::lease::Sight;
 
 /// The directory that holds the state.
 #[derive(Debug)]
@@ -141,6 +142,41 @@ impl Store {
         self.write(&format!("service-{service}.json"), record);
     }
 
+    /// What this machine knows of a service's lease. It outlives a reboot, though its times do not:
+    /// without it, a register that was restored from a backup is not told from an honest one.
+    pub fn sight(&self, service: &Name) -> Sight {
+        self.stored_sight(service).unwrap_or_default()
+    }
+
+    fn stored_sight(&self, service: &Name) -> Option<Sight> {
+        let bytes = std::fs::read(self.directory.join(sight_file(service))).ok()?;
+        let Envelope { boot, value: mut sight } = serde_json::from_slice::<Envelope<Sight>>(&bytes).ok()?;
+        if boot != self.boot {
+            sight.forget_times();
+        }
+        Some(sight)
+    }
+
+    /// Keeps it, unless another process has seen a later value meanwhile.
+    pub fn keep_sight(&self, service: &Name, sight: &Sight) {
+        let _ = std::fs::create_dir_all(&self.directory);
+        let path = self.directory.join(format!("{}.lock", sight_file(service)));
+        // A moment: whoever holds it reads one small file and writes one.
+        let lock = OpenOptions::new().create(true).truncate(false).write(true).open(path);
+        let _held = lock.and_then(|lock| lock.lock().map(|()| lock));
+        let stored = self.stored_sight(service);
+        if stored.as_ref().is_some_and(|stored| stored.is_later_than(sight)) {
+            return;
+        }
+        let news = stored.as_ref().and_then(Sight::value) != sight.value();
+        self.put(&sight_file(service), sight, news);
+    }
+
+    /// The directory in which a service's register may keep what it has fetched.
+    pub fn cache(&self, service: &Name) -> PathBuf {
+        self.directory.join(format!("lease-{service}.git"))
+    }
+
     /// The lock of a service's promotion; none when another process holds it.
     ///
     /// Where the directory cannot be written, the configuration file is locked instead, for all
@@ -176,18 +212,31 @@ impl Store {
 
     /// Whole or not at all; not synced to disk, since a lost record costs only caution.
     fn write<T: Serialize>(&self, name: &str, value: &T) {
+        self.put(name, value, false);
+    }
+
+    /// Whole or not at all, and where it is `durable`, for good.
+    fn put<T: Serialize>(&self, name: &str, value: &T, durable: bool) {
         let temporary = self.directory.join(format!(".{name}.{}", std::process::id()));
         let written = serde_json::to_vec(&Envelope { boot: self.boot.clone(), value })
             .map_err(std::io::Error::other)
             .and_then(|bytes| {
                 std::fs::create_dir_all(&self.directory)?;
-                File::create(&temporary)?.write_all(&bytes)?;
+                let mut file = File::create(&temporary)?;
+                file.write_all(&bytes)?;
+                if durable {
+                    file.sync_all()?;
+                }
                 std::fs::rename(&temporary, self.directory.join(name))
             });
         if written.is_err() {
             let _ = std::fs::remove_file(&temporary);
         }
     }
+}
+
+fn sight_file(service: &Name) -> String {
+    format!("lease-{service}.json")
 }
 
 fn try_lock(file: File) -> std::io::Result<Option<Lock>> {

@@ -48,7 +48,8 @@ Set by the completion scripts: the program then prints completions and does noth
 The node list: the first of these that is there.
 .TP
 \fI/var/lib/mirror\fR, \fI$XDG_STATE_HOME/mirror\fR
-State, of root and of others: locks, since when nodes have been alive, where services were last seen.
+State, of root and of others: locks, since when nodes have been alive, where services were last seen, what was
+seen of their leases.
 Losing it costs caution, never correctness.
 .TP
 \fI$XDG_RUNTIME_DIR/mirror\fR, \fI/run/mirror\fR, \fI/tmp/mirror\-UID\fR
@@ -60,7 +61,7 @@ The lock and the notes of \fBmirror\-breathe\fR(1).
 "#;
 
 /// Of a command: lines that work, and what each is for.
-const EXAMPLES: [(&str, &[(&str, &str)]); 7] = [
+const EXAMPLES: [(&str, &[(&str, &str)]); 11] = [
     (
         "mirror-probe",
         &[
@@ -101,6 +102,28 @@ const EXAMPLES: [(&str, &[(&str, &str)]); 7] = [
             ("mirror chain check --survive 4", "Fail a pipeline when the list survives less."),
             ("mirror chain check --live", "Have all nodes the same list?"),
         ],
+    ),
+    ("mirror-lease-show", &[("mirror lease show", "Who may run what?")]),
+    (
+        "mirror-lease-check",
+        &[
+            (
+                "mirror lease check bot --quiet",
+                "May this node run it? 0 is yes, 1 no, anything else unknown: then it may not.",
+            ),
+            (
+                "ExecCondition=/usr/local/bin/mirror lease check bot --quiet",
+                "In a unit: not before the lease names this node.",
+            ),
+        ],
+    ),
+    ("mirror-lease-history", &[("mirror lease history bot -n 5", "Where was it, and why did it move?")]),
+    (
+        "mirror-lease-repair",
+        &[(
+            "mirror lease repair bot --why 'disk check'",
+            "Obey the register again, after it was restored from a backup.",
+        )],
     ),
     (
         "mirror-completions",

@@ -225,7 +225,17 @@ fn every_key_is_documented() {
     let toml = blocks().into_iter().find(|block| block.language == "toml").expect("a block of toml").text;
     let page = read("man/mirror.toml.5");
     let nodes = "nodes = { a = \"192.0.2.1\" }\nchains = { brain = [\"a\"] }\n";
-    let tables = ["", "[cycle]", "[probe]", "[remote]", "[services.x]", "[breath]", "[witness]"];
+    let tables = [
+        "",
+        "[cycle]",
+        "[probe]",
+        "[remote]",
+        "[services.x]",
+        "[services.x.lease]",
+        "[breath]",
+        "[witness]",
+        "[lease]",
+    ];
     for table in tables {
         let text =
             if table.is_empty() { format!("nonsense = 1\n{nodes}") } else { format!("{nodes}{table}\nnonsense = 1\n") };
@@ -280,5 +290,5 @@ fn the_table_of_verdicts_is_whole() {
 }
 
 fn command_words(name: &str) -> String {
-    if name.starts_with("chain-") { name.replacen('-', " ", 1) } else { name.to_owned() }
+    if name.starts_with("chain-") || name.starts_with("lease-") { name.replacen('-', " ", 1) } else { name.to_owned() }
 }

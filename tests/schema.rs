@@ -15,8 +15,18 @@ use crate::mirror::{Ran, command, mirror};
 mod mirror;
 
 /// The commands that print an object, as `mirror schema` is asked for them.
-const COMMANDS: [&[&str]; 6] =
-    [&["probe"], &["whois-brain"], &["breathe"], &["promote"], &["chain", "show"], &["chain", "check"]];
+const COMMANDS: [&[&str]; 10] = [
+    &["probe"],
+    &["whois-brain"],
+    &["breathe"],
+    &["promote"],
+    &["chain", "show"],
+    &["chain", "check"],
+    &["lease", "show"],
+    &["lease", "check"],
+    &["lease", "history"],
+    &["lease", "repair"],
+];
 
 /// The keys that every object begins with.
 const FIRST: [&str; 6] = ["schema", "at", "self", "verdict", "reason", "elapsed_ms"];
@@ -368,6 +378,45 @@ fn promote() {
     place.rewrite(&list("\"a\"", "false"));
     contract.keeps(&place.run("promote"), "failed", 1);
     assert!(contract.verdicts.len() >= 9, "{:?}", contract.verdicts);
+}
+
+#[test]
+fn lease() {
+    let mut show = Contract::of(&["lease", "show"]);
+    let mut check = Contract::of(&["lease", "check"]);
+    let mut history = Contract::of(&["lease", "history"]);
+    let mut repair = Contract::of(&["lease", "repair"]);
+    let mut promote = Contract::of(&["promote"]);
+    let ports = Ports::new();
+    let place = Place::new(&format!(
+        "{}[chains]\nbrain = [\"a\"]\nweb = [\"a\"]\n{DEADLINES}\
+         [remote]\ncommand = [\"sh\", \"-c\", \"{{command}}\"]\n\
+         [services.web]\nstatus = \"test -e run\"\nstart = \"touch run\"\nstop = \"rm -f run\"\ntimeout = \"20s\"\n\
+         [lease]\nstore = \"file\"\npath = \"leases\"\nvalid = \"900ms\"\ngrace = \"100ms\"\n",
+        nodes(&ports)
+    ));
+    show.keeps(&place.run("lease show"), "unknown", 3);
+    check.keeps(&place.run("lease check web --self a"), "unknown", 3);
+    history.keeps(&place.run("lease history web"), "unknown", 3);
+    repair.keeps(&place.run("lease repair web"), "unknown", 3);
+    promote.keeps(&place.run("promote"), "unknown", 3);
+    let leases = place.0.path().join("leases");
+    std::fs::create_dir(&leases).expect("made");
+    show.keeps(&place.run("lease show"), "vacant", 1);
+    check.keeps(&place.run("lease check web --self a"), "vacant", 1);
+    repair.keeps(&place.run("lease repair web"), "sound", 0);
+    let object = promote.keeps(&place.run("promote"), "started", 0);
+    assert_eq!(object["services"][0]["fencing"], "lease", "{object}");
+    show.keeps(&place.run("lease show web"), "granted", 0);
+    check.keeps(&place.run("lease check web --self a"), "self", 0);
+    check.keeps(&place.run("lease check web --self b"), "other", 1);
+    let object = history.keeps(&place.run("lease history web -n 1"), "shown", 0);
+    assert_eq!(object["takeovers"][0]["holder"], "a", "{object}");
+    std::fs::remove_file(leases.join("web")).expect("removed");
+    repair.keeps(&place.run("lease repair web"), "repaired", 0);
+    show.keeps(&place.run("lease show"), "claimed", 1);
+    check.keeps(&place.run("lease check web --self a"), "claimed", 1);
+    assert_eq!((show.verdicts.len(), check.verdicts.len(), repair.verdicts.len()), (4, 5, 3));
 }
 
 #[test]

@@ -13,7 +13,7 @@ use crate::cli;
 use crate::config::Service;
 use crate::misuse::Misuse;
 use crate::promote::{self, Order, Promotion, Verdict};
-use crate::report::{self, Finding, Paint, Spinner, Status, Verdict as _};
+use crate::report::{self, Finding, Paint, Spinner, Status, Verdict as _, Waits};
 use crate::view::{self, Reading, View};
 
 /// What `mirror promote` prints.
@@ -76,7 +76,7 @@ pub(super) fn run(arguments: &cli::Promote, setting: &Setting) -> Result<Status>
     };
     let order = order(arguments, setting, services, to, view);
     let doing = if arguments.dry_run { "asking the nodes" } else { "asking the nodes, and moving what has to move" };
-    let spinner = Spinner::start(setting.voice, doing);
+    let spinner = Spinner::with_waits(setting.voice, doing, order.waits.clone());
     let promoted = promote::promote(&order)?;
     drop(spinner);
     let brain = promoted.brain.and_then(|brain| if let Brain::Known(name) = brain { Some(name) } else { None });
@@ -84,7 +84,7 @@ pub(super) fn run(arguments: &cli::Promote, setting: &Setting) -> Result<Status>
 }
 
 fn order<'a>(
-    arguments: &cli::Promote,
+    arguments: &'a cli::Promote,
     setting: &'a Setting,
     services: Vec<(&'a Name, &'a Service)>,
     to: Option<&'a Name>,
@@ -98,7 +98,9 @@ fn order<'a>(
         if_brain: arguments.if_brain,
         dry_run: arguments.dry_run,
         view,
+        why: arguments.why.as_deref(),
         voice: setting.voice,
+        waits: Waits::default(),
     }
 }
 

@@ -7,26 +7,45 @@ use super::{Act, Outcome, Step};
 use crate::config::Probe;
 use crate::deadline::Deadline;
 use crate::decide::State;
+use crate::moment::Moment;
 use crate::report::millis;
 use crate::service::{Condition, DIED, Done, Place};
 
 const HEALTH_PAUSE: Duration = Duration::from_millis(20);
 
+/// A stop that has ended.
+pub(super) struct Stop {
+    /// What is told of it.
+    pub(super) step: Step,
+    /// When it was sent.
+    pub(super) issued: Moment,
+    /// Whether `stop` itself said that it was done, and `status` did not deny it: a mere `status`
+    /// could miss an instance that is just starting.
+    pub(super) answered: bool,
+}
+
 /// Stops the service on a node, and waits until its `status` says so.
-pub(super) fn stop(place: &Place<'_>, deadline: Deadline) -> Step {
-    let begun = Instant::now();
+pub(super) fn stop(place: &Place<'_>, deadline: Deadline) -> Stop {
+    let (begun, issued) = (Instant::now(), Moment::now());
     let stopped = place.stop(leaving_time_to_ask(place, deadline));
     let confirmed = match stopped.cause {
         Some(DIED) => stopped.clone(),
         _ => place.await_status(Condition::Stopped, deadline),
     };
-    step(place, Act::Stop, begun, Condition::Stopped, &stopped, &confirmed)
+    let step = step(place, Act::Stop, begun, Condition::Stopped, &stopped, &confirmed);
+    let answered = stopped.cause.is_none() && step.outcome == Outcome::Confirmed;
+    Stop { step, issued, answered }
+}
+
+/// Whether a node says that the service runs there.
+pub(super) fn still_runs(place: &Place<'_>, deadline: Deadline) -> bool {
+    place.status(deadline).condition == Condition::Running
 }
 
 /// Stops it on many nodes at once.
 pub(super) fn stop_all(places: &[Place<'_>], deadline: Deadline) -> Vec<Step> {
     std::thread::scope(|scope| {
-        let threads: Vec<_> = places.iter().map(|place| scope.spawn(move || stop(place, deadline))).collect();
+        let threads: Vec<_> = places.iter().map(|place| scope.spawn(move || stop(place, deadline).step)).collect();
         let broken_off = |place: &Place<'_>| planned(place, Act::Stop, Outcome::Unconfirmed);
         threads.into_iter().zip(places).map(|(t, place)| t.join().unwrap_or_else(|_| broken_off(place))).collect()
     })

@@ -3,8 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use super::opinion::Opinion;
 use super::survey::{self, Fare};
-use super::{Act, Fencing, Order, Outcome, Promotion, Step, Verdict, act, opinion};
+use super::tenure::Tenure;
+use super::{Act, Fencing, Order, Outcome, Promotion, Step, Verdict, act, list};
 use crate::chain::{Chain, Name};
 use crate::config::{Failback, Probe, Service};
 use crate::deadline::Deadline;
@@ -19,26 +21,22 @@ use crate::view::{self, View};
 const PASSED_OVER: Duration = Duration::from_secs(60);
 
 pub(super) struct Course<'a> {
-    order: &'a Order<'a>,
-    remote: &'a Remote,
-    name: &'a Name,
-    service: &'a Service,
-    chain: Chain,
-    record: Record,
-    seen: Seen,
-    alive_for: &'a BTreeMap<Name, Duration>,
-    now: Tick,
+    pub(super) order: &'a Order<'a>,
+    pub(super) remote: &'a Remote,
+    pub(super) name: &'a Name,
+    pub(super) service: &'a Service,
+    pub(super) chain: Chain,
+    pub(super) record: Record,
+    /// Its lease, where it is under one.
+    pub(super) tenure: Option<Tenure<'a>>,
+    pub(super) seen: Seen,
+    pub(super) alive_for: &'a BTreeMap<Name, Duration>,
+    pub(super) now: Tick,
     /// How it fares where that was asked.
-    fares: BTreeMap<Name, Fare>,
-    /// Who reaches the node that ran it and that seems to be dead; none where nobody was asked.
-    opinion: Option<Opinion>,
-    steps: Vec<Step>,
-}
-
-/// What the others say of the node that ran the service.
-struct Opinion {
-    /// A node that found it alive.
-    alive_for: Option<Name>,
+    pub(super) fares: BTreeMap<Name, Fare>,
+    /// Who reaches the node that may run it and that seems to be dead; none where nobody was asked.
+    pub(super) opinion: Option<Opinion>,
+    pub(super) steps: Vec<Step>,
 }
 
 impl<'a> Course<'a> {
@@ -46,7 +44,7 @@ impl<'a> Course<'a> {
         order: &'a Order<'a>,
         remote: &'a Remote,
         (name, service): (&'a Name, &'a Service),
-        record: Record,
+        (record, tenure): (Record, Option<Tenure<'a>>),
         view: &View,
         alive_for: &'a BTreeMap<Name, Duration>,
         now: Tick,
@@ -54,7 +52,7 @@ impl<'a> Course<'a> {
         let chain = order.config.chains.get(&service.chain).cloned().unwrap_or_default();
         let seen = view.seen();
         let (fares, opinion, steps) = (BTreeMap::new(), None, Vec::new());
-        Self { order, remote, name, service, chain, record, seen, alive_for, now, fares, opinion, steps }
+        Self { order, remote, name, service, chain, record, tenure, seen, alive_for, now, fares, opinion, steps }
     }
 
     /// To the end: what became of it, and what to remember.
@@ -64,6 +62,9 @@ impl<'a> Course<'a> {
         let sweeping = survey::due(&self.record, &self.seen, self.order);
         let promotion = match if sweeping { None } else { self.quiet(deadline) } {
             Some(promotion) => promotion,
+            // Under a lease, a node that said nothing and has used up all the time keeps nobody: the
+            // others have their own.
+            None if self.silent().next().is_some() => self.in_full(Deadline::after(self.service.timeout)),
             None => self.in_full(deadline),
         };
         let known = |node: &Name| self.chain.contains(node);
@@ -77,20 +78,43 @@ impl<'a> Course<'a> {
         if self.seen.get(&on) != Some(&State::Alive) || self.place(&on).is_none() {
             return None;
         }
-        let fare = survey::ask(&self.place(&on)?, self.health(&on), deadline, self.order);
+        let due = self.tenure.as_ref().is_some_and(Tenure::is_due);
+        let fare = self.beside_the_register(due, |course| {
+            Some(survey::ask(&course.place(&on)?, course.health(&on), deadline, course.order))
+        })?;
         self.note(&on, fare);
+        if self.tenure.as_ref().is_some_and(|tenure| tenure.doubt().is_some() || tenure.holder() != Some(&on)) {
+            return None;
+        }
         let Leader::Known(target) = self.target() else { return None };
         (fare == Fare::Well && *target == on).then(|| self.in_place(&on))
+    }
+
+    /// Does something, and reads the register meanwhile where that is due.
+    fn beside_the_register<T: Send>(&mut self, due: bool, act: impl FnOnce(&mut Self) -> T) -> T {
+        let mut tenure = self.tenure.take();
+        let done = std::thread::scope(|scope| {
+            if let Some(tenure) = tenure.as_mut().filter(|_| due) {
+                scope.spawn(|| tenure.read());
+            }
+            act(self)
+        });
+        self.tenure = tenure;
+        done
     }
 
     /// All living nodes are asked, then it is decided and done.
     fn in_full(&mut self, deadline: Deadline) -> Promotion {
         self.see_the_rest();
-        self.survey(deadline);
+        self.beside_the_register(true, |course| course.survey(deadline));
         if !self.order.dry_run {
             self.record.swept = Some(Tick::now());
         }
         let previous = self.previous();
+        if let Some(reason) = self.lease_in_doubt() {
+            self.record.swept = None;
+            return self.end(Verdict::Unknown, reason, None, previous);
+        }
         if let Some(doubt) = self.doubt() {
             return self.end(Verdict::Unknown, doubt, None, previous);
         }
@@ -98,6 +122,9 @@ impl<'a> Course<'a> {
             Ok(target) => target,
             Err((verdict, reason)) => return self.end(verdict, reason, None, previous),
         };
+        if self.tenure.is_some() {
+            return self.under_lease(target, previous, deadline);
+        }
         let target = match self.heard_from(target) {
             Ok(target) => target,
             Err(mute) => {
@@ -138,7 +165,7 @@ impl<'a> Course<'a> {
     }
 
     /// Starts it on the target; where that fails, on the next node of the chain, and so on.
-    fn start_on_first(&mut self, mut target: Name, previous: Option<Name>) -> Promotion {
+    pub(super) fn start_on_first(&mut self, mut target: Name, previous: Option<Name>) -> Promotion {
         loop {
             let deadline = Deadline::after(self.service.timeout);
             let Some(place) = self.place(&target) else {
@@ -157,19 +184,25 @@ impl<'a> Course<'a> {
             }
             if died {
                 self.note(&target, Fare::Died);
-            } else {
-                let failed = BTreeSet::from([target.clone()]);
-                if let Err(reason) = self.stop_on(&failed, false, &target, Deadline::after(self.service.timeout)) {
-                    return self.end(Verdict::Blocked, reason, Some(target), previous);
-                }
             }
+            let failed: BTreeSet<Name> = (!died).then(|| target.clone()).into_iter().collect();
             let tried: BTreeSet<&Name> =
                 self.steps.iter().filter(|s| s.step == Act::Start).map(|step| &step.node).collect();
-            let next =
-                self.chain.iter().find(|node| self.seen.get(*node) == Some(&State::Alive) && !tried.contains(node));
+            let mute = |node: &Name| self.tenure.is_some() && self.fares.get(node) == Some(&Fare::Unknown);
+            let untried = |node: &&Name| self.seen.get(*node) == Some(&State::Alive) && !tried.contains(node);
+            let next = self.chain.iter().filter(untried).find(|node| !mute(node)).cloned();
+            if let Some(next) = next.clone().filter(|_| self.tenure.is_some()) {
+                if let Err((verdict, reason)) = self.get_lease(&next, &failed, &BTreeSet::new()) {
+                    return self.end(verdict, reason, Some(next), previous);
+                }
+            } else if let Err(reason) = self.stop_on(&failed, false, &target, Deadline::after(self.service.timeout)) {
+                return self.end(Verdict::Blocked, reason, Some(target), previous);
+            }
             match next {
-                Some(next) => target = next.clone(),
+                Some(next) => target = next,
                 None => {
+                    let starts = self.steps.iter().filter(|s| s.step == Act::Start);
+                    let tried: BTreeSet<&Name> = starts.map(|step| &step.node).collect();
                     let reason = format!("{} could not be started on {}.", self.name, list(tried.into_iter()));
                     return self.end(Verdict::Failed, reason, Some(target), previous);
                 }
@@ -201,6 +234,9 @@ impl<'a> Course<'a> {
     /// Confirmed when the node it ran on said that it is stopped; when that is not known, when all
     /// nodes of the chain said so.
     fn fencing(&self, target: &Name, previous: Option<&Name>) -> Fencing {
+        if self.tenure.is_some() {
+            return Fencing::Lease;
+        }
         let said_stopped = |node: &Name| self.fares.get(node) == Some(&Fare::Stopped) || node == target;
         let living = || self.chain.iter().filter(|node| self.seen.get(*node) == Some(&State::Alive));
         let confirmed = match previous {
@@ -212,7 +248,7 @@ impl<'a> Course<'a> {
 
     /// Stops it on these nodes, and notes what they said. `Err` tells which living node did not
     /// confirm.
-    fn stop_on(
+    pub(super) fn stop_on(
         &mut self,
         nodes: &BTreeSet<Name>,
         in_place: bool,
@@ -251,8 +287,19 @@ impl<'a> Course<'a> {
                 Some(State::Unknown) | None => Err((Verdict::Unknown, format!("Whether {to} lives is unknown."))),
             };
         }
+        // What a brain left unfinished as it died is finished, as long as it can be.
+        if let Some(holder) = self.tenure.as_ref().and_then(Tenure::unfinished)
+            && self.chain.contains(holder)
+            && self.seen.get(holder) == Some(&State::Alive)
+            && self.fares.get(holder) != Some(&Fare::Unknown)
+            && !self.record.passed_over.contains_key(holder)
+        {
+            return Ok(holder.clone());
+        }
         // The node that ran it last, and that we cannot ask, may run it still.
-        if let Some((on, _)) = &self.record.on
+        let remembered = self.record.on.as_ref().map(|(on, _)| on);
+        let last = self.tenure.as_ref().map_or(remembered, Tenure::last_holder);
+        if let Some(on) = last
             && self.chain.contains(on)
             && !matches!(self.seen.get(on), Some(State::Alive | State::Dead))
             && !self.fares.values().any(|fare| *fare == Fare::Well)
@@ -271,14 +318,19 @@ impl<'a> Course<'a> {
     }
 
     fn target(&self) -> Leader<'_> {
-        let well = |node: &Name| self.fares.get(node) == Some(&Fare::Well);
+        // Under a lease it belongs nowhere but where the lease says, however well it runs.
+        let permitted = |node: &Name| match &self.tenure {
+            Some(tenure) => tenure.value().is_none() || tenure.holder() == Some(node),
+            None => true,
+        };
+        let well = |node: &Name| self.fares.get(node) == Some(&Fare::Well) && permitted(node);
         let remembered = self.record.on.as_ref().filter(|(on, _)| well(on));
         let on = remembered.map(|(on, _)| on).or_else(|| self.chain.iter().find(|node| well(node)));
         let standing = Standing {
             on: on.cloned(),
             on_for: remembered.map_or(Duration::ZERO, |(_, since)| since.until(self.now)),
             alive_for: self.alive_for.clone(),
-            passed_over: self.record.passed_over.keys().cloned().collect(),
+            passed_over: self.record.passed_over.keys().chain(self.silent()).cloned().collect(),
         };
         decide::target(&self.chain, &self.seen, self.service.failback, &standing)
     }
@@ -309,6 +361,7 @@ impl<'a> Course<'a> {
     fn previous(&self) -> Option<Name> {
         let remembered = self.record.on.as_ref().map(|(on, _)| on);
         let runs = |node: &&Name| matches!(self.fares.get(*node), Some(Fare::Well | Fare::Unwell));
+        let remembered = self.tenure.as_ref().and_then(Tenure::last_holder).or(remembered);
         remembered.filter(runs).or_else(|| self.chain.iter().find(runs)).or(remembered).cloned()
     }
 
@@ -333,10 +386,11 @@ impl<'a> Course<'a> {
         let careful = on.map(|on| (on, self.health(on)));
         let unasked = |node: &&Name| self.seen.get(*node) == Some(&State::Alive) && !self.fares.contains_key(*node);
         let places: Vec<Place<'_>> = self.chain.iter().filter(unasked).filter_map(|node| self.place(node)).collect();
+        let suspect = self.suspect();
         let (fares, opinion) = std::thread::scope(|scope| {
-            let opinion = scope.spawn(|| self.ask_opinion(deadline));
+            let opinion = suspect.map(|(of, others)| scope.spawn(move || Opinion::ask(of, &others, deadline)));
             let fares = survey::ask_all(&places, careful, deadline, self.order);
-            (fares, opinion.join().ok().flatten())
+            (fares, opinion.and_then(|opinion| opinion.join().ok()))
         });
         self.opinion = opinion;
         for (node, fare) in fares {
@@ -344,35 +398,20 @@ impl<'a> Course<'a> {
         }
     }
 
-    /// Asks the others about the node that ran the service, if that seems to be dead.
-    fn ask_opinion(&self, deadline: Deadline) -> Option<Opinion> {
-        let (suspect, _) = self.record.on.as_ref().filter(|(on, _)| self.seen.get(on) == Some(&State::Dead))?;
-        if !self.order.config.second_opinion {
-            return None;
-        }
-        let others = self.seen.iter().filter(|(node, state)| **state == State::Alive && Some(*node) != self.order.own);
-        let others: Vec<Place<'_>> = others.filter_map(|(node, _)| self.place(node)).collect();
-        Some(Opinion { alive_for: opinion::alive_for(&others, suspect, deadline).cloned() })
-    }
-
-    /// Why the node that ran the service must not be given up: it is dead for us, and not for another.
-    fn doubt(&mut self) -> Option<String> {
-        if self.opinion.is_none() {
-            self.opinion = self.ask_opinion(Deadline::after(self.service.timeout));
-        }
-        let (alive_for, (on, _)) = (self.opinion.as_ref()?.alive_for.as_ref()?, self.record.on.as_ref()?);
-        let name = self.name;
-        Some(format!("{name} ran on {on}, which is dead as seen from here but alive as seen from {alive_for}."))
-    }
-
-    fn note(&mut self, node: &Name, fare: Fare) {
+    pub(super) fn note(&mut self, node: &Name, fare: Fare) {
         if fare == Fare::Died {
             self.seen.insert(node.clone(), State::Dead);
         }
         self.fares.insert(node.clone(), fare);
     }
 
-    fn plan(&mut self, target: Name, strays: &BTreeSet<Name>, in_place: bool, previous: Option<Name>) -> Promotion {
+    pub(super) fn plan(
+        &mut self,
+        target: Name,
+        strays: &BTreeSet<Name>,
+        in_place: bool,
+        previous: Option<Name>,
+    ) -> Promotion {
         let stops = strays.iter().map(|node| (node, Act::Stop));
         let acts: Vec<_> = stops.chain((!in_place).then_some((&target, Act::Start))).collect();
         for (node, act) in acts {
@@ -393,13 +432,13 @@ impl<'a> Course<'a> {
         self.end(Verdict::Planned, reason, Some(target), previous)
     }
 
-    fn in_place(&mut self, target: &Name) -> Promotion {
+    pub(super) fn in_place(&mut self, target: &Name) -> Promotion {
         self.remember(target);
         let reason = format!("{} runs on {target}.", self.name);
         self.end(Verdict::InPlace, reason, Some(target.clone()), Some(target.clone()))
     }
 
-    fn remember(&mut self, target: &Name) {
+    pub(super) fn remember(&mut self, target: &Name) {
         if self.record.on.as_ref().is_none_or(|(on, _)| on != target) {
             self.record.on = Some((target.clone(), Tick::now()));
         }
@@ -415,9 +454,9 @@ impl<'a> Course<'a> {
         self.record.passed_over.retain(|_, failed| failed.until(now) < wait);
     }
 
-    fn place<'b>(&'b self, node: &'b Name) -> Option<Place<'b>> {
+    pub(super) fn place(&self, node: &Name) -> Option<Place<'a>> {
         let (name, node) = self.order.config.nodes.get_key_value(node)?;
-        Some(Place { remote: self.remote, service: self.service, name, node })
+        Some(Place { remote: self.remote, title: self.name, service: self.service, name, node })
     }
 
     fn health(&self, node: &Name) -> Option<&'a Probe> {
@@ -429,12 +468,15 @@ impl<'a> Course<'a> {
         self.order.voice.step(format_args!("{}: {:?}: {:?} {words}", step.node, step.step, step.outcome));
     }
 
-    fn end(&mut self, verdict: Verdict, reason: String, target: Option<Name>, previous: Option<Name>) -> Promotion {
+    pub(super) fn end(
+        &mut self,
+        verdict: Verdict,
+        reason: String,
+        target: Option<Name>,
+        previous: Option<Name>,
+    ) -> Promotion {
         let steps = std::mem::take(&mut self.steps);
-        Promotion { service: self.name.clone(), verdict, reason, target, previous, fencing: None, steps }
+        let lease = self.tenure.as_ref().map(Tenure::told);
+        Promotion { service: self.name.clone(), verdict, reason, target, previous, fencing: None, steps, lease }
     }
-}
-
-fn list<'a>(names: impl Iterator<Item = &'a Name>) -> String {
-    names.map(Name::as_str).collect::<Vec<_>>().join(", ")
 }

@@ -1,27 +1,65 @@
-//! The second opinion: whether another node reaches the one that seems to be dead.
+//! The second opinion: whether another node reaches the one that ran the service and seems dead.
 
 use std::sync::mpsc;
 
+use super::course::Course;
 use crate::chain::Name;
 use crate::deadline::Deadline;
+use crate::decide::State;
 use crate::exec::Exec;
 use crate::service::Place;
 
-/// Asks these nodes, all at once, to probe `suspect`; tells the first that finds it alive.
-///
-/// Each answers by its own node list. One that cannot be asked, or has no `mirror`, has no opinion.
-pub(super) fn alive_for<'a>(others: &[Place<'a>], suspect: &Name, deadline: Deadline) -> Option<&'a Name> {
-    let command = format!("mirror --quiet probe {suspect}");
-    let (tell, told) = mpsc::channel();
-    std::thread::scope(|scope| {
-        for place in others {
-            let (tell, process) = (tell.clone(), place.remote.command(place.name, place.node, &command));
-            scope.spawn(move || {
-                let finished = Exec::new(process).run(deadline);
-                let _ = tell.send(finished.is_ok_and(|finished| finished.success()).then_some(place.name));
-            });
+/// What the others say of a node that seems to be dead.
+pub(super) struct Opinion {
+    /// The node.
+    of: Name,
+    /// The first of the others that found it alive.
+    alive_for: Option<Name>,
+}
+
+impl Opinion {
+    /// Asks these nodes, all at once, to probe the node.
+    ///
+    /// Each answers by its own node list. One that cannot be asked, or has no `mirror`, has none.
+    pub(super) fn ask(of: Name, others: &[Place<'_>], deadline: Deadline) -> Self {
+        let command = format!("mirror --quiet probe {of}");
+        let (tell, told) = mpsc::channel();
+        std::thread::scope(|scope| {
+            for place in others {
+                let (tell, process) = (tell.clone(), place.remote.command(place.name, place.node, &command));
+                scope.spawn(move || {
+                    let finished = Exec::new(process).run(deadline);
+                    let _ = tell.send(finished.is_ok_and(|finished| finished.success()).then(|| place.name.clone()));
+                });
+            }
+            drop(tell);
+            Self { of, alive_for: told.iter().flatten().next() }
+        })
+    }
+}
+
+impl<'a> Course<'a> {
+    /// The node that may run the service and seems to be dead, and those that can be asked about it;
+    /// none where no second opinion is wanted.
+    pub(super) fn suspect(&self) -> Option<(Name, Vec<Place<'a>>)> {
+        let holder = self.tenure.as_ref().and_then(|tenure| tenure.last_holder());
+        let suspect = holder.or_else(|| self.record.on.as_ref().map(|(on, _)| on))?;
+        // By hand a lease is taken over all the same: that is safe, and the operator's to want.
+        let by_hand = self.tenure.is_some() && self.order.to.is_some();
+        if !self.order.config.second_opinion || by_hand || self.seen.get(suspect) != Some(&State::Dead) {
+            return None;
         }
-        drop(tell);
-        told.iter().flatten().next()
-    })
+        let others = self.seen.iter().filter(|(node, state)| **state == State::Alive && Some(*node) != self.order.own);
+        Some((suspect.clone(), others.filter_map(|(node, _)| self.place(node)).collect()))
+    }
+
+    /// Why that node must not be given up: it is dead for us, and not for another.
+    pub(super) fn doubt(&mut self) -> Option<String> {
+        let (suspect, others) = self.suspect()?;
+        let known = self.opinion.take().filter(|opinion| opinion.of == suspect);
+        let opinion = known.unwrap_or_else(|| Opinion::ask(suspect, &others, Deadline::after(self.service.timeout)));
+        let Opinion { of, alive_for } = self.opinion.insert(opinion);
+        let (name, alive_for) = (self.name, alive_for.as_ref()?);
+        Some(format!("{name} ran on {of}, which is dead as seen from here but alive as seen from {alive_for}."))
+    }
 }

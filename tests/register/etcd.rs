@@ -1,5 +1,5 @@
 //! Real etcd members on loopback, and what may stand between them and a client.
-#![allow(unreachable_pub)]
+#![allow(dead_code, unreachable_pub)]
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
