@@ -1,4 +1,5 @@
-//! What must outlive a command: locks, since when nodes are alive, where services were seen.
+//! What must outlive a command: locks, since when nodes are alive, where services were seen, what
+//! happened.
 //!
 //! Losing it costs caution, never correctness: what cannot be read is as if it had never been
 //! there, and what cannot be written is left. Times are the boot clock's, which no change of the
@@ -7,7 +8,7 @@
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -121,6 +122,11 @@ impl Store {
         Self { directory, boot: boot.trim().to_owned(), fallback: config.file.clone(), fallback_lock: OnceLock::new() }
     }
 
+    /// The directory itself. It need not be there.
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
     /// Since when nodes have been seen alive.
     pub fn alive(&self) -> Alive {
         self.read("alive.json").unwrap_or_default()
@@ -139,6 +145,32 @@ impl Store {
     /// Keeps it.
     pub fn keep_record(&self, service: &Name, record: &Record) {
         self.write(&format!("service-{service}.json"), record);
+    }
+
+    /// The brain that was last seen.
+    pub fn brain(&self) -> Option<Name> {
+        self.read("brain.json")
+    }
+
+    /// Keeps it.
+    pub fn keep_brain(&self, brain: &Name) {
+        self.write("brain.json", brain);
+    }
+
+    /// The lock of whoever runs a service on this node; none when another process holds it. It is
+    /// held until the last process has gone that had it open, so also by a child that was forked.
+    ///
+    /// # Errors
+    /// When it cannot be locked. Nothing else is locked in its stead: without it two could run here.
+    pub fn lock_hold(&self, service: &Name) -> std::io::Result<Option<Lock>> {
+        std::fs::create_dir_all(&self.directory)?;
+        let path = self.directory.join(format!("hold-{service}.lock"));
+        try_lock(OpenOptions::new().create(true).truncate(false).write(true).open(path)?)
+    }
+
+    /// Shows `text` to whoever looks into the directory: the file is there in full or not at all.
+    pub fn show(&self, name: &str, text: &str) {
+        let _ = self.replace(name, text.as_bytes());
     }
 
     /// The lock of a service's promotion; none when another process holds it.
@@ -176,17 +208,20 @@ impl Store {
 
     /// Whole or not at all; not synced to disk, since a lost record costs only caution.
     fn write<T: Serialize>(&self, name: &str, value: &T) {
+        if let Ok(bytes) = serde_json::to_vec(&Envelope { boot: self.boot.clone(), value }) {
+            let _ = self.replace(name, &bytes);
+        }
+    }
+
+    fn replace(&self, name: &str, bytes: &[u8]) -> std::io::Result<()> {
         let temporary = self.directory.join(format!(".{name}.{}", std::process::id()));
-        let written = serde_json::to_vec(&Envelope { boot: self.boot.clone(), value })
-            .map_err(std::io::Error::other)
-            .and_then(|bytes| {
-                std::fs::create_dir_all(&self.directory)?;
-                File::create(&temporary)?.write_all(&bytes)?;
-                std::fs::rename(&temporary, self.directory.join(name))
-            });
+        let written = std::fs::create_dir_all(&self.directory)
+            .and_then(|()| File::create(&temporary)?.write_all(bytes))
+            .and_then(|()| std::fs::rename(&temporary, self.directory.join(name)));
         if written.is_err() {
             let _ = std::fs::remove_file(&temporary);
         }
+        written
     }
 }
 

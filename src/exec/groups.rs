@@ -32,22 +32,44 @@ pub(super) fn forget(group: Pid) {
     under_way().retain(|other| *other != group);
 }
 
+static ONCE: Once = Once::new();
+
 /// Has SIGTERM, SIGINT and SIGHUP end all groups before they end `mirror`, unless whoever started
 /// `mirror` had them ignored, as `nohup` does.
 pub(super) fn end_with_us() {
-    static ONCE: Once = Once::new();
     ONCE.call_once(|| {
-        let ignored = ignored();
-        let wanted = [SIGTERM, SIGINT, SIGHUP].into_iter().filter(|signal| ignored & (1 << (signal - 1)) == 0);
         // Without it, those that were started directly still end.
-        if let Ok(signals) = Signals::new(wanted) {
+        if let Ok(signals) = Signals::new(signals_to_obey()) {
             let _ = std::thread::Builder::new().spawn(move || obey(signals));
         }
     });
 }
 
+/// Leaves the signals to whoever asks for them: those that are not ignored. From then on he calls
+/// [`end_all`] before he ends `mirror`.
+pub fn take_signals() -> Vec<i32> {
+    ONCE.call_once(|| {});
+    signals_to_obey().collect()
+}
+
+fn signals_to_obey() -> impl Iterator<Item = i32> {
+    let ignored = ignored();
+    [SIGTERM, SIGINT, SIGHUP].into_iter().filter(move |signal| ignored & (1 << (signal - 1)) == 0)
+}
+
 fn obey(mut signals: Signals) {
     let Some(signal) = signals.forever().next() else { return };
+    // Not let go, so that nothing is started any more.
+    let _groups = end_under_way();
+    let _ = signal_hook::low_level::emulate_default_handler(signal);
+}
+
+/// Ends all groups.
+pub fn end_all() {
+    drop(end_under_way());
+}
+
+fn end_under_way() -> MutexGuard<'static, Vec<Pid>> {
     let groups = under_way();
     for group in groups.iter() {
         let _ = rustix::process::kill_process_group(*group, Signal::TERM);
@@ -58,7 +80,7 @@ fn obey(mut signals: Signals) {
     for group in groups.iter() {
         let _ = rustix::process::kill_process_group(*group, Signal::KILL);
     }
-    let _ = signal_hook::low_level::emulate_default_handler(signal);
+    groups
 }
 
 /// The signals that are ignored, one bit each, from 1 (proc(5), `SigIgn`).
