@@ -62,6 +62,29 @@ const CHAIN_CHECK_STATUSES: &str = statuses!(
     "sound: there is nothing worse than a warning",
     no: "unsound: there is an error, or less is survived than --survive asks"
 );
+const LEASE_SHOW_STATUSES: &str = statuses!(
+    "granted: every lease that was asked for is granted to a node",
+    no: "claimed: a takeover is under way, or was left unfinished; vacant: it was
+     \
+         never claimed; no node may run the service",
+    unknown: "unknown: a register cannot be read, or lost what it held"
+);
+const LEASE_CHECK_STATUSES: &str = statuses!(
+    "self: the lease is granted to this node, which may run the service now",
+    no: "other: another node holds the lease; claimed: a takeover is under way;
+     \
+         vacant: it was never claimed; this node may not run the service",
+    unknown: "unknown: the register cannot be read in time, or lost what it held: this
+     \
+              node may not run the service"
+);
+const LEASE_HISTORY_STATUSES: &str = statuses!("shown", unknown: "unknown: the register cannot be read");
+const LEASE_REPAIR_STATUSES: &str = statuses!(
+    "repaired: a new claim was written; sound: there was nothing to repair",
+    unknown: "busy: a promotion of the service is under way here; unknown: the register
+     \
+              cannot be read, or it is not known whether the claim was written"
+);
 const PRINT_STATUSES: &str = statuses!("printed", unknown: "stdout could not be written");
 
 /// Failover for a handful of servers with nothing but ssh, git and a list of nodes
@@ -170,6 +193,13 @@ pub enum Command {
     #[command(subcommand, subcommand_help_heading = "Commands")]
     Chain(Chain),
 
+    /// Show or check the leases of services
+    ///
+    /// A lease says which node may run a service. It is one value, kept where `store` in [lease] says
+    /// (a ref of a git remote, a key of an etcd cluster, or a file), and promote moves it.
+    #[command(subcommand, subcommand_help_heading = "Commands")]
+    Lease(Lease),
+
     /// Print the JSON Schema of a command's object
     #[command(after_long_help = PRINT_STATUSES)]
     Schema(Schema),
@@ -200,6 +230,86 @@ pub enum Chain {
     /// leader, and the worst case from a failure to the recovery. Nobody is asked unless by --live.
     #[command(after_long_help = CHAIN_CHECK_STATUSES)]
     Check(ChainCheck),
+}
+
+/// `mirror lease`.
+#[derive(Debug, Subcommand)]
+pub enum Lease {
+    /// Show who holds the leases
+    ///
+    /// Of each lease: its holder, its epoch, whether it is granted yet, who wrote it, when and why, and
+    /// since when this machine has seen it so. Nothing is written.
+    #[command(after_long_help = LEASE_SHOW_STATUSES)]
+    Show(LeaseShow),
+
+    /// Ask whether this node may run a service now
+    ///
+    /// By one read that begins now and may take a third of `valid`; what was read before counts for
+    /// nothing. For the ExecCondition of a unit, and for a watchdog that stops the service on anything
+    /// but 0.
+    #[command(after_long_help = LEASE_CHECK_STATUSES)]
+    Check(LeaseCheck),
+
+    /// Show every takeover of a service
+    ///
+    /// From the register's own history: all of it in git, what was not compacted yet in etcd, and the
+    /// last one in a file.
+    #[command(after_long_help = LEASE_HISTORY_STATUSES)]
+    History(LeaseHistory),
+
+    /// Take a register back into service that lost what it held
+    ///
+    /// A register that goes back to an earlier epoch, as after a restore from a backup, or that is
+    /// empty where it was not, is obeyed by nobody who knows better: nobody runs the service and nobody
+    /// takes over. This command accepts the register as it is. It writes a claim with an epoch later
+    /// than any that the register holds and this machine has seen, and forgets what was seen before.
+    ///
+    /// The claim says that nobody knows who runs the service, so the next promotion waits for `valid`
+    /// and `grace`, whatever the nodes confirm, and grants it then. Give the command on the node that
+    /// has seen the latest epoch, mostly the brain; a node that has seen a later one says so, and needs
+    /// it once more. Where nothing is wrong, nothing is written.
+    #[command(after_long_help = LEASE_REPAIR_STATUSES)]
+    Repair(LeaseRepair),
+}
+
+/// `mirror lease show`.
+#[derive(Debug, Args)]
+pub struct LeaseShow {
+    /// The service [default: every service of the node list]
+    #[arg(value_name = "SERVICE", add = ArgValueCandidates::new(complete::services))]
+    pub service: Option<String>,
+}
+
+/// `mirror lease check`.
+#[derive(Debug, Args)]
+pub struct LeaseCheck {
+    /// The service
+    #[arg(value_name = "SERVICE", add = ArgValueCandidates::new(complete::services))]
+    pub service: String,
+}
+
+/// `mirror lease history`.
+#[derive(Debug, Args)]
+pub struct LeaseHistory {
+    /// The service
+    #[arg(value_name = "SERVICE", add = ArgValueCandidates::new(complete::services))]
+    pub service: String,
+
+    /// How many takeovers, at most, the newest first
+    #[arg(short, long, value_name = "N", default_value_t = 20)]
+    pub number: usize,
+}
+
+/// `mirror lease repair`.
+#[derive(Debug, Args)]
+pub struct LeaseRepair {
+    /// The service
+    #[arg(value_name = "SERVICE", add = ArgValueCandidates::new(complete::services))]
+    pub service: String,
+
+    /// The reason, to stand as `why` in the register
+    #[arg(long, value_name = "TEXT")]
+    pub why: Option<String>,
 }
 
 /// `mirror probe`.
@@ -317,7 +427,7 @@ pub struct Completions {
 /// What the binary is called when it is called by its own name.
 const PROGRAM: &str = "mirror";
 /// The commands a link can be named after, and what such a link stands for.
-const LINKS: [(&str, &[&str]); 9] = [
+const LINKS: [(&str, &[&str]); 14] = [
     ("probe", &["probe"]),
     ("whois-brain", &["whois-brain"]),
     ("breathe", &["breathe"]),
@@ -325,6 +435,11 @@ const LINKS: [(&str, &[&str]); 9] = [
     ("chain", &["chain"]),
     ("chain-show", &["chain", "show"]),
     ("chain-check", &["chain", "check"]),
+    ("lease", &["lease"]),
+    ("lease-show", &["lease", "show"]),
+    ("lease-check", &["lease", "check"]),
+    ("lease-history", &["lease", "history"]),
+    ("lease-repair", &["lease", "repair"]),
     ("schema", &["schema"]),
     ("completions", &["completions"]),
 ];

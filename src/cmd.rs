@@ -7,7 +7,7 @@ use anyhow::Result;
 use clap::{CommandFactory, Parser};
 
 use crate::chain::Name;
-use crate::cli::{self, Chain, Cli, Command, Global};
+use crate::cli::{self, Chain, Cli, Command, Global, Lease};
 use crate::config::{self, Config};
 use crate::misuse::Misuse;
 use crate::own;
@@ -18,6 +18,10 @@ pub mod breathe;
 pub mod chain_check;
 pub mod chain_show;
 pub mod completions;
+pub mod lease_check;
+pub mod lease_history;
+pub mod lease_repair;
+pub mod lease_show;
 pub mod probe;
 pub mod promote;
 pub mod schema;
@@ -103,6 +107,10 @@ pub fn run(cli: &Cli) -> Result<Status> {
             let loaded = config::load_with_problems(node_list(&cli.global))?;
             chain_check::run(arguments, loaded.problems, &Setting::with(loaded.config, &cli.global, begun)?)
         }
+        Command::Lease(Lease::Show(arguments)) => lease_show::run(arguments, &load()?),
+        Command::Lease(Lease::Check(arguments)) => lease_check::run(arguments, &load()?),
+        Command::Lease(Lease::History(arguments)) => lease_history::run(arguments, &load()?),
+        Command::Lease(Lease::Repair(arguments)) => lease_repair::run(arguments, &load()?),
         Command::Schema(arguments) => schema::run(arguments, voice(&cli.global)),
         Command::Completions(arguments) => completions::run(arguments, voice(&cli.global)),
     }

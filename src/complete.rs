@@ -8,7 +8,18 @@ use crate::chain;
 use crate::config::{self, Config};
 
 /// The commands that print an object, a command of two words by both.
-pub(crate) const OBJECTS: [&str; 6] = ["probe", "whois-brain", "breathe", "promote", "chain-show", "chain-check"];
+pub(crate) const OBJECTS: [&str; 10] = [
+    "probe",
+    "whois-brain",
+    "breathe",
+    "promote",
+    "chain-show",
+    "chain-check",
+    "lease-show",
+    "lease-check",
+    "lease-history",
+    "lease-repair",
+];
 
 /// The configuration that the line being completed would use. Where there is none, or a broken one,
 /// nothing is offered: a completion is no place for an error.

@@ -19,12 +19,14 @@ pub mod address;
 mod check;
 mod digest;
 mod file;
+mod lease;
 mod resolve;
 mod values;
 mod words;
 
 pub use address::{Address, Witness};
 pub use check::{Budget, Problem, Severity, budget};
+pub use lease::{Guard, Lease, Store};
 pub use values::Failback;
 
 /// A longer file is no node list.
@@ -57,7 +59,9 @@ pub struct Config {
     pub breath: Breath,
     /// Addresses outside the node list whose answer proves that this node has a network.
     pub witnesses: Vec<Node>,
-    /// The first 16 hexadecimal digits of the SHA-256 of nodes, chains and services.
+    /// Where the leases are; none when no service is under one.
+    pub lease: Option<Store>,
+    /// The first 16 hexadecimal digits of the SHA-256 of nodes, chains, services and lease.
     pub digest: String,
 }
 
@@ -157,6 +161,8 @@ pub struct Service {
     pub failback: Failback,
     /// A cheaper and truer question than `status`, by node.
     pub health: Option<IndexMap<Name, Probe>>,
+    /// How long is relied on what was read of its lease; none when it is under none.
+    pub lease: Option<Lease>,
 }
 
 /// What a breath breathes.

@@ -10,12 +10,14 @@
 //! - [`promote`] carries a decision out through [`service`] and [`remote`]; [`breath`] is the other
 //!   act, through [`git`].
 //! - [`lease`] rules who may run a service where that is not left to chance. It is pure too; its one
-//!   value is in a [`register`]: a git ref, an etcd key or a file.
+//!   value is in a [`register`]: a git ref, an etcd key or a file; [`arbiter`] opens the one that the
+//!   configuration names.
 //! - [`report`] writes one object and tells the exit status.
 //!
 //! A command is one file in [`cmd`], which gathers, calls and reports; `cmd/whois_brain.rs` is the
 //! one to read first. [`exec`] is the only place that starts a process.
 
+pub mod arbiter;
 pub mod brain;
 pub mod breath;
 pub mod chain;

@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -18,6 +18,9 @@ use serde::{Deserialize, Serialize};
 use crate::chain::Name;
 use crate::config::Config;
 use crate::decide::{Seen, State};
+use crate::lease::Sight;
+
+mod here;
 
 /// The directory that holds the state.
 #[derive(Debug)]
@@ -122,11 +125,6 @@ impl Store {
         Self { directory, boot: boot.trim().to_owned(), fallback: config.file.clone(), fallback_lock: OnceLock::new() }
     }
 
-    /// The directory itself. It need not be there.
-    pub fn directory(&self) -> &Path {
-        &self.directory
-    }
-
     /// Since when nodes have been seen alive.
     pub fn alive(&self) -> Alive {
         self.read("alive.json").unwrap_or_default()
@@ -147,30 +145,39 @@ impl Store {
         self.write(&format!("service-{service}.json"), record);
     }
 
-    /// The brain that was last seen.
-    pub fn brain(&self) -> Option<Name> {
-        self.read("brain.json")
+    /// What this machine knows of a service's lease. It outlives a reboot, though its times do not:
+    /// without it, a register that was restored from a backup is not told from an honest one.
+    pub fn sight(&self, service: &Name) -> Sight {
+        self.stored_sight(service).unwrap_or_default()
     }
 
-    /// Keeps it.
-    pub fn keep_brain(&self, brain: &Name) {
-        self.write("brain.json", brain);
+    fn stored_sight(&self, service: &Name) -> Option<Sight> {
+        let bytes = std::fs::read(self.directory.join(sight_file(service))).ok()?;
+        let Envelope { boot, value: mut sight } = serde_json::from_slice::<Envelope<Sight>>(&bytes).ok()?;
+        if boot != self.boot {
+            sight.forget_times();
+        }
+        Some(sight)
     }
 
-    /// The lock of whoever runs a service on this node; none when another process holds it. It is
-    /// held until the last process has gone that had it open, so also by a child that was forked.
-    ///
-    /// # Errors
-    /// When it cannot be locked. Nothing else is locked in its stead: without it two could run here.
-    pub fn lock_hold(&self, service: &Name) -> std::io::Result<Option<Lock>> {
-        std::fs::create_dir_all(&self.directory)?;
-        let path = self.directory.join(format!("hold-{service}.lock"));
-        try_lock(OpenOptions::new().create(true).truncate(false).write(true).open(path)?)
+    /// Keeps it, unless another process has seen a later value meanwhile.
+    pub fn keep_sight(&self, service: &Name, sight: &Sight) {
+        let _ = std::fs::create_dir_all(&self.directory);
+        let path = self.directory.join(format!("{}.lock", sight_file(service)));
+        // A moment: whoever holds it reads one small file and writes one.
+        let lock = OpenOptions::new().create(true).truncate(false).write(true).open(path);
+        let _held = lock.and_then(|lock| lock.lock().map(|()| lock));
+        let stored = self.stored_sight(service);
+        if stored.as_ref().is_some_and(|stored| stored.is_later_than(sight)) {
+            return;
+        }
+        let news = stored.as_ref().and_then(Sight::value) != sight.value();
+        self.put(&sight_file(service), sight, news);
     }
 
-    /// Shows `text` to whoever looks into the directory: the file is there in full or not at all.
-    pub fn show(&self, name: &str, text: &str) {
-        let _ = self.replace(name, text.as_bytes());
+    /// The directory in which a service's register may keep what it has fetched.
+    pub fn cache(&self, service: &Name) -> PathBuf {
+        self.directory.join(format!("lease-{service}.git"))
     }
 
     /// The lock of a service's promotion; none when another process holds it.
@@ -208,21 +215,31 @@ impl Store {
 
     /// Whole or not at all; not synced to disk, since a lost record costs only caution.
     fn write<T: Serialize>(&self, name: &str, value: &T) {
-        if let Ok(bytes) = serde_json::to_vec(&Envelope { boot: self.boot.clone(), value }) {
-            let _ = self.replace(name, &bytes);
-        }
+        self.put(name, value, false);
     }
 
-    fn replace(&self, name: &str, bytes: &[u8]) -> std::io::Result<()> {
+    /// Whole or not at all, and where it is `durable`, for good.
+    fn put<T: Serialize>(&self, name: &str, value: &T, durable: bool) {
         let temporary = self.directory.join(format!(".{name}.{}", std::process::id()));
-        let written = std::fs::create_dir_all(&self.directory)
-            .and_then(|()| File::create(&temporary)?.write_all(bytes))
-            .and_then(|()| std::fs::rename(&temporary, self.directory.join(name)));
+        let written = serde_json::to_vec(&Envelope { boot: self.boot.clone(), value })
+            .map_err(std::io::Error::other)
+            .and_then(|bytes| {
+                std::fs::create_dir_all(&self.directory)?;
+                let mut file = File::create(&temporary)?;
+                file.write_all(&bytes)?;
+                if durable {
+                    file.sync_all()?;
+                }
+                std::fs::rename(&temporary, self.directory.join(name))
+            });
         if written.is_err() {
             let _ = std::fs::remove_file(&temporary);
         }
-        written
     }
+}
+
+fn sight_file(service: &Name) -> String {
+    format!("lease-{service}.json")
 }
 
 fn try_lock(file: File) -> std::io::Result<Option<Lock>> {

@@ -4,7 +4,9 @@ use anyhow::Result;
 use schemars::JsonSchema;
 use schemars::generate::SchemaSettings;
 
-use super::{chain_check, chain_show, probe, promote, whois_brain};
+use super::{
+    chain_check, chain_show, lease_check, lease_history, lease_repair, lease_show, probe, promote, whois_brain,
+};
 use crate::cli;
 use crate::complete::OBJECTS;
 use crate::misuse::Misuse;
@@ -21,6 +23,10 @@ const MAKERS: [Make; OBJECTS.len()] = [
     of::<promote::Facts>,
     of::<chain_show::Facts>,
     of::<chain_check::Facts>,
+    of::<lease_show::Facts>,
+    of::<lease_check::Facts>,
+    of::<lease_history::Facts>,
+    of::<lease_repair::Facts>,
 ];
 
 /// Each command that prints an object, and that object's schema.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::Config;
+use super::{Config, Service};
 use crate::chain::{BRAIN, Name};
 
 /// Something that is wrong with a node list, and where.
@@ -50,7 +50,8 @@ pub struct Budget {
     pub stop_ms: u64,
     /// The service starts and is confirmed: the service's `timeout`, in ms.
     pub start_ms: u64,
-    /// What a lease adds, in ms; 0 without one.
+    /// What a lease adds, in ms: `valid` + `grace`, until an old holder that says nothing has stopped
+    /// by itself; 0 without one.
     pub lease_ms: u64,
     /// The sum, in ms.
     pub total_ms: u64,
@@ -63,21 +64,34 @@ pub struct Budget {
 /// The budget of the slowest service; without a service, of finding the failure.
 pub fn budget(config: &Config) -> Budget {
     let ms = |span: Duration| u64::try_from(span.as_millis()).unwrap_or(u64::MAX);
-    let service = config.services.values().map(|s| s.timeout).max().unwrap_or_default();
+    let slowest = slowest(config).map(|(_, service)| service);
+    let service = slowest.map(|service| service.timeout).unwrap_or_default();
+    let lease = slowest.map(wait).unwrap_or_default();
     let probe = config.nodes.values().map(|n| n.probe.timeout).max().unwrap_or_default();
     let (check_ms, probe_ms, service_ms) = (ms(config.cycle.check), ms(probe), ms(service));
-    let total_ms = check_ms + probe_ms + 2 * service_ms;
+    let lease_ms = ms(lease);
+    let total_ms = check_ms + probe_ms + 2 * service_ms + lease_ms;
     let recovery_ms = ms(config.cycle.recovery);
     Budget {
         check_ms,
         probe_ms,
         stop_ms: service_ms,
         start_ms: service_ms,
-        lease_ms: 0,
+        lease_ms,
         total_ms,
         recovery_ms,
         within: total_ms <= recovery_ms,
     }
+}
+
+/// The service that takes longest to recover, in the worst case.
+fn slowest(config: &Config) -> Option<(&Name, &Service)> {
+    config.services.iter().max_by_key(|(_, service)| 2 * service.timeout + wait(service))
+}
+
+/// What a lease adds to a takeover from a node that says nothing.
+fn wait(service: &Service) -> Duration {
+    service.lease.map(|lease| lease.valid + lease.grace).unwrap_or_default()
 }
 
 /// Adds what is allowed but not wise. `place_of` tells where a chain stands.
@@ -111,11 +125,14 @@ pub(super) fn warn(config: &Config, place_of: impl Fn(&Name) -> (usize, usize), 
         }
     }
     let budget = budget(config);
-    let slowest = config.services.iter().max_by_key(|(_, service)| service.timeout);
-    if let Some((slowest, _)) = slowest.filter(|_| !budget.within) {
+    if let Some((slowest, service)) = slowest(config).filter(|_| !budget.within) {
+        let (lease, shorter) = match service.lease {
+            Some(_) => (format!(" + lease {}", budget.lease_ms), ", lease.valid"),
+            None => (String::new(), ""),
+        };
         let message = format!(
-            "the worst case is {} ms (check {} + probe {} + stop {} + start {}), the promise is {} ms; \
-             shorten cycle.check or services.{slowest}.timeout, or raise cycle.recovery",
+            "the worst case is {} ms (check {} + probe {} + stop {} + start {}{lease}), the promise is {} ms; \
+             shorten cycle.check{shorter} or services.{slowest}.timeout, or raise cycle.recovery",
             budget.total_ms, budget.check_ms, budget.probe_ms, budget.stop_ms, budget.start_ms, budget.recovery_ms
         );
         warn("over-budget", "cycle.recovery".to_owned(), (1, 1), message);

@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
-use super::file;
 use super::resolve::{FAILBACK, SERVICE_TIMEOUT, SSH_PORT};
 use super::values::{self, Failback};
+use super::{file, lease};
 use crate::chain::Name;
 
 /// What is digested: sorted by name, defaults and layout left out.
@@ -16,6 +16,30 @@ struct Canonical<'a> {
     nodes: BTreeMap<&'a Name, CanonicalNode<'a>>,
     chains: BTreeMap<&'a Name, Vec<&'a Name>>,
     services: BTreeMap<&'a Name, CanonicalService<'a>>,
+    /// Left out where there is none, so that a list without a lease keeps its digest.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    lease: Option<CanonicalStore<'a>>,
+}
+
+/// Where the leases are: two nodes that look in two places are two networks.
+#[derive(Serialize)]
+struct CanonicalStore<'a> {
+    store: file::StoreKind,
+    remote: Option<&'a values::GitUrl>,
+    prefix: Option<&'a str>,
+    endpoints: Option<Vec<&'a values::Endpoint>>,
+    ca: Option<&'a values::FilePath>,
+    cert: Option<&'a values::FilePath>,
+    key: Option<&'a values::FilePath>,
+    user: Option<&'a values::Line>,
+    path: Option<&'a values::FilePath>,
+}
+
+#[derive(Serialize)]
+struct CanonicalLease {
+    valid_ms: u128,
+    grace_ms: u128,
+    guard: lease::Guard,
 }
 
 #[derive(Serialize)]
@@ -35,9 +59,11 @@ struct CanonicalService<'a> {
     timeout_ms: u128,
     failback: values::Failback,
     health: Option<&'a file::Probe>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    lease: Option<CanonicalLease>,
 }
 
-/// The first 16 hexadecimal digits of the SHA-256 of nodes, chains and services.
+/// The first 16 hexadecimal digits of the SHA-256 of nodes, chains and services, and of the lease.
 pub(super) fn digest(file: &file::File) -> String {
     let node = |node: &'_ file::Node| {
         let table = &node.0;
@@ -62,10 +88,43 @@ pub(super) fn digest(file: &file::File) -> String {
             timeout_ms: raw.timeout.as_ref().map_or(SERVICE_TIMEOUT, |t| t.get_ref().0).as_millis(),
             failback: raw.failback.as_ref().map_or(Failback::After(FAILBACK), |f| *f.get_ref()),
             health: raw.health.as_ref().map(|probe| &probe.get_ref().0),
+            lease: file.lease.as_ref().map(|network| {
+                let own = raw.lease.as_ref().map(|own| &own.get_ref().0);
+                let span = |own: Option<&toml::Spanned<values::Span>>,
+                            network: Option<&toml::Spanned<values::Span>>,
+                            default: std::time::Duration| {
+                    own.or(network).map_or(default, |span| span.get_ref().0).as_millis()
+                };
+                let network = network.get_ref();
+                let guard = own.and_then(|own| own.guard.as_ref()).or(network.guard.as_ref());
+                CanonicalLease {
+                    valid_ms: span(own.and_then(|own| own.valid.as_ref()), network.valid.as_ref(), lease::VALID),
+                    grace_ms: span(own.and_then(|own| own.grace.as_ref()), network.grace.as_ref(), lease::GRACE),
+                    guard: guard.map_or(lease::Guard::Hold, |guard| *guard.get_ref()),
+                }
+            }),
         };
         (name.get_ref(), service)
     });
-    let canonical = Canonical { nodes: nodes.collect(), chains: chains.collect(), services: services.collect() };
+    let lease = file.lease.as_ref().map(|lease| {
+        let lease = lease.get_ref();
+        CanonicalStore {
+            store: lease.store,
+            remote: lease.remote.as_ref().map(toml::Spanned::get_ref),
+            prefix: lease
+                .prefix
+                .as_ref()
+                .map(|prefix| prefix.get_ref().0.as_str())
+                .or(lease::default_prefix(lease.store)),
+            endpoints: lease.endpoints.as_ref().map(|list| list.get_ref().iter().map(toml::Spanned::get_ref).collect()),
+            ca: lease.ca.as_ref().map(toml::Spanned::get_ref),
+            cert: lease.cert.as_ref().map(toml::Spanned::get_ref),
+            key: lease.key.as_ref().map(toml::Spanned::get_ref),
+            user: lease.user.as_ref().map(toml::Spanned::get_ref),
+            path: lease.path.as_ref().map(toml::Spanned::get_ref),
+        }
+    });
+    let canonical = Canonical { nodes: nodes.collect(), chains: chains.collect(), services: services.collect(), lease };
     // Maps with text keys, numbers and texts: there is nothing in it that JSON cannot say.
     let bytes = serde_json::to_vec(&canonical).unwrap_or_default();
     Sha256::digest(&bytes).iter().take(8).map(|byte| format!("{byte:02x}")).collect()

@@ -12,8 +12,12 @@ use serde::{Deserialize, Deserializer, Serialize};
 use toml::Spanned;
 
 use super::address::{Address, Witness};
+use super::lease::Guard;
 use super::shown;
-use super::values::{Attempts, Directory, Failback, Port, Span, Status, Template, Text, Url, User, Word};
+use super::values::{
+    Attempts, Directory, Endpoint, Failback, FilePath, GitUrl, Line, Port, Span, Status, Template, Text, Url, User,
+    Word,
+};
 use crate::chain::Name;
 
 #[derive(Deserialize)]
@@ -37,6 +41,7 @@ pub(super) struct File {
     pub(super) breath: Table<Breath>,
     #[serde(default)]
     pub(super) witness: Table<WitnessList>,
+    pub(super) lease: Option<Spanned<Table<Lease>>>,
 }
 
 /// A chain's nodes, in order.
@@ -163,6 +168,57 @@ pub(super) struct Service {
     pub(super) timeout: Option<Spanned<Span>>,
     pub(super) failback: Option<Spanned<Failback>>,
     pub(super) health: Option<Spanned<Table<Probe>>>,
+    pub(super) lease: Option<Spanned<Table<ServiceLease>>>,
+}
+
+/// Where the leases are, and how long is relied on what was read. Which keys go with which store is
+/// judged later.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Lease {
+    pub(super) store: StoreKind,
+    pub(super) valid: Option<Spanned<Span>>,
+    pub(super) grace: Option<Spanned<Span>>,
+    pub(super) guard: Option<Spanned<Guard>>,
+    pub(super) remote: Option<Spanned<GitUrl>>,
+    pub(super) prefix: Option<Spanned<Line>>,
+    pub(super) endpoints: Option<Spanned<Vec<Spanned<Endpoint>>>>,
+    pub(super) ca: Option<Spanned<FilePath>>,
+    pub(super) cert: Option<Spanned<FilePath>>,
+    pub(super) key: Option<Spanned<FilePath>>,
+    pub(super) user: Option<Spanned<Line>>,
+    pub(super) password_file: Option<Spanned<FilePath>>,
+    pub(super) path: Option<Spanned<FilePath>>,
+}
+
+/// The keys of a service that override those of [lease], one by one.
+#[derive(Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ServiceLease {
+    pub(super) valid: Option<Spanned<Span>>,
+    pub(super) grace: Option<Spanned<Span>>,
+    pub(super) guard: Option<Spanned<Guard>>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(try_from = "String", rename_all = "kebab-case")]
+pub(super) enum StoreKind {
+    Git,
+    Etcd,
+    File,
+}
+
+impl TryFrom<String> for StoreKind {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        match text.as_str() {
+            "git" => Ok(Self::Git),
+            "etcd" => Ok(Self::Etcd),
+            "file" => Ok(Self::File),
+            _ => Err(format!("{} is no store; write \"git\", \"etcd\" or \"file\"", shown(&text))),
+        }
+    }
 }
 
 #[derive(Default, Deserialize)]

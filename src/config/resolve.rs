@@ -36,10 +36,10 @@ struct Network {
 }
 
 /// The file being resolved, and what was found wrong in it so far.
-struct Resolver<'a> {
+pub(super) struct Resolver<'a> {
     path: &'a Path,
-    text: &'a str,
-    problems: Vec<Problem>,
+    pub(super) text: &'a str,
+    pub(super) problems: Vec<Problem>,
 }
 
 pub(super) fn resolve(path: &Path, file: file::File, text: &str) -> Result<Loaded> {
@@ -56,7 +56,8 @@ pub(super) fn resolve(path: &Path, file: file::File, text: &str) -> Result<Loade
     let network = Network { probe: network, timeout: probe_timeout };
     let nodes = resolver.nodes(&file, &network, &user)?;
     let chains = resolver.chains(&file, &nodes);
-    let services = resolver.services(&file, &nodes, &chains, &network)?;
+    let lease = file.lease.as_ref().and_then(|lease| resolver.store(lease, &nodes));
+    let services = resolver.services(&file, &nodes, &chains, &network, cycle.check)?;
     let breath_timeout = resolver.span(file.breath.timeout.as_ref(), "breath.timeout", BREATH_TIMEOUT);
     let own = file.own.as_ref().and_then(|own| resolver.known(own, "self", &nodes).then(|| own.get_ref().clone()));
     let witnesses = file.witness.addresses.iter().map(|witness| {
@@ -88,6 +89,7 @@ pub(super) fn resolve(path: &Path, file: file::File, text: &str) -> Result<Loade
             commit: breath.commit.unwrap_or(false),
         },
         witnesses: witnesses.collect(),
+        lease,
         digest,
     };
     let mut problems = resolver.problems;
@@ -101,7 +103,7 @@ pub(super) fn resolve(path: &Path, file: file::File, text: &str) -> Result<Loade
 }
 
 impl Resolver<'_> {
-    fn error(&mut self, span: Range<usize>, code: &'static str, at: String, message: String) {
+    pub(super) fn error(&mut self, span: Range<usize>, code: &'static str, at: String, message: String) {
         let (line, column) = place(self.text, span.start);
         // What stands once in the file and counts for many nodes is wrong once.
         if self.problems.iter().any(|p| (p.line, p.column, &p.message) == (line, column, &message)) {
@@ -116,11 +118,11 @@ impl Resolver<'_> {
     }
 
     /// A path in the file starts from the file's own directory.
-    fn relative(&self, path: PathBuf) -> PathBuf {
+    pub(super) fn relative(&self, path: PathBuf) -> PathBuf {
         self.path.parent().map_or_else(|| path.clone(), |parent| parent.join(&path))
     }
 
-    fn span(&mut self, given: Option<&Spanned<values::Span>>, at: &str, default: Duration) -> Duration {
+    pub(super) fn span(&mut self, given: Option<&Spanned<values::Span>>, at: &str, default: Duration) -> Duration {
         let Some(spanned) = given else { return default };
         let span = spanned.get_ref().0;
         if span.is_zero() || span > LONGEST {
@@ -257,6 +259,7 @@ impl Resolver<'_> {
         nodes: &IndexMap<Name, Node>,
         chains: &IndexMap<Name, Chain>,
         network: &Network,
+        check: Duration,
     ) -> Result<IndexMap<Name, Service>> {
         let mut services = IndexMap::new();
         for (name, raw) in &file.services {
@@ -309,7 +312,9 @@ impl Resolver<'_> {
                 None => None,
             };
             let timeout = self.span(raw.timeout.as_ref(), &format!("{at}.timeout"), SERVICE_TIMEOUT);
-            let service = Service { chain: chain.get_ref().clone(), status, start, stop, timeout, failback, health };
+            let lease = self.lease(file.lease.as_ref(), (name.get_ref(), raw.lease.as_ref()), check, timeout);
+            let chain = chain.get_ref().clone();
+            let service = Service { chain, status, start, stop, timeout, failback, health, lease };
             services.insert(name.get_ref().clone(), service);
         }
         Ok(services)

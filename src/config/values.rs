@@ -152,6 +152,48 @@ checked_text!(
     }
 );
 checked_text!(
+    /// A file.
+    FilePath(PathBuf), "a path in quotes", |text| {
+        if text.is_empty() || text.contains('\0') {
+            return Err(format!("{} is no path; write the path of a file", shown(text)));
+        }
+        Ok(PathBuf::from(text))
+    }
+);
+checked_text!(
+    /// A text on one line.
+    Line(String), "text in quotes", |text| {
+        if text.is_empty() || text.contains(char::is_control) {
+            return Err(format!("{} cannot stand here; write at least one character, and no control character", shown(text)));
+        }
+        Ok(text.to_owned())
+    }
+);
+checked_text!(
+    /// A git remote that means the same in every directory: a URL, `HOST:PATH`, or an absolute path.
+    GitUrl(String), "a URL or an absolute path in quotes", |text| {
+        let scp = text.split_once(':').is_some_and(|(host, path)| {
+            !host.is_empty() && !path.is_empty() && !host.contains('/')
+        });
+        let whole = text.starts_with('/') || text.contains("://") || scp;
+        if text.starts_with('-') || text.contains("::") || text.contains(char::is_control) || !whole {
+            let what = "write a URL such as \"ssh://git@192.0.2.9/srv/lease.git\", or an absolute path";
+            return Err(format!("{} is no remote that every node can name; {what}", shown(text)));
+        }
+        Ok(text.to_owned())
+    }
+);
+checked_text!(
+    /// A member of an etcd cluster.
+    Endpoint(String), "a URL in quotes", |text| {
+        let bare = text.split_once("://").is_some_and(|(_, rest)| !rest.trim_end_matches('/').contains(['/', '?', '#', '@']));
+        if bare && is_url(text) {
+            return Ok(text.to_owned());
+        }
+        Err(format!("{} is no endpoint; write it as \"https://192.0.2.9:2379\"", shown(text)))
+    }
+);
+checked_text!(
     /// A login name.
     User(String), "a login name in quotes", |text| {
         let inner = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-');
@@ -165,22 +207,26 @@ checked_text!(
 checked_text!(
     /// The name of a git remote or branch, by the rules of `git check-ref-format`.
     Word(String), "a name in quotes", |text| {
-        let bad = |c: char| c.is_whitespace() || c.is_control() || "~^:?*[\\".contains(c);
-        let bad_part = |part: &str| part.is_empty() || part.starts_with('.') || part.ends_with(".lock");
-        if text.starts_with('-')
-            || text == "@"
-            || text.ends_with('.')
-            || text.contains("..")
-            || text.contains("@{")
-            || text.contains(bad)
-            || text.split('/').any(bad_part)
-        {
+        if !is_git_name(text) {
             let what = "write it as `git branch` or `git remote` shows it";
             return Err(format!("{} is no name that git accepts; {what}", shown(text)));
         }
         Ok(text.to_owned())
     }
 );
+
+/// Whether git takes it for the name of a remote, a branch or a ref.
+pub(super) fn is_git_name(text: &str) -> bool {
+    let bad = |c: char| c.is_whitespace() || c.is_control() || "~^:?*[\\".contains(c);
+    let bad_part = |part: &str| part.is_empty() || part.starts_with('.') || part.ends_with(".lock");
+    !(text.starts_with('-')
+        || text == "@"
+        || text.ends_with('.')
+        || text.contains("..")
+        || text.contains("@{")
+        || text.contains(bad)
+        || text.split('/').any(bad_part))
+}
 
 /// A command as a list of arguments in which placeholders may stand.
 #[derive(Clone, Debug)]

@@ -22,9 +22,6 @@ fn key(message: &str) -> Option<String> {
         return Some(format!("the key {name} is missing; add it"));
     }
     let (name, known) = message.strip_prefix("unknown field `")?.rsplit_once("`, expected ")?;
-    if name == "lease" {
-        return Some("[lease] is not supported by this version; take the table out".to_owned());
-    }
     let known = known.strip_prefix("one of ").unwrap_or(known).replace('`', "");
     Some(format!("{} is no key here; use {known}", shown(name)))
 }

@@ -147,6 +147,11 @@ impl Sight {
         self.seen.as_ref().map(|seen| &seen.found.value)
     }
 
+    /// Whether the value seen here comes after the one seen there.
+    pub fn is_later_than(&self, other: &Self) -> bool {
+        self.value().map(Value::rank) > other.value().map(Value::rank)
+    }
+
     /// The run rule: whether `node` may run the service at `now`, under which epoch and until when.
     pub fn permit(&self, node: &Name, now: Moment, params: &Params) -> Option<Permit> {
         let seen = self.seen.as_ref()?;
