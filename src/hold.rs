@@ -133,12 +133,12 @@ pub struct Hold<'a> {
     doubt: Option<String>,
 }
 
-/// Holds, from the first read to the end of the command. Only the first of the changes tells that it
-/// runs; `tell` is told each as it comes, and is not to wait for anything.
+/// Holds, from the first read to the end of the command. `tell` is told each change as it comes, and
+/// what is known of the register; how long it takes delays no stop.
 ///
 /// # Errors
 /// When this process lacks what it needs. Nothing runs then.
-pub fn hold(plan: &Plan<'_>, keeper: Keeper, tell: &mut dyn FnMut(&Change)) -> Result<Outcome> {
+pub fn hold(plan: &Plan<'_>, keeper: Keeper, tell: &mut dyn FnMut(&Change, &Sight)) -> Result<(Outcome, Sight)> {
     let mut hold = Hold {
         plan,
         settled: false,
@@ -157,7 +157,7 @@ pub fn hold(plan: &Plan<'_>, keeper: Keeper, tell: &mut dyn FnMut(&Change)) -> R
         exec::end_all();
     }
     hold.keeper.end();
-    outcome
+    Ok((outcome?, hold.guard.sight().clone()))
 }
 
 /// Readable when a signal has told this process to end.
@@ -180,7 +180,7 @@ fn drain(mut stream: &UnixStream) -> bool {
 }
 
 impl Hold<'_> {
-    fn run(&mut self, watch: &Watch, tell: &mut dyn FnMut(&Change)) -> Result<Outcome> {
+    fn run(&mut self, watch: &Watch, tell: &mut dyn FnMut(&Change, &Sight)) -> Result<Outcome> {
         let given_up = Moment::now().plus(self.plan.params.valid);
         loop {
             if let Some(outcome) = self.hear_keeper(tell) {
@@ -224,13 +224,13 @@ impl Hold<'_> {
         term.stops().plus(grace.saturating_sub(grace / 20))
     }
 
-    fn hear_keeper(&mut self, tell: &mut dyn FnMut(&Change)) -> Option<Outcome> {
+    fn hear_keeper(&mut self, tell: &mut dyn FnMut(&Change, &Sight)) -> Option<Outcome> {
         loop {
             match self.keeper.link.hear() {
                 Word::Nothing => return None,
                 Word::Said(Report::Started { pid }) => {
                     let epoch = self.guard.epoch().unwrap_or_default();
-                    tell(&Change::Runs { epoch, pid });
+                    tell(&Change::Runs { epoch, pid }, self.guard.sight());
                 }
                 Word::Said(Report::NotStarted { why, missing }) => {
                     self.settled = true;
@@ -253,7 +253,7 @@ impl Hold<'_> {
         }
     }
 
-    fn hear_news(&mut self, news: News, tell: &mut dyn FnMut(&Change)) -> Option<Outcome> {
+    fn hear_news(&mut self, news: News, tell: &mut dyn FnMut(&Change, &Sight)) -> Option<Outcome> {
         let now = Moment::now();
         let heard = match news {
             News::Read(reading) => self.guard.hear(reading, now),
@@ -270,9 +270,9 @@ impl Hold<'_> {
                     term.extend(until);
                     self.keeper.link.say(&Order::Extend { until });
                     if self.doubt.take().is_some() {
-                        tell(&Change::Sure);
+                        tell(&Change::Sure, self.guard.sight());
                     }
-                    tell(&Change::Good);
+                    tell(&Change::Good, self.guard.sight());
                 }
             }
             (Heard::Not(why), None) => return Some(Outcome::NotOurs(why)),
@@ -281,19 +281,19 @@ impl Hold<'_> {
             (Heard::Nothing(why), Some(term)) => {
                 let left = now.until(term.stops());
                 if self.doubt.replace(why.clone()).is_none() && self.stopped == Stopped::Not {
-                    tell(&Change::Doubtful { why, left });
+                    tell(&Change::Doubtful { why, left }, self.guard.sight());
                 }
             }
         }
         None
     }
 
-    fn stop(&mut self, why: Stopped, words: &str, tell: &mut dyn FnMut(&Change)) {
+    fn stop(&mut self, why: Stopped, words: &str, tell: &mut dyn FnMut(&Change, &Sight)) {
         if let Some(term) = self.term.as_mut().filter(|_| self.stopped == Stopped::Not) {
             term.stop(Moment::now());
             self.keeper.link.say(&Order::Stop);
             self.stopped = why;
-            tell(&Change::Stops(words.to_owned()));
+            tell(&Change::Stops(words.to_owned()), self.guard.sight());
         }
     }
 

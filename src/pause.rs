@@ -8,13 +8,23 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::arbiter::{self, Doubt};
 use crate::chain::Name;
+use crate::config::Config;
 use crate::deadline::Deadline;
+use crate::register::file::FileRegister;
 use crate::register::value::Nonce;
 use crate::register::{Entry, Fault, Held, Register, Swap};
+use crate::state::Store;
 
 /// The name and version of the written form.
 const SCHEMA: &str = "mirror.paused/1";
+/// The name of the switch's register; no service can have it.
+const NAME: &str = "_pause";
+/// The switch of this node alone.
+const HERE: &str = "paused.json";
+/// What was last read of the switch that all nodes see.
+const SEEN: &str = "paused-seen.json";
 /// A switch that so many others turn at once is given up.
 const MOST_TRIES: usize = 20;
 
@@ -34,6 +44,24 @@ pub struct Paused {
 /// All that is paused.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Pauses(pub Vec<Paused>);
+
+/// Where the switch is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Place {
+    /// In a register beside those of the leases: every node sees it.
+    Register,
+    /// In the state of the node on which it was turned: only that node sees it.
+    Node,
+}
+
+/// The switch.
+#[derive(Debug)]
+pub struct Switch {
+    /// Where it is.
+    pub place: Place,
+    register: Box<dyn Register + Send>,
+}
 
 #[derive(Serialize, Deserialize)]
 struct Line {
@@ -98,19 +126,77 @@ impl Pauses {
     }
 }
 
-/// What is paused, by the switch itself.
-///
-/// # Errors
-/// When it did not serve, or holds what is no switch.
-pub fn read(register: &dyn Register, deadline: Deadline) -> Result<Pauses, Fault> {
-    pauses(register.read(deadline)?.as_ref())
+impl Switch {
+    /// The one that counts on this node. Nobody is asked yet.
+    ///
+    /// # Errors
+    /// When this machine cannot use it.
+    pub fn open(config: &Config, store: &Store, own: Option<&Name>) -> Result<Self, Doubt> {
+        if let Some(register) = arbiter::beside(config, store, own, NAME)? {
+            return Ok(Self { place: Place::Register, register });
+        }
+        let path = store.directory().join(HERE);
+        Ok(Self { place: Place::Node, register: Box::new(FileRegister::new(path)) })
+    }
+
+    /// What is paused.
+    ///
+    /// # Errors
+    /// When it did not serve, or holds what is no switch.
+    pub fn read(&self, store: &Store, deadline: Deadline) -> Result<Pauses, Fault> {
+        let pauses = pauses(self.register.read(deadline)?.as_ref())?;
+        self.remember(store, &pauses);
+        Ok(pauses)
+    }
+
+    fn remember(&self, store: &Store, pauses: &Pauses) {
+        if self.place == Place::Register && seen(store).as_ref() != Some(pauses) {
+            store.show(SEEN, &pauses.written().unwrap_or_default());
+        }
+    }
+
+    /// Turns it: what was paused before, and what is now. What is so already is not written.
+    ///
+    /// # Errors
+    /// When it did not serve, or holds what is no switch. It may have been turned all the same.
+    pub fn turn(
+        &self,
+        store: &Store,
+        summary: &str,
+        deadline: Deadline,
+        change: impl Fn(&mut Pauses),
+    ) -> Result<(Pauses, Pauses), Fault> {
+        let turned = turn(self.register.as_ref(), summary, deadline, change)?;
+        self.remember(store, &turned.1);
+        Ok(turned)
+    }
 }
 
-/// Turns the switch: what was paused before, and what is now. What is so already is not written.
-///
-/// # Errors
-/// When it did not serve, or holds what is no switch. It may have been turned all the same.
-pub fn turn(
+/// What is paused as far as this node knows: by the switch, and where that does not serve, by what
+/// was last read of it.
+pub fn in_force(config: &Config, store: &Store, own: Option<&Name>, deadline: Deadline) -> Pauses {
+    if config.lease.is_none() && !store.directory().join(HERE).exists() {
+        return Pauses::default();
+    }
+    let read = Switch::open(config, store, own).ok().and_then(|switch| switch.read(store, deadline).ok());
+    read.or_else(|| seen(store)).unwrap_or_default()
+}
+
+/// What is paused as far as this node knows without asking anybody.
+pub fn known(config: &Config, store: &Store) -> Pauses {
+    let path = if config.lease.is_some() { SEEN } else { HERE };
+    text_of(store, path).unwrap_or_default()
+}
+
+fn seen(store: &Store) -> Option<Pauses> {
+    text_of(store, SEEN)
+}
+
+fn text_of(store: &Store, name: &str) -> Option<Pauses> {
+    Pauses::parse(std::fs::read_to_string(store.directory().join(name)).ok()?.trim_end()).ok()
+}
+
+fn turn(
     register: &dyn Register,
     summary: &str,
     deadline: Deadline,
@@ -149,9 +235,9 @@ fn pauses(held: Option<&Held>) -> Result<Pauses, Fault> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use crate::register::file::FileRegister;
     use std::time::Duration;
+
+    use super::*;
 
     fn paused(service: Option<&str>) -> Paused {
         let service = service.map(|name| name.parse().expect("a name"));
@@ -188,8 +274,9 @@ mod tests {
             }
         });
         let register = FileRegister::new(&path);
-        assert_eq!(read(&register, deadline()).expect("read").0.len(), 8);
+        let held = register.read(deadline()).expect("read");
+        assert_eq!(pauses(held.as_ref()).expect("a switch").0.len(), 8);
         std::fs::write(&path, "something else\n").expect("written");
-        assert!(matches!(read(&register, deadline()), Err(Fault::Foreign(_))));
+        assert!(matches!(turn(&register, "paused", deadline(), |_| ()), Err(Fault::Foreign(_))));
     }
 }

@@ -175,9 +175,9 @@ impl Store {
         self.put(&sight_file(service), sight, news);
     }
 
-    /// The directory in which a service's register may keep what it has fetched.
-    pub fn cache(&self, service: &Name) -> PathBuf {
-        self.directory.join(format!("lease-{service}.git"))
+    /// The directory in which a register, by its name, may keep what it has fetched.
+    pub fn cache(&self, register: &str) -> PathBuf {
+        self.directory.join(format!("lease-{register}.git"))
     }
 
     /// The lock of a service's promotion; none when another process holds it.

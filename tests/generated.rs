@@ -293,8 +293,8 @@ fn exit_status(command: &Command) -> String {
         let escaped = line.trim().replace('-', "\\-");
         match line.trim().split_once("  ") {
             _ if line.is_empty() => text += ".PP\n",
-            Some((status, _)) if status.len() == 1 => {
-                text += &format!(".TP\n\\fB{status}\\fR\n{}\n", escaped[1..].trim_start());
+            Some((status, _)) if status.parse::<u8>().is_ok() => {
+                text += &format!(".TP\n\\fB{status}\\fR\n{}\n", escaped[status.len()..].trim_start());
             }
             _ => text += &format!("{escaped}\n"),
         }

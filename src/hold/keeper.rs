@@ -88,14 +88,14 @@ impl Keeper {
 fn keep(task: &Task<'_>, link: &Link, hold: Pid) -> io::Result<()> {
     // Signals are for `hold`, which then gives an order; what a terminal sends to its group does not
     // even come here.
-    let children = block_signals()?;
+    let (children, unblocked) = block_signals()?;
     let _ = rustix::process::setpgid(None, None);
     tree::adopt()?;
     let alarm = Alarm::new()?;
     let Some((epoch, until)) = first_order(link)? else { return Ok(()) };
     let mut term = Term::new(until, task.grace);
     let report = if term.act(Moment::now()) == Act::Run {
-        start(task, epoch)
+        start(task, epoch, unblocked)
     } else {
         Err(Report::NotStarted { why: "the permit ran out before it could be".to_owned(), missing: false })
     };
@@ -196,7 +196,7 @@ fn first_order(link: &Link) -> io::Result<Option<(u64, Moment)>> {
     }
 }
 
-fn start(task: &Task<'_>, epoch: u64) -> Result<Pid, Report> {
+fn start(task: &Task<'_>, epoch: u64, unblocked: libc::sigset_t) -> Result<Pid, Report> {
     let not_started = |why: String, missing| Report::NotStarted { why, missing };
     let Some((program, arguments)) = task.command.split_first() else {
         return Err(not_started("there is no command".to_owned(), true));
@@ -208,10 +208,13 @@ fn start(task: &Task<'_>, epoch: u64) -> Result<Pid, Report> {
         command.env_remove(variable);
     }
     let keeper = rustix::process::getpid();
-    // SAFETY: the closure runs between fork and exec and makes system calls only. That nothing is
-    // blocked any more std has seen to.
+    // SAFETY: the closure runs between fork and exec and makes system calls only.
     unsafe {
         command.pre_exec(move || {
+            // The command is not to inherit that every signal is blocked.
+            if libc::sigprocmask(libc::SIG_SETMASK, &raw const unblocked, std::ptr::null_mut()) != 0 {
+                return Err(io::Error::last_os_error());
+            }
             rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
             if rustix::process::getppid() != Some(keeper) {
                 return Err(io::Error::from(io::ErrorKind::Interrupted));
@@ -269,21 +272,23 @@ fn wait_for(leader: Pid) -> i32 {
     }
 }
 
-/// Blocks every signal, and gives a descriptor that is readable when a child has ended.
-fn block_signals() -> io::Result<OwnedFd> {
+/// Blocks every signal, and gives a descriptor that is readable when a child has ended, and what was
+/// blocked before.
+fn block_signals() -> io::Result<(OwnedFd, libc::sigset_t)> {
+    let mut before = MaybeUninit::<libc::sigset_t>::uninit();
     let mut all = MaybeUninit::<libc::sigset_t>::uninit();
     let mut child = MaybeUninit::<libc::sigset_t>::uninit();
-    // SAFETY: both sets are made before they are used; the descriptor is a new one.
+    // SAFETY: each set is made before it is used; the descriptor is a new one.
     unsafe {
         libc::sigfillset(all.as_mut_ptr());
         libc::sigemptyset(child.as_mut_ptr());
         libc::sigaddset(child.as_mut_ptr(), libc::SIGCHLD);
-        if libc::sigprocmask(libc::SIG_BLOCK, all.as_ptr(), std::ptr::null_mut()) != 0 {
+        if libc::sigprocmask(libc::SIG_BLOCK, all.as_ptr(), before.as_mut_ptr()) != 0 {
             return Err(io::Error::last_os_error());
         }
         match libc::signalfd(-1, child.as_ptr(), libc::SFD_CLOEXEC | libc::SFD_NONBLOCK) {
             -1 => Err(io::Error::last_os_error()),
-            fd => Ok(OwnedFd::from_raw_fd(fd)),
+            fd => Ok((OwnedFd::from_raw_fd(fd), before.assume_init())),
         }
     }
 }

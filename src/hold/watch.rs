@@ -14,7 +14,7 @@ use crate::deadline::Deadline;
 use crate::register::{self, Reading, Register};
 
 /// Opens the register that is read; each thread has its own.
-pub type Open = dyn Fn() -> Result<Box<dyn Register>> + Send + Sync;
+pub type Open = dyn Fn() -> Result<Box<dyn Register + Send>> + Send + Sync;
 
 /// More threads than this do not make up for a register that hangs.
 const MOST_LANES: u32 = 4;
@@ -94,7 +94,7 @@ impl Lane {
         }
     }
 
-    fn read(&self, register: &mut Option<Box<dyn Register>>) -> News {
+    fn read(&self, register: &mut Option<Box<dyn Register + Send>>) -> News {
         let register = match register {
             Some(register) => register,
             None => match (self.open)() {
