@@ -53,7 +53,8 @@ const PROMOTE_STATUSES: &str = statuses!(
     "in-place, started, moved, stopped-elsewhere: every service runs on its\n     \
      target; planned: --dry-run, nothing was touched",
     no: "refused: there is no living node for it; not-brain: this node may not;\n     \
-         failed: it could not be started where it was to be",
+         failed: it could not be started where it was to be; paused: `mirror pause`, and it is\n     \
+         not as it ought to be; nothing was touched",
     unknown: "blocked: a living node did not confirm that it stopped; busy: another\n     \
               promotion is under way here; unknown: it could not be found out"
 );

@@ -13,6 +13,8 @@ use serde::Serialize;
 use crate::brain::Brain;
 use crate::chain::Name;
 use crate::config::{Config, Service};
+use crate::deadline::Deadline;
+use crate::pause::{self, Paused};
 use crate::remote::Remote;
 use crate::report::{self, Status, Voice};
 use crate::state::{Record, Store, Tick};
@@ -49,6 +51,8 @@ pub enum Verdict {
     NotBrain,
     /// It could be started on no living node.
     Failed,
+    /// `mirror pause`: it is not as it ought to be, and nothing was touched until `mirror resume`.
+    Paused,
     /// A living node did not confirm that it stopped there, or its target did not say whether it runs
     /// there; nothing was started.
     Blocked,
@@ -62,7 +66,7 @@ impl report::Verdict for Verdict {
     fn status(self) -> Status {
         match self {
             Self::InPlace | Self::Started | Self::Moved | Self::StoppedElsewhere | Self::Planned => Status::Yes,
-            Self::Refused | Self::NotBrain | Self::Failed => Status::No,
+            Self::Refused | Self::NotBrain | Self::Failed | Self::Paused => Status::No,
             Self::Blocked | Self::Busy | Self::Unknown => Status::Unknown,
         }
     }
@@ -166,7 +170,32 @@ pub struct Promoted {
     pub services: Vec<Promotion>,
 }
 
+impl Order<'_> {
+    /// The same, to find out what would be done.
+    fn touching_nothing(&self) -> Order<'_> {
+        let &Self { config, own, to, if_brain, voice, .. } = self;
+        Order { config, own, services: Vec::new(), to, if_brain, dry_run: true, view: None, voice }
+    }
+}
+
 impl Promotion {
+    /// What was found out of a service that is paused.
+    fn while_paused(mut self, paused: &Paused, dry_run: bool) -> Self {
+        let name = &self.service;
+        let words = paused.words();
+        (self.verdict, self.reason) = match (self.verdict, self.steps.is_empty(), &self.target) {
+            (Verdict::Planned, true, Some(target)) if !dry_run => {
+                (Verdict::InPlace, format!("{name} runs on {target}, and is {words}."))
+            }
+            (Verdict::Planned, false, _) => (
+                Verdict::Paused,
+                format!("{name} is {words}. Nothing was touched; after `mirror resume`: {}", self.reason),
+            ),
+            (verdict, ..) => (verdict, format!("{} It is {words}.", self.reason)),
+        };
+        self
+    }
+
     /// A promotion that came to nothing.
     pub(crate) fn without_act(service: &Name, verdict: Verdict, reason: String) -> Self {
         let (target, previous, fencing, steps) = (None, None, None, Vec::new());
@@ -217,8 +246,14 @@ pub fn promote(order: &Order<'_>) -> Result<Promoted> {
         store.keep_alive(&alive);
     }
     let alive_for = alive.for_how_long(now);
+    let pauses = pause::in_force(order.config, &store, order.own, Deadline::after(order.config.probe_timeout));
+    let still = order.touching_nothing();
     let go = |name, service| {
         let record = records.get(name).cloned()?;
+        if let Some(paused) = pauses.of(name) {
+            let course = Course::new(&still, &remote, (name, service), record, &view, &alive_for, now);
+            return Some(course.run().0.while_paused(paused, order.dry_run));
+        }
         let course = Course::new(order, &remote, (name, service), record, &view, &alive_for, now);
         let (promotion, record) = course.run();
         if !order.dry_run {
