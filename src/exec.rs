@@ -25,7 +25,7 @@ use crate::deadline::Deadline;
 
 mod groups;
 
-pub use groups::{end_all, take_signals};
+pub use groups::{end_all, ended_child, reap_strangers, take_signals};
 
 /// How much of a stream is kept unless asked otherwise, in bytes.
 const KEPT: u64 = 64 * 1024;
@@ -249,7 +249,9 @@ impl Running {
     fn reap(&mut self) -> io::Result<ExitStatus> {
         // First, since afterwards its id may be another's.
         groups::forget(self.pid());
-        self.child.wait()
+        let status = self.child.wait();
+        groups::waited_for(self.pid());
+        status
     }
 
     fn end_group(&mut self) -> io::Result<()> {

@@ -153,10 +153,12 @@ pub fn hold(plan: &Plan<'_>, keeper: Keeper, tell: &mut dyn FnMut(&Change, &Sigh
     let watch = Watch::begin(plan.service, Arc::clone(&plan.open), plan.check, plan.params.valid)?;
     let outcome = hold.run(&watch, tell);
     if hold.settled || hold.term.is_none() {
+        hold.keeper.dismiss();
         // The reads that are under way, in peace: nothing else runs any more.
         exec::end_all();
+    } else {
+        hold.keeper.overrule();
     }
-    hold.keeper.end();
     Ok((outcome?, hold.guard.sight().clone()))
 }
 
@@ -193,6 +195,7 @@ impl Hold<'_> {
                 self.stop(Stopped::Asked, "a signal told it to", tell);
             }
             drain(&watch.wake);
+            exec::reap_strangers(self.keeper.pid());
             while let Ok(news) = watch.news.try_recv() {
                 if let Some(outcome) = self.hear_news(news, tell) {
                     return Ok(outcome);
@@ -202,6 +205,12 @@ impl Hold<'_> {
             let next = match &self.term {
                 None if now >= given_up => return Ok(Outcome::Unknown(self.why_not())),
                 None => given_up,
+                Some(term) if self.stopped == Stopped::Not && now < term.stops() => term.stops(),
+                Some(_) if self.stopped == Stopped::Not => {
+                    let why = self.why_not();
+                    self.stop(Stopped::Lost(why.clone()), &why, tell);
+                    continue;
+                }
                 // The keeper was to have ended it by now.
                 Some(term) if now >= self.overdue(term) => {
                     let lost = self.stopped.clone().or_lost("its keeper was frozen, and was killed with it");
@@ -266,7 +275,9 @@ impl Hold<'_> {
                 self.keeper.link.say(&Order::Start { epoch, until });
             }
             (Heard::Permit(Permit { until, .. }), Some(term)) => {
-                if self.stopped == Stopped::Not {
+                // Where the permit has run out in between, the frozen one that just woke stops: a read
+                // of now says nothing of the time that it slept through.
+                if self.stopped == Stopped::Not && now < term.stops() {
                     term.extend(until);
                     self.keeper.link.say(&Order::Extend { until });
                     if self.doubt.take().is_some() {

@@ -4,30 +4,68 @@
 //! theirs as well. Against SIGKILL there is only the former.
 
 use std::io;
+use std::mem::MaybeUninit;
 use std::process::{Child, Command};
 use std::sync::{Mutex, MutexGuard, Once, PoisonError};
 
-use rustix::process::{Pid, Signal};
+use rustix::process::{Pid, Signal, WaitOptions};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use super::CLEAN_UP;
 
 static UNDER_WAY: Mutex<Vec<Pid>> = Mutex::new(Vec::new());
+/// The processes that somebody here is going to wait for.
+static OURS: Mutex<Vec<Pid>> = Mutex::new(Vec::new());
 
 fn under_way() -> MutexGuard<'static, Vec<Pid>> {
     UNDER_WAY.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+fn ours() -> MutexGuard<'static, Vec<Pid>> {
+    OURS.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// Starts a process that leads a group. While a signal is being obeyed nothing is started.
 pub(super) fn spawn(command: &mut Command) -> io::Result<Child> {
     let mut groups = under_way();
+    let mut ours = ours();
     let child = command.spawn()?;
+    ours.push(Pid::from_child(&child));
     groups.push(Pid::from_child(&child));
     Ok(child)
 }
 
-/// The process has been waited for; its id may soon be another's.
+/// The process has been waited for.
+pub(super) fn waited_for(process: Pid) {
+    ours().retain(|other| *other != process);
+}
+
+/// Waits for children that have ended and that nobody here started: what a process started that has
+/// itself ended, such as the ssh behind a shared connection, may have fallen to `mirror`. `spare` is
+/// somebody else's.
+pub fn reap_strangers(spare: Pid) {
+    let ours = ours();
+    while let Some(pid) = ended_child() {
+        // One that somebody is going to wait for hides those that ended after it, until he has.
+        if pid == spare || ours.contains(&pid) {
+            return;
+        }
+        let _ = rustix::process::waitpid(Some(pid), WaitOptions::NOHANG);
+    }
+}
+
+/// A child that has ended and was not waited for.
+pub fn ended_child() -> Option<Pid> {
+    let mut info = MaybeUninit::<libc::siginfo_t>::zeroed();
+    // SAFETY: the kernel writes the structure in full, or leaves it zeroed where no child has ended.
+    unsafe {
+        let done = libc::waitid(libc::P_ALL, 0, info.as_mut_ptr(), libc::WEXITED | libc::WNOHANG | libc::WNOWAIT);
+        if done == 0 { Pid::from_raw(info.assume_init().si_pid()) } else { None }
+    }
+}
+
+/// The process is about to be waited for; its id may soon be another's.
 pub(super) fn forget(group: Pid) {
     under_way().retain(|other| *other != group);
 }

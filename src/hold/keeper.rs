@@ -24,6 +24,7 @@ use super::alarm::Alarm;
 use super::guard::{Act, Term};
 use super::link::{Ended, Link, Order, Report, Word};
 use super::{notify, tree};
+use crate::exec;
 use crate::moment::Moment;
 
 /// What the keeper is to know from the beginning.
@@ -76,9 +77,20 @@ impl Keeper {
         }
     }
 
-    /// Kills the keeper, which may be frozen or have ended already, and everything that it or this
-    /// process had started.
-    pub fn end(self) {
+    /// Its number.
+    pub fn pid(&self) -> Pid {
+        self.pid
+    }
+
+    /// Ends the keeper, under which nothing runs any more, or nothing ever ran.
+    pub fn dismiss(self) {
+        let _ = rustix::process::kill_process(self.pid, Signal::KILL);
+        while matches!(rustix::process::waitpid(Some(self.pid), WaitOptions::empty()), Err(Errno::INTR)) {}
+    }
+
+    /// Kills the keeper, which may be frozen or gone already, and everything that it or this process
+    /// had started.
+    pub fn overrule(self) {
         let _ = rustix::process::kill_process(self.pid, Signal::KILL);
         tree::end();
     }
@@ -239,22 +251,11 @@ fn has_ended(leader: Pid) -> bool {
         if matches!(rustix::process::waitid(WaitId::Pid(leader), look), Ok(Some(_)) | Err(Errno::CHILD)) {
             return true;
         }
-        let ended = ended_child();
-        match ended {
+        match exec::ended_child() {
             None => return false,
             Some(pid) if pid == leader => return true,
             Some(pid) => drop(rustix::process::waitpid(Some(pid), WaitOptions::NOHANG)),
         }
-    }
-}
-
-/// A child that has ended and was not waited for.
-fn ended_child() -> Option<Pid> {
-    let mut info = MaybeUninit::<libc::siginfo_t>::zeroed();
-    // SAFETY: the kernel writes the structure in full, or leaves it zeroed where no child has ended.
-    unsafe {
-        let done = libc::waitid(libc::P_ALL, 0, info.as_mut_ptr(), libc::WEXITED | libc::WNOHANG | libc::WNOWAIT);
-        if done == 0 { Pid::from_raw(info.assume_init().si_pid()) } else { None }
     }
 }
 

@@ -72,6 +72,38 @@ fn what_ends_under_the_command_leaves_no_zombies() {
 }
 
 #[test]
+fn what_a_read_left_behind_leaves_no_zombies_and_outlives_hold() {
+    let field = Field::new("9s", "6s");
+    // As ssh does for a connection that is shared: one goes at once, one stays.
+    let bin = field.path("bin");
+    std::fs::create_dir(&bin).unwrap();
+    let git = "#!/bin/sh\n(exec >/dev/null 2>&1; sleep 0.05 &)\n\
+               [ -s \"$STAYS\" ] || (exec >/dev/null 2>&1; setsid sh -c 'echo $$ >\"$STAYS\"; exec sleep 1000' &)\n\
+               PATH=${PATH#*:} exec git \"$@\"\n";
+    std::fs::write(bin.join("git"), git).unwrap();
+    use std::os::unix::fs::PermissionsExt;
+    std::fs::set_permissions(bin.join("git"), std::fs::Permissions::from_mode(0o755)).unwrap();
+    super::lease::into_git(&field);
+    let path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap());
+    let mut command = field.network.mirror(["hold", "bot", "--check", "100ms", "--", "sh", "-c", OBEDIENT]);
+    command.env("PATH", path).env("STAYS", field.path("stays"));
+    let running = field.begin(command);
+    std::thread::sleep(Duration::from_secs(3));
+    let children = || {
+        let task = format!("/proc/{0}/task/{0}/children", running.hold());
+        let stat = |pid: &str| std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        let list = std::fs::read_to_string(task).unwrap();
+        list.split_whitespace().filter(|pid| stat(pid).contains(") Z ")).count()
+    };
+    wait_for("few zombies are left", || (children() <= 2).then_some(()));
+    let stays = field.pid("stays");
+    signal(running.hold(), Signal::TERM);
+    assert_eq!(running.end().status, 9);
+    assert!(lives(stays), "whoever shares the connection lost it");
+    kill(stays);
+}
+
+#[test]
 fn a_frozen_hold_does_not_keep_it_alive() {
     let field = Field::new("1s", "2s");
     let running = field.start(STUBBORN);

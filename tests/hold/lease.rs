@@ -109,29 +109,35 @@ fn an_arbiter_that_is_back_in_time_changes_nothing() {
     assert!(said.stderr.contains("may go on: the lease was read again"), "{said:?}");
 }
 
-#[test]
-fn a_lease_in_a_git_remote_is_held_and_lost() {
-    let field = Field::new("9s", "6s");
-    let git = |words: &[&str]| {
-        let done = Command::new("git").args(words).current_dir(field.path("")).env("HOME", field.path("")).output();
-        let done = done.unwrap();
-        assert!(done.status.success(), "{done:?}");
-        String::from_utf8(done.stdout).unwrap().trim().to_owned()
-    };
-    git(&["init", "--quiet", "--bare", "lease.git"]);
+fn git(field: &Field, words: &[&str]) -> String {
+    let done = Command::new("git").args(words).current_dir(field.path("")).env("HOME", field.path("")).output();
+    let done = done.unwrap();
+    assert!(done.status.success(), "{done:?}");
+    String::from_utf8(done.stdout).unwrap().trim().to_owned()
+}
+
+/// Puts the lease into a git remote instead, as it is.
+pub(super) fn into_git(field: &Field) {
+    git(field, &["init", "--quiet", "--bare", "lease.git"]);
     let list = std::fs::read_to_string(field.network.config()).unwrap();
     let list = list.replace("store = \"file\", path = \"lease\"", "store = \"git\", remote = \"{dir}/lease.git\"");
     field.network.rewrite(&list);
-    let tree = git(&["-C", "lease.git", "hash-object", "-w", "-t", "tree", "/dev/null"]);
-    // What the file's register wrote, as a commit.
-    let commit = |file: &Field| {
-        let text = std::fs::read_to_string(file.path("lease/bot")).unwrap();
-        let who = ["-c", "user.name=test", "-c", "user.email=test"];
-        let id =
-            git(&[&who[..], &["-C", "lease.git", "commit-tree", &tree, "-m", "lease", "-m", text.trim()]].concat());
-        git(&["-C", "lease.git", "update-ref", "refs/mirror/bot", &id]);
-    };
-    commit(&field);
+    commit(field);
+}
+
+/// What the register in the file holds, as a commit in the remote.
+fn commit(field: &Field) {
+    let tree = git(field, &["-C", "lease.git", "hash-object", "-w", "-t", "tree", "/dev/null"]);
+    let text = std::fs::read_to_string(field.path("lease/bot")).unwrap();
+    let who = ["-c", "user.name=test", "-c", "user.email=test", "-C", "lease.git"];
+    let id = git(field, &[&who[..], &["commit-tree", &tree, "-m", "lease", "-m", text.trim()]].concat());
+    git(field, &["-C", "lease.git", "update-ref", "refs/mirror/bot", &id]);
+}
+
+#[test]
+fn a_lease_in_a_git_remote_is_held_and_lost() {
+    let field = Field::new("9s", "6s");
+    into_git(&field);
     let running = field.start_with("300ms", OBEDIENT);
     std::thread::sleep(Duration::from_secs(2));
     assert!(super::lives(running.main));
