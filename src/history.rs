@@ -201,11 +201,15 @@ mod tests {
     fn the_oldest_are_forgotten_and_no_line_is_torn() {
         let directory = tempfile::tempdir().expect("a directory");
         let long = "x".repeat(1000);
+        let others = std::sync::Barrier::new(4);
         std::thread::scope(|scope| {
             for writer in 0..4 {
-                let (store, long) = (store(directory.path()), &long);
+                let (store, long, others) = (store(directory.path()), &long, &others);
                 scope.spawn(move || {
                     for number in 0..300 {
+                        if number == 299 {
+                            others.wait();
+                        }
                         record(&store, &Entry::new(None, Event::Brain, format!("{writer} {number} {long}")));
                     }
                 });

@@ -60,7 +60,7 @@ The lock and the notes of \fBmirror\-breathe\fR(1).
 "#;
 
 /// Of a command: lines that work, and what each is for.
-const EXAMPLES: [(&str, &[(&str, &str)]); 7] = [
+const EXAMPLES: [(&str, &[(&str, &str)]); 11] = [
     (
         "mirror-probe",
         &[
@@ -100,6 +100,28 @@ const EXAMPLES: [(&str, &[(&str, &str)]); 7] = [
         &[
             ("mirror chain check --survive 4", "Fail a pipeline when the list survives less."),
             ("mirror chain check --live", "Have all nodes the same list?"),
+        ],
+    ),
+    (
+        "mirror-hold",
+        &[
+            ("mirror hold bot -- juno --serve", "Run a service for as long as the lease names this node."),
+            ("mirror hold bot --check 200ms -- juno", "Read more often: the loss of the lease is known sooner."),
+        ],
+    ),
+    (
+        "mirror-pause",
+        &[
+            ("mirror pause --why 'disk check'", "Have no watchdog move anything."),
+            ("mirror pause bot", "Only this service."),
+        ],
+    ),
+    ("mirror-resume", &[("mirror resume", "End every pause.")]),
+    (
+        "mirror-history",
+        &[
+            ("mirror history --last 5", "What was the last thing that happened here?"),
+            ("mirror history --json | jq -r '.entries[] | select(.event == \"promote\") | .reason'", "What was moved?"),
         ],
     ),
     (
