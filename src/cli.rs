@@ -239,12 +239,14 @@ pub enum Command {
     ///
     /// SIGTERM, SIGINT and SIGHUP are passed on as SIGTERM, and followed by SIGKILL when `grace` has
     /// passed. Whatever of it still runs when the command has ended is killed. So is all of it when
-    /// `mirror` itself is killed, and when `mirror` is frozen it ends in time all the same: a second
-    /// process keeps it. What is beyond that: both of them killed at the same instant (then the command
-    /// itself dies, but not what it had started), a command that changes its user where `mirror` is not
-    /// root, and a whole machine that is frozen for longer than `valid` and `grace` and acts for an
-    /// instant as it wakes; a service that compares MIRROR_EPOCH with the latest it has seen is safe
-    /// even then. systemd kills the rest in each case.
+    /// `mirror` itself is killed; and when `mirror` is frozen it ends in time all the same, for a second
+    /// process keeps it.
+    ///
+    /// What is beyond that: both processes killed at the same instant and not by systemd, when the
+    /// command dies and what it had started lives on; a command that changes its user where `mirror` is
+    /// not root; a process that waits for a disk in a way that no signal ends; and a whole machine, or
+    /// control group, that is frozen for longer than `valid` and `grace` and acts for an instant as it
+    /// wakes. A service that compares MIRROR_EPOCH with the latest it has seen is safe even then.
     ///
     /// stdin, stdout and stderr are the command's. It finds MIRROR_SERVICE, MIRROR_HOLDER and
     /// MIRROR_EPOCH, the fencing token, in its environment. `mirror` says on stderr what changes, one
@@ -261,8 +263,8 @@ pub enum Command {
     /// those of the leases; without one only this node, in whose state it is kept. `where` in the object
     /// says which. Where a service is in place, `promote` says so; else it ends in 1, `paused`.
     ///
-    /// A pause prolongs no lease: `mirror hold` goes on reading the register and stops what it may not
-    /// run any longer. Before the arbiter itself is taken down, nothing of this kind helps.
+    /// A pause prolongs no lease: `mirror hold` goes on reading the register, and stops what it may not
+    /// run any longer, also when it is the arbiter that is away for maintenance.
     #[command(after_long_help = PAUSE_STATUSES)]
     Pause(Pause),
 

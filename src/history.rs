@@ -218,9 +218,7 @@ mod tests {
         let store = store(directory.path());
         let entries = read(&store);
         for writer in 0..4 {
-            let of = |entry: &Entry| {
-                Some(entry.reason.strip_prefix(&format!("{writer} "))?.split(' ').next()?.parse().ok()?)
-            };
+            let of = |entry: &Entry| entry.reason.strip_prefix(&format!("{writer} "))?.split(' ').next()?.parse().ok();
             let numbers: Vec<u32> = entries.iter().filter_map(of).collect();
             assert_eq!(numbers.last(), Some(&299), "the newest of {writer}");
             assert!(numbers.is_sorted(), "in order: {numbers:?}");

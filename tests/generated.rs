@@ -48,7 +48,8 @@ Set by the completion scripts: the program then prints completions and does noth
 The node list: the first of these that is there.
 .TP
 \fI/var/lib/mirror\fR, \fI$XDG_STATE_HOME/mirror\fR
-State, of root and of others: locks, since when nodes have been alive, where services were last seen.
+State, of root and of others: locks, since when nodes have been alive, where services were last seen,
+what happened (\fIhistory.jsonl\fR), and how \fBmirror\-hold\fR(1) stands (\fIhold\-SERVICE.json\fR).
 Losing it costs caution, never correctness.
 .TP
 \fI$XDG_RUNTIME_DIR/mirror\fR, \fI/run/mirror\fR, \fI/tmp/mirror\-UID\fR
@@ -276,6 +277,9 @@ fn synopsis(command: &Command) -> String {
     for positional in command.get_positionals() {
         let name = positional.get_value_names().unwrap_or_default().join(" ");
         let many = if positional.get_num_args().is_some_and(|n| n.max_values() > 1) { "..." } else { "" };
+        if positional.is_last_set() {
+            words.push("--".to_owned());
+        }
         words.push(if positional.is_required_set() { format!("{name}{many}") } else { format!("[{name}{many}]") });
     }
     if command.has_subcommands() {
