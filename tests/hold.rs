@@ -13,9 +13,10 @@ mod manager;
 mod statuses;
 mod support;
 
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
-use std::time::Duration;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
 
 use three_mirror::chain::Name;
 use three_mirror::deadline::Deadline;
@@ -23,7 +24,7 @@ use three_mirror::lease::{Nonce, State, Value};
 use three_mirror::register::file::FileRegister;
 use three_mirror::register::{self, Swapped};
 
-use support::mirror::{Network, Said, Started};
+use support::mirror::{Network, Said};
 use support::processes::{descendants, kill, lives, pid_in, wait_until_gone};
 use support::{LONG, wait_for};
 
@@ -72,7 +73,8 @@ impl Field {
     }
 
     fn path(&self, name: &str) -> PathBuf {
-        self.network.path().join(name)
+        // Without a slash at its end, as a link in /proc has it.
+        if name.is_empty() { self.network.path().to_owned() } else { self.network.path().join(name) }
     }
 
     /// Grants the lease to a node in a new epoch.
@@ -109,13 +111,16 @@ impl Field {
         self.begin(self.network.mirror(["hold", "bot", "--check", check, "--", "sh", "-c", script]))
     }
 
-    fn begin(&self, command: Command) -> Running<'_> {
-        let started = Started::new(command);
+    /// What it says goes to a file: what ought to have ended, and has not, would keep a pipe open.
+    fn begin(&self, mut command: Command) -> Running<'_> {
+        let said = std::fs::File::create(self.path("stderr")).unwrap();
+        let hold = command.stdout(Stdio::null()).stderr(said).spawn().unwrap();
+        let pid = i32::try_from(hold.id()).unwrap();
         let main = self.pid("main");
         let keeper = wait_for("there is a keeper", || {
-            descendants(started.pid()).into_iter().find(|pid| descendants(*pid).contains(&main))
+            descendants(pid).into_iter().find(|pid| descendants(*pid).contains(&main))
         });
-        Running { field: self, hold: Some(started), keeper, main }
+        Running { field: self, hold, begun: Instant::now(), keeper, main }
     }
 
     fn pid(&self, file: &str) -> i32 {
@@ -131,18 +136,33 @@ impl Field {
 /// A command that is held.
 struct Running<'a> {
     field: &'a Field,
-    hold: Option<Started>,
+    hold: Child,
+    begun: Instant,
     keeper: i32,
     main: i32,
 }
 
+/// How it ended.
+#[derive(Debug)]
+struct Held {
+    /// The exit status; 128 and the signal when one ended it.
+    status: i32,
+    /// What was said to people.
+    stderr: String,
+    /// How long it was held.
+    took: Duration,
+}
+
 impl Running<'_> {
     fn hold(&self) -> i32 {
-        self.hold.as_ref().unwrap().pid()
+        i32::try_from(self.hold.id()).unwrap()
     }
 
-    fn end(mut self) -> Said {
-        self.hold.take().unwrap().end()
+    fn end(mut self) -> Held {
+        let status = wait_for("hold ends", || self.hold.try_wait().unwrap());
+        let status = status.code().or_else(|| Some(128 + status.signal()?)).unwrap();
+        let stderr = std::fs::read_to_string(self.field.path("stderr")).unwrap();
+        Held { status, stderr, took: self.begun.elapsed() }
     }
 
     /// The command and its children, of [`STUBBORN`].
@@ -153,10 +173,19 @@ impl Running<'_> {
 
 impl Drop for Running<'_> {
     fn drop(&mut self) {
-        if self.hold.is_some() {
-            let mut all = descendants(self.hold());
-            all.extend([self.hold(), self.main]);
-            all.into_iter().for_each(kill);
+        let _ = self.hold.kill();
+        let _ = self.hold.wait();
+    }
+}
+
+impl Drop for Field {
+    /// Kills what a test that failed left behind: all that runs in its directory.
+    fn drop(&mut self) {
+        let here = |pid: &i32| std::fs::read_link(format!("/proc/{pid}/cwd")).is_ok_and(|cwd| cwd == self.path(""));
+        for _ in 0..3 {
+            let entries = std::fs::read_dir("/proc").unwrap();
+            let numbers = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
+            numbers.filter(here).for_each(kill);
         }
     }
 }
