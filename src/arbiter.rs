@@ -75,8 +75,8 @@ impl<'a> Arbiter<'a> {
     pub fn open(config: &Config, store: &Store, own: Option<&Name>, service: &'a Name) -> Result<Option<Self>, Doubt> {
         let lease = config.services.get(service).and_then(|service| service.lease);
         let (Some(place), Some(lease)) = (&config.lease, lease) else { return Ok(None) };
-        let by = own.map_or_else(host_name, Name::to_string);
-        let register = open(place, config, store, service, &by);
+        let by = signed_by(own);
+        let register = open(place, config, store, service.as_str(), &by);
         let register = register.map_err(|error| Doubt::Unreadable(format!("{error:#}")))?;
         Ok(Some(Self { service, lease, register, by }))
     }
@@ -169,13 +169,13 @@ fn open(
     place: &config::Store,
     config: &Config,
     store: &Store,
-    service: &Name,
+    name: &str,
     by: &str,
 ) -> anyhow::Result<Box<dyn Register + Send>> {
     Ok(match place {
         config::Store::Git { remote, prefix } => {
             let ssh = remote::git_ssh_command(config.probe_timeout);
-            let (cache, reference) = (store.cache(service), format!("{prefix}{service}"));
+            let (cache, reference) = (store.cache(name), format!("{prefix}{name}"));
             Box::new(GitRegister::open(&cache, remote, &reference, by, Some(&ssh))?)
         }
         config::Store::Etcd { endpoints, prefix, ca, identity, user } => {
@@ -186,12 +186,12 @@ fn open(
                 identity,
                 user: user.as_ref().map(|(user, file)| anyhow::Ok((user.clone(), password(file)?))).transpose()?,
             };
-            Box::new(EtcdRegister::new(cluster, &format!("{prefix}{service}"))?)
+            Box::new(EtcdRegister::new(cluster, &format!("{prefix}{name}"))?)
         }
         config::Store::File { path } => {
             // A directory that were made here could hide one that is not mounted.
             anyhow::ensure!(path.is_dir(), "{}: no such directory; make it for the leases", path.display());
-            Box::new(FileRegister::new(path.join(service.as_str())))
+            Box::new(FileRegister::new(path.join(name)))
         }
     })
 }
@@ -206,6 +206,26 @@ fn password(path: &Path) -> anyhow::Result<String> {
     anyhow::ensure!(bytes.len() <= LONGEST_PASSWORD, "{}: too long for a password", path.display());
     let text = String::from_utf8(bytes).with_context(|| path.display().to_string())?;
     Ok(text.lines().next().unwrap_or_default().to_owned())
+}
+
+/// A register beside those of the leases, where the configuration has any; no service can have the
+/// `name`, as it is no [`Name`].
+///
+/// # Errors
+/// When this machine cannot use it.
+pub fn beside(
+    config: &Config,
+    store: &Store,
+    own: Option<&Name>,
+    name: &str,
+) -> Result<Option<Box<dyn Register + Send>>, Doubt> {
+    let register = config.lease.as_ref().map(|place| open(place, config, store, name, &signed_by(own)));
+    register.transpose().map_err(|error| Doubt::Unreadable(format!("{error:#}")))
+}
+
+/// Who writes: the node, or where this machine is none, the host.
+pub fn signed_by(own: Option<&Name>) -> String {
+    own.map_or_else(host_name, Name::to_string)
 }
 
 fn host_name() -> String {

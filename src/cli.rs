@@ -54,7 +54,8 @@ const PROMOTE_STATUSES: &str = statuses!(
     "in-place, started, moved, stopped-elsewhere: every service runs on its\n     \
      target; planned: --dry-run, nothing was touched",
     no: "refused: there is no living node for it; not-brain: this node may not;\n     \
-         failed: it could not be started where it was to be",
+         failed: it could not be started where it was to be; paused: `mirror pause`, and it is\n     \
+         not as it ought to be; nothing was touched",
     unknown: "blocked: a living node did not confirm that it stopped; busy: another\n     \
               promotion is under way here; unknown: it could not be found out"
 );
@@ -86,6 +87,31 @@ const LEASE_REPAIR_STATUSES: &str = statuses!(
      \
               cannot be read, or it is not known whether the claim was written"
 );
+const HOLD_STATUSES: &str = concat!(
+    "Exit status:",
+    "\n  0  ended: once the command has run, its own status, whatever that is; 128 and the\n     ",
+    "number of the signal, when one ended it; running, stopping: it has not ended yet",
+    "\n  1  not-ours: the lease is not granted to this node; nothing was started",
+    "\n  2  the command line or the configuration is wrong; nothing was started",
+    "\n  3  unknown: the register could not be read in time; busy: the service is held on\n     ",
+    "this node already; nothing was started",
+    "\n  75  lost: the command ran, and was ended, since the lease was taken away or could\n     ",
+    "not be read any more (EX_TEMPFAIL)",
+    "\n  126  failed: the command could not be started",
+    "\n  127  failed: there is no such program\n\n",
+    "A command can end in each of these numbers itself; hold-SERVICE.json in the state directory\n",
+    "and the last line on stderr tell which it was."
+);
+const PAUSE_STATUSES: &str = statuses!(
+    "paused: what was named is paused, now or since before",
+    unknown: "unknown: it could not be written where it is kept, or not be confirmed"
+);
+const RESUME_STATUSES: &str = statuses!(
+    "resumed: what was named is not paused, now or since before",
+    no: "refused: all services are paused at once; end that without naming one",
+    unknown: "unknown: it could not be written where it is kept, or not be confirmed"
+);
+const HISTORY_STATUSES: &str = statuses!("listed");
 const PRINT_STATUSES: &str = statuses!("printed", unknown: "stdout could not be written");
 
 /// Failover for a handful of servers with nothing but ssh, git and a list of nodes
@@ -207,6 +233,61 @@ pub enum Command {
     /// (a ref of a git remote, a key of an etcd cluster, or a file), and promote moves it.
     #[command(subcommand, subcommand_help_heading = "Commands")]
     Lease(Lease),
+
+    /// Run a command while the lease allows it, and not longer
+    ///
+    /// Reads the lease of the service; if it is granted to this node, starts the command and reads on,
+    /// three times in `valid` ([lease] in mirror.toml(5)). When the lease is taken away, or the latest
+    /// good read began longer than `valid` ago, the command gets SIGTERM, and what is left of it
+    /// SIGKILL before `grace` has passed: with every process that it had started, also those in groups
+    /// and sessions of their own. No node starts it before that.
+    ///
+    /// Nothing is waited for: where the lease is not this node's, the command is not started. So a
+    /// unit says `ExecCondition=mirror lease check SERVICE`, and its `start` comes from `mirror promote`.
+    ///
+    /// SIGTERM, SIGINT and SIGHUP are passed on as SIGTERM, and followed by SIGKILL when `grace` has
+    /// passed. Whatever of it still runs when the command has ended is killed. So is all of it when
+    /// `mirror` itself is killed; and when `mirror` is frozen it ends in time all the same, for a second
+    /// process keeps it.
+    ///
+    /// What is beyond that: both processes killed at the same instant and not by systemd, when the
+    /// command dies and what it had started lives on; a command that changes its user where `mirror` is
+    /// not root; a process that waits for a disk in a way that no signal ends; and a whole machine, or
+    /// control group, that is frozen for longer than `valid` and `grace` and acts for an instant as it
+    /// wakes. A service that compares MIRROR_EPOCH with the latest it has seen is safe even then.
+    ///
+    /// stdin, stdout and stderr are the command's. It finds MIRROR_SERVICE, MIRROR_HOLDER and
+    /// MIRROR_EPOCH, the fencing token, in its environment. `mirror` says on stderr what changes, one
+    /// line each, unless --quiet; it writes hold-SERVICE.json into the state directory, whose schema
+    /// `mirror schema hold` prints; and it tells systemd READY=1 once the command runs, WATCHDOG=1 after
+    /// each good read, STATUS= and STOPPING=1. NOTIFY_SOCKET is not passed on to the command.
+    #[command(after_long_help = HOLD_STATUSES)]
+    Hold(Hold),
+
+    /// Keep services where they are until resume
+    ///
+    /// While a service is paused, `mirror promote` moves, stops and starts nothing of it, on no node
+    /// that sees the pause: with a lease all of them, since the pause is kept in a register beside
+    /// those of the leases; without one only this node, in whose state it is kept. `where` in the object
+    /// says which. Where a service is in place, `promote` says so; else it ends in 1, `paused`.
+    ///
+    /// A pause prolongs no lease: `mirror hold` goes on reading the register, and stops what it may not
+    /// run any longer, also when it is the arbiter that is away for maintenance.
+    #[command(after_long_help = PAUSE_STATUSES)]
+    Pause(Pause),
+
+    /// End a pause
+    #[command(after_long_help = RESUME_STATUSES)]
+    Resume(Resume),
+
+    /// Show what this node did and saw
+    ///
+    /// Every change, the oldest first: promotions that did something or tried to, another brain, pauses,
+    /// and what `mirror hold` started and ended. It is kept in the state directory, 512 KiB at most, as
+    /// lines of JSON in history.old.jsonl and history.jsonl. The takeovers of all nodes are in the
+    /// register itself: `mirror lease history`.
+    #[command(after_long_help = HISTORY_STATUSES)]
+    History(History),
 
     /// Print the JSON Schema of a command's object
     #[command(after_long_help = PRINT_STATUSES)]
@@ -433,6 +514,55 @@ pub struct ChainCheck {
     pub live: bool,
 }
 
+/// `mirror hold`.
+#[derive(Debug, Args)]
+pub struct Hold {
+    /// The service
+    #[arg(value_name = "SERVICE", add = ArgValueCandidates::new(complete::services))]
+    pub service: String,
+
+    /// From the beginning of one read to that of the next; shorter than `valid` [default: a third of
+    /// `valid`]
+    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    pub check: Option<std::time::Duration>,
+
+    /// The command and its arguments
+    #[arg(value_name = "COMMAND", required = true, last = true, value_hint = ValueHint::CommandWithArguments)]
+    pub command: Vec<OsString>,
+}
+
+/// `mirror pause`.
+#[derive(Debug, Args)]
+pub struct Pause {
+    /// The services [default: all of them, also those that are added later]
+    #[arg(value_name = "SERVICE", add = ArgValueCandidates::new(complete::services))]
+    pub services: Vec<String>,
+
+    /// The reason, for whoever wonders
+    #[arg(long, value_name = "TEXT")]
+    pub why: Option<String>,
+}
+
+/// `mirror resume`.
+#[derive(Debug, Args)]
+pub struct Resume {
+    /// The services [default: all that is paused]
+    #[arg(value_name = "SERVICE", add = ArgValueCandidates::new(complete::services))]
+    pub services: Vec<String>,
+
+    /// The reason, to stand in the history
+    #[arg(long, value_name = "TEXT")]
+    pub why: Option<String>,
+}
+
+/// `mirror history`.
+#[derive(Debug, Args)]
+pub struct History {
+    /// How many of the latest entries to show
+    #[arg(short = 'n', long = "last", value_name = "N", default_value_t = 50)]
+    pub last: usize,
+}
+
 /// `mirror schema`.
 #[derive(Debug, Args)]
 pub struct Schema {
@@ -452,7 +582,7 @@ pub struct Completions {
 /// What the binary is called when it is called by its own name.
 const PROGRAM: &str = "mirror";
 /// The commands a link can be named after, and what such a link stands for.
-const LINKS: [(&str, &[&str]); 14] = [
+const LINKS: [(&str, &[&str]); 18] = [
     ("probe", &["probe"]),
     ("whois-brain", &["whois-brain"]),
     ("breathe", &["breathe"]),
@@ -465,6 +595,10 @@ const LINKS: [(&str, &[&str]); 14] = [
     ("lease-check", &["lease", "check"]),
     ("lease-history", &["lease", "history"]),
     ("lease-repair", &["lease", "repair"]),
+    ("hold", &["hold"]),
+    ("pause", &["pause"]),
+    ("resume", &["resume"]),
+    ("history", &["history"]),
     ("schema", &["schema"]),
     ("completions", &["completions"]),
 ];

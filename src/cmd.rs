@@ -19,12 +19,16 @@ pub mod breathe;
 pub mod chain_check;
 pub mod chain_show;
 pub mod completions;
+pub mod history;
+pub mod hold;
 pub mod lease_check;
 pub mod lease_history;
 pub mod lease_repair;
 pub mod lease_show;
+pub mod pause;
 pub mod probe;
 pub mod promote;
+pub mod resume;
 pub mod schema;
 pub mod whois_brain;
 
@@ -86,13 +90,14 @@ pub fn main() -> ExitCode {
     let begun = Instant::now();
     let status = run(&cli).unwrap_or_else(|error| {
         report::say(format_args!("{error:#}"));
-        if error.is::<Misuse>() { Status::Misuse } else { Status::Unknown }
+        let status = if error.is::<Misuse>() { Status::Misuse } else { Status::Unknown };
+        status.into()
     });
     // Not a part of the command: it has ended, and let go of every lock.
     if let Command::Breathe(cli::Breathe { pace, .. }) | Command::Promote(cli::Promote { pace, .. }) = cli.command {
         std::thread::sleep(pace.pace.unwrap_or_default().saturating_sub(begun.elapsed()));
     }
-    status.into()
+    status
 }
 
 /// Runs a command to its end.
@@ -100,10 +105,10 @@ pub fn main() -> ExitCode {
 /// # Errors
 /// A [`crate::misuse::Misuse`] for a wrong command line or configuration; any other error means
 /// that something could not be found out.
-pub fn run(cli: &Cli) -> Result<Status> {
+pub fn run(cli: &Cli) -> Result<ExitCode> {
     let begun = Begun::now();
     let load = || Setting::load(&cli.global, begun);
-    match &cli.command {
+    let status = match &cli.command {
         Command::Probe(arguments) => probe::run(arguments, &load()?),
         Command::WhoisBrain(arguments) => whois_brain::run(arguments, &load()?),
         Command::Breathe(arguments) => breathe::run(arguments, &load()?),
@@ -117,7 +122,12 @@ pub fn run(cli: &Cli) -> Result<Status> {
         Command::Lease(Lease::Check(arguments)) => lease_check::run(arguments, &load()?),
         Command::Lease(Lease::History(arguments)) => lease_history::run(arguments, &load()?),
         Command::Lease(Lease::Repair(arguments)) => lease_repair::run(arguments, &load()?),
+        Command::Hold(arguments) => return hold::run(arguments, &load()?),
+        Command::Pause(arguments) => pause::run(arguments, &load()?),
+        Command::Resume(arguments) => resume::run(arguments, &load()?),
+        Command::History(arguments) => history::run(arguments, &load()?),
         Command::Schema(arguments) => schema::run(arguments, voice(&cli.global)),
         Command::Completions(arguments) => completions::run(arguments, voice(&cli.global)),
-    }
+    }?;
+    Ok(status.into())
 }

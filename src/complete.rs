@@ -8,7 +8,7 @@ use crate::chain;
 use crate::config::{self, Config};
 
 /// The commands that print an object, a command of two words by both.
-pub(crate) const OBJECTS: [&str; 10] = [
+pub(crate) const OBJECTS: [&str; 14] = [
     "probe",
     "whois-brain",
     "breathe",
@@ -19,6 +19,10 @@ pub(crate) const OBJECTS: [&str; 10] = [
     "lease-check",
     "lease-history",
     "lease-repair",
+    "hold",
+    "pause",
+    "resume",
+    "history",
 ];
 
 /// The configuration that the line being completed would use. Where there is none, or a broken one,

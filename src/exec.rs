@@ -1,4 +1,6 @@
-//! The only place that starts a process: a deadline, a process group, output to a file.
+//! The only place that starts a process: a deadline, a process group, output to a file. (One other
+//! command is started, by [`hold`](crate::hold): that has neither, and is watched over as long as it
+//! lives.)
 //!
 //! Output goes to an anonymous file in memory and not to a pipe. A pipe stays open for as long as
 //! any grandchild holds it, so reading one to its end can take for ever; and a daemon that a
@@ -22,6 +24,8 @@ use rustix::process::{Pid, PidfdFlags, Signal};
 use crate::deadline::Deadline;
 
 mod groups;
+
+pub use groups::{end_all, ended_child, reap_strangers, take_signals};
 
 /// How much of a stream is kept unless asked otherwise, in bytes.
 const KEPT: u64 = 64 * 1024;
@@ -245,7 +249,9 @@ impl Running {
     fn reap(&mut self) -> io::Result<ExitStatus> {
         // First, since afterwards its id may be another's.
         groups::forget(self.pid());
-        self.child.wait()
+        let status = self.child.wait();
+        groups::waited_for(self.pid());
+        status
     }
 
     fn end_group(&mut self) -> io::Result<()> {

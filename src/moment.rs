@@ -25,6 +25,11 @@ impl Moment {
         Self(passed)
     }
 
+    /// How long after the boot it is.
+    pub const fn since(self) -> Duration {
+        self.0
+    }
+
     /// The moment `wait` after this one.
     #[must_use]
     pub const fn plus(self, wait: Duration) -> Self {

@@ -8,6 +8,7 @@
 //! says nothing is waited out instead of waited for.
 
 use std::collections::BTreeMap;
+use std::sync::OnceLock;
 
 use anyhow::Result;
 use schemars::JsonSchema;
@@ -16,6 +17,8 @@ use serde::Serialize;
 use crate::brain::Brain;
 use crate::chain::Name;
 use crate::config::{Config, Service};
+use crate::deadline::Deadline;
+use crate::pause::{self, Paused, Pauses};
 use crate::remote::Remote;
 use crate::report::{self, Status, Voice, Waits};
 use crate::state::{Record, Store, Tick};
@@ -58,6 +61,8 @@ pub enum Verdict {
     NotBrain,
     /// It could be started on no living node.
     Failed,
+    /// `mirror pause`: it is not as it ought to be, and nothing was touched until `mirror resume`.
+    Paused,
     /// A living node did not confirm that it stopped there, or its target did not say whether it runs
     /// there; nothing was started.
     Blocked,
@@ -71,7 +76,7 @@ impl report::Verdict for Verdict {
     fn status(self) -> Status {
         match self {
             Self::InPlace | Self::Started | Self::Moved | Self::StoppedElsewhere | Self::Planned => Status::Yes,
-            Self::Refused | Self::NotBrain | Self::Failed => Status::No,
+            Self::Refused | Self::NotBrain | Self::Failed | Self::Paused => Status::No,
             Self::Blocked | Self::Busy | Self::Unknown => Status::Unknown,
         }
     }
@@ -185,10 +190,43 @@ pub struct Promoted {
 }
 
 impl Promotion {
+    /// What was found out of a service that is paused.
+    fn while_paused(mut self, paused: &Paused, dry_run: bool) -> Self {
+        let name = &self.service;
+        let words = paused.words();
+        (self.verdict, self.reason) = match (self.verdict, self.steps.is_empty(), &self.target) {
+            (Verdict::Planned, true, Some(target)) if !dry_run => {
+                (Verdict::InPlace, format!("{name} runs on {target}, and is {words}."))
+            }
+            (Verdict::Planned, false, _) => (
+                Verdict::Paused,
+                format!("{name} is {words}. Nothing was touched; after `mirror resume`: {}", self.reason),
+            ),
+            (verdict, ..) => (verdict, format!("{} It is {words}.", self.reason)),
+        };
+        self
+    }
+
     /// A promotion that came to nothing.
     pub(crate) fn without_act(service: &Name, verdict: Verdict, reason: String) -> Self {
         let (target, previous, fencing, steps, lease) = (None, None, None, Vec::new(), None);
         Self { service: service.clone(), verdict, reason, target, previous, fencing, steps, lease }
+    }
+}
+
+/// What is paused: asked once, and only by those who find that there is something to do.
+struct PausesOnDemand<'a> {
+    order: &'a Order<'a>,
+    store: &'a Store,
+    read: OnceLock<Pauses>,
+}
+
+impl PausesOnDemand<'_> {
+    fn get(&self) -> &Pauses {
+        let Order { config, own, services, .. } = self.order;
+        let patience = services.iter().filter_map(|(_, service)| service.lease).map(|lease| lease.read_timeout()).max();
+        let deadline = Deadline::after(patience.unwrap_or_default().max(config.probe_timeout));
+        self.read.get_or_init(|| pause::in_force(config, self.store, *own, deadline))
     }
 }
 
@@ -243,9 +281,11 @@ pub fn promote(order: &Order<'_>) -> Result<Promoted> {
         store.keep_alive(&alive);
     }
     let alive_for = alive.for_how_long(now);
+    let pauses = PausesOnDemand { order, store: &store, read: OnceLock::new() };
     let go = &|name, service, tenure| {
         let record = records.get(name).cloned()?;
-        let course = Course::new(order, &remote, (name, service), (record, tenure), &view, &alive_for, now);
+        let known = (record, tenure, &pauses);
+        let course = Course::new(order, &remote, (name, service), known, &view, &alive_for, now);
         let (promotion, record) = course.run();
         if !order.dry_run {
             store.keep_record(name, &record);

@@ -1,4 +1,5 @@
-//! What must outlive a command: locks, since when nodes are alive, where services were seen.
+//! What must outlive a command: locks, since when nodes are alive, where services were seen, what
+//! happened.
 //!
 //! Losing it costs caution, never correctness: what cannot be read is as if it had never been
 //! there, and what cannot be written is left. Times are the boot clock's, which no change of the
@@ -18,6 +19,8 @@ use crate::chain::Name;
 use crate::config::Config;
 use crate::decide::{Seen, State};
 use crate::lease::Sight;
+
+mod here;
 
 /// The directory that holds the state.
 #[derive(Debug)]
@@ -172,9 +175,9 @@ impl Store {
         self.put(&sight_file(service), sight, news);
     }
 
-    /// The directory in which a service's register may keep what it has fetched.
-    pub fn cache(&self, service: &Name) -> PathBuf {
-        self.directory.join(format!("lease-{service}.git"))
+    /// The directory in which a register, by its name, may keep what it has fetched.
+    pub fn cache(&self, register: &str) -> PathBuf {
+        self.directory.join(format!("lease-{register}.git"))
     }
 
     /// The lock of a service's promotion; none when another process holds it.

@@ -49,7 +49,8 @@ The node list: the first of these that is there.
 .TP
 \fI/var/lib/mirror\fR, \fI$XDG_STATE_HOME/mirror\fR
 State, of root and of others: locks, since when nodes have been alive, where services were last seen, what was
-seen of their leases.
+seen of their leases, what happened (\fIhistory.jsonl\fR), and how \fBmirror\-hold\fR(1) stands
+(\fIhold\-SERVICE.json\fR).
 Losing it costs caution, never correctness.
 .TP
 \fI$XDG_RUNTIME_DIR/mirror\fR, \fI/run/mirror\fR, \fI/tmp/mirror\-UID\fR
@@ -61,7 +62,7 @@ The lock and the notes of \fBmirror\-breathe\fR(1).
 "#;
 
 /// Of a command: lines that work, and what each is for.
-const EXAMPLES: [(&str, &[(&str, &str)]); 11] = [
+const EXAMPLES: [(&str, &[(&str, &str)]); 15] = [
     (
         "mirror-probe",
         &[
@@ -124,6 +125,28 @@ const EXAMPLES: [(&str, &[(&str, &str)]); 11] = [
             "mirror lease repair bot --why 'disk check'",
             "Obey the register again, after it was restored from a backup.",
         )],
+    ),
+    (
+        "mirror-hold",
+        &[
+            ("mirror hold bot -- juno --serve", "Run a service for as long as the lease names this node."),
+            ("mirror hold bot --check 200ms -- juno", "Read more often: the loss of the lease is known sooner."),
+        ],
+    ),
+    (
+        "mirror-pause",
+        &[
+            ("mirror pause --why 'disk check'", "Have no watchdog move anything."),
+            ("mirror pause bot", "Only this service."),
+        ],
+    ),
+    ("mirror-resume", &[("mirror resume", "End every pause.")]),
+    (
+        "mirror-history",
+        &[
+            ("mirror history --last 5", "What was the last thing that happened here?"),
+            ("mirror history --json | jq -r '.entries[] | select(.event == \"promote\") | .reason'", "What was moved?"),
+        ],
     ),
     (
         "mirror-completions",
@@ -277,6 +300,9 @@ fn synopsis(command: &Command) -> String {
     for positional in command.get_positionals() {
         let name = positional.get_value_names().unwrap_or_default().join(" ");
         let many = if positional.get_num_args().is_some_and(|n| n.max_values() > 1) { "..." } else { "" };
+        if positional.is_last_set() {
+            words.push("--".to_owned());
+        }
         words.push(if positional.is_required_set() { format!("{name}{many}") } else { format!("[{name}{many}]") });
     }
     if command.has_subcommands() {
@@ -316,8 +342,8 @@ fn exit_status(command: &Command) -> String {
         let escaped = line.trim().replace('-', "\\-");
         match line.trim().split_once("  ") {
             _ if line.is_empty() => text += ".PP\n",
-            Some((status, _)) if status.len() == 1 => {
-                text += &format!(".TP\n\\fB{status}\\fR\n{}\n", escaped[1..].trim_start());
+            Some((status, _)) if status.parse::<u8>().is_ok() => {
+                text += &format!(".TP\n\\fB{status}\\fR\n{}\n", escaped[status.len()..].trim_start());
             }
             _ => text += &format!("{escaped}\n"),
         }

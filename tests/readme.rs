@@ -141,7 +141,8 @@ fn every_line_that_calls_mirror_is_understood() {
     for listed in listed {
         let words = |text: &str| -> BTreeSet<String> {
             let word = |word: &str| word.trim_matches(|c| "[]…".contains(c)).to_owned();
-            text.split_whitespace().map(word).filter(|word| word.starts_with("--")).collect()
+            // Alone, it stands before a command.
+            text.split_whitespace().map(word).filter(|word| word.starts_with("--") && word != "--").collect()
         };
         let command = command_of(listed);
         let options = command.get_arguments().filter(|argument| !argument.is_global_set());

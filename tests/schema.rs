@@ -15,7 +15,7 @@ use crate::mirror::{Ran, command, mirror};
 mod mirror;
 
 /// The commands that print an object, as `mirror schema` is asked for them.
-const COMMANDS: [&[&str]; 10] = [
+const COMMANDS: [&[&str]; 14] = [
     &["probe"],
     &["whois-brain"],
     &["breathe"],
@@ -26,6 +26,10 @@ const COMMANDS: [&[&str]; 10] = [
     &["lease", "check"],
     &["lease", "history"],
     &["lease", "repair"],
+    &["hold"],
+    &["pause"],
+    &["resume"],
+    &["history"],
 ];
 
 /// The keys that every object begins with.
@@ -463,4 +467,23 @@ fn breathe() {
     assert_eq!(ran.status, 3, "{ran:?}");
     let verdict: Value = serde_json::from_str(&ran.stdout).expect("JSON");
     contract.keeps(&ran, verdict["verdict"].as_str().expect("text"), 3);
+}
+
+#[test]
+fn pause_resume_and_history() {
+    let [mut pause, mut resume, mut history] = [["pause"], ["resume"], ["history"]].map(|name| Contract::of(&name));
+    let list = "[nodes]\na = \"192.0.2.1\"\n[chains]\nbot = [\"a\"]\n\
+                [services.bot]\nstatus = \"true\"\nstart = \"true\"\nstop = \"true\"\n";
+    let place = Place::new(list);
+    let object = pause.keeps(&place.run("pause bot --why disks"), "paused", 0);
+    assert_eq!(object["paused"][0]["why"], "disks");
+    pause.keeps(&place.run("pause --self a"), "paused", 0);
+    resume.keeps(&place.run("resume bot"), "refused", 1);
+    resume.keeps(&place.run("resume"), "resumed", 0);
+    let object = history.keeps(&place.run("history"), "listed", 0);
+    assert_eq!(object["entries"].as_array().map(Vec::len), Some(3), "{object}");
+    place.rewrite(&format!("lease = {{ store = \"file\", path = \"nowhere\" }}\n{list}"));
+    pause.keeps(&place.run("pause"), "unknown", 3);
+    resume.keeps(&place.run("resume"), "unknown", 3);
+    assert_eq!((pause.verdicts.len(), resume.verdicts.len(), history.verdicts.len()), (2, 3, 1));
 }

@@ -10,8 +10,11 @@ use super::Setting;
 use crate::chain::{self, BRAIN, Chain, Name};
 use crate::cli;
 use crate::config::{Config, Node};
+use crate::deadline::Deadline;
 use crate::decide::{self, Leader, Seen, Standing, State};
+use crate::pause::{self, Paused};
 use crate::report::{self, Finding, Paint, Status};
+use crate::state::Store;
 use crate::view::{self, Seeing};
 
 /// There is one outcome: shown.
@@ -39,6 +42,9 @@ pub struct Facts {
     pub services: Vec<Belonging>,
     /// The brain; null without `--probe` or `--down`, and when there is none or none is known.
     pub brain: Option<Name>,
+    /// What is paused, as far as this node knows: with `--probe` by asking where that is kept, else by
+    /// what was last read of it.
+    pub paused: Vec<Paused>,
     /// The intervals.
     pub cycle: Cycle,
     /// The digest of the node list.
@@ -107,7 +113,9 @@ impl report::Facts for Facts {
             };
             vec![node.node.to_string(), node.address.clone(), node.role.clone(), state]
         });
-        let mut text = report::columns(&nodes.collect::<Vec<_>>());
+        let loud = |paused: &Paused| vec![paint.bad("PAUSED"), super::pause::whom(paused), paused.words()];
+        let mut text = report::columns(&self.paused.iter().map(loud).collect::<Vec<_>>());
+        text += &report::columns(&nodes.collect::<Vec<_>>());
         let chains = self.chains.iter().map(|shown| {
             let order: Vec<&str> = shown.nodes.iter().map(Name::as_str).collect();
             vec!["chain".to_owned(), shown.chain.to_string(), order.join(" → ")]
@@ -139,7 +147,14 @@ pub(super) fn run(arguments: &cli::ChainShow, setting: &Setting) -> Result<Statu
         }
         None => None,
     };
+    let store = Store::open(config);
+    let pauses = if arguments.probe {
+        pause::in_force(config, &store, setting.own.as_ref(), Deadline::after(config.probe_timeout))
+    } else {
+        pause::known(config, &store)
+    };
     let facts = Facts {
+        paused: pauses.0,
         nodes: members(config, only, seen.as_ref()),
         chains: config
             .chains
@@ -172,6 +187,9 @@ pub(super) fn run(arguments: &cli::ChainShow, setting: &Setting) -> Result<Statu
         (Some(_), Some(brain)) => format!("{brain} is the brain."),
         (Some(_), None) => "There is no brain, or none is known.".to_owned(),
     };
+    let loud =
+        facts.paused.iter().map(|paused| format!("PAUSED: {}, {}. ", super::pause::whom(paused), paused.words()));
+    let reason = loud.collect::<String>() + &reason;
     Ok(setting.tell(&Finding { verdict: Verdict::Shown, reason, facts }))
 }
 

@@ -11,9 +11,11 @@ use crate::brain::Brain;
 use crate::chain::Name;
 use crate::cli;
 use crate::config::Service;
+use crate::history;
 use crate::misuse::Misuse;
-use crate::promote::{self, Order, Promotion, Verdict};
+use crate::promote::{self, Order, Promoted, Promotion, Verdict};
 use crate::report::{self, Finding, Paint, Spinner, Status, Verdict as _, Waits};
+use crate::state::Store;
 use crate::view::{self, Reading, View};
 
 /// What `mirror promote` prints.
@@ -78,9 +80,18 @@ pub(super) fn run(arguments: &cli::Promote, setting: &Setting) -> Result<Status>
     let doing = if arguments.dry_run { "asking the nodes" } else { "asking the nodes, and moving what has to move" };
     let spinner = Spinner::with_waits(setting.voice, doing, order.waits.clone());
     let promoted = promote::promote(&order)?;
+    write_down(&promoted, arguments, setting);
     drop(spinner);
     let brain = promoted.brain.and_then(|brain| if let Brain::Known(name) = brain { Some(name) } else { None });
     Ok(setting.tell(&finding(promoted.services, brain, arguments.why.clone())))
+}
+
+fn write_down(promoted: &Promoted, arguments: &cli::Promote, setting: &Setting) {
+    let (store, own) = (Store::open(&setting.config), setting.own.as_ref());
+    if let Some(Brain::Known(brain)) = &promoted.brain {
+        history::saw_brain(&store, own, brain);
+    }
+    history::record_promotions(&store, own, &promoted.services, arguments.why.as_deref());
 }
 
 fn order<'a>(

@@ -5,7 +5,8 @@ use schemars::JsonSchema;
 use schemars::generate::SchemaSettings;
 
 use super::{
-    chain_check, chain_show, lease_check, lease_history, lease_repair, lease_show, probe, promote, whois_brain,
+    chain_check, chain_show, hold, lease_check, lease_history, lease_repair, lease_show, pause, probe, promote, resume,
+    whois_brain,
 };
 use crate::cli;
 use crate::complete::OBJECTS;
@@ -27,6 +28,10 @@ const MAKERS: [Make; OBJECTS.len()] = [
     of::<lease_check::Facts>,
     of::<lease_history::Facts>,
     of::<lease_repair::Facts>,
+    of::<hold::Facts>,
+    of::<pause::Facts>,
+    of::<resume::Facts>,
+    of::<super::history::Facts>,
 ];
 
 /// Each command that prints an object, and that object's schema.

@@ -10,7 +10,9 @@ use super::Setting;
 use crate::brain::{self, Brain};
 use crate::chain::{BRAIN, Chain, Name};
 use crate::cli;
+use crate::history;
 use crate::report::{self, Finding, Paint, Status};
+use crate::state::Store;
 use crate::view::{self, Reading, Sight, View};
 
 /// The outcome of the walk.
@@ -99,6 +101,9 @@ pub(super) fn run(arguments: &cli::WhoisBrain, setting: &Setting) -> Result<Stat
             (view, brain)
         }
     };
+    if let Brain::Known(name) = &brain {
+        history::saw_brain(&Store::open(config), own, name);
+    }
     let i_am_brain = matches!(&brain, Brain::Known(name) if Some(name) == own);
     let verdict = match &brain {
         Brain::Known(_) if arguments.check && i_am_brain => Verdict::Own,

@@ -6,11 +6,12 @@ use std::time::Duration;
 use super::opinion::Opinion;
 use super::survey::{self, Fare};
 use super::tenure::Tenure;
-use super::{Act, Fencing, Order, Outcome, Promotion, Step, Verdict, act, list};
+use super::{Act, Fencing, Order, Outcome, PausesOnDemand, Promotion, Step, Verdict, act, list};
 use crate::chain::{Chain, Name};
 use crate::config::{Failback, Probe, Service};
 use crate::deadline::Deadline;
 use crate::decide::{self, Leader, Seen, Standing, State};
+use crate::pause::Paused;
 use crate::remote::Remote;
 use crate::service::{DIED, Place};
 use crate::state::{Record, Tick};
@@ -29,6 +30,9 @@ pub(super) struct Course<'a> {
     pub(super) record: Record,
     /// Its lease, where it is under one.
     pub(super) tenure: Option<Tenure<'a>>,
+    pauses: &'a PausesOnDemand<'a>,
+    /// The pause that holds for it, once that was asked: then nothing is touched.
+    paused: Option<Paused>,
     pub(super) seen: Seen,
     pub(super) alive_for: &'a BTreeMap<Name, Duration>,
     pub(super) now: Tick,
@@ -44,15 +48,30 @@ impl<'a> Course<'a> {
         order: &'a Order<'a>,
         remote: &'a Remote,
         (name, service): (&'a Name, &'a Service),
-        (record, tenure): (Record, Option<Tenure<'a>>),
+        (record, tenure, pauses): (Record, Option<Tenure<'a>>, &'a PausesOnDemand<'a>),
         view: &View,
         alive_for: &'a BTreeMap<Name, Duration>,
         now: Tick,
     ) -> Self {
         let chain = order.config.chains.get(&service.chain).cloned().unwrap_or_default();
         let seen = view.seen();
-        let (fares, opinion, steps) = (BTreeMap::new(), None, Vec::new());
-        Self { order, remote, name, service, chain, record, tenure, seen, alive_for, now, fares, opinion, steps }
+        Self {
+            order,
+            remote,
+            name,
+            service,
+            chain,
+            record,
+            tenure,
+            pauses,
+            paused: None,
+            seen,
+            alive_for,
+            now,
+            fares: BTreeMap::new(),
+            opinion: None,
+            steps: Vec::new(),
+        }
     }
 
     /// To the end: what became of it, and what to remember.
@@ -69,7 +88,16 @@ impl<'a> Course<'a> {
         };
         let known = |node: &Name| self.chain.contains(node);
         self.record.seen.extend(self.seen.iter().filter(|(node, _)| known(node)).map(|(n, s)| (n.clone(), *s)));
+        let promotion = match &self.paused {
+            Some(paused) => promotion.while_paused(paused, self.order.dry_run),
+            None => promotion,
+        };
         (promotion, self.record)
+    }
+
+    /// Whether nothing is to be touched.
+    pub(super) fn only_looks(&self) -> bool {
+        self.order.dry_run || self.paused.is_some()
     }
 
     /// Everything as it was: one node is asked, and nothing is touched.
@@ -107,6 +135,7 @@ impl<'a> Course<'a> {
     fn in_full(&mut self, deadline: Deadline) -> Promotion {
         self.see_the_rest();
         self.beside_the_register(true, |course| course.survey(deadline));
+        self.paused = self.pauses.get().of(self.name).cloned();
         if !self.order.dry_run {
             self.record.swept = Some(Tick::now());
         }
@@ -135,7 +164,7 @@ impl<'a> Course<'a> {
         };
         let strays = self.strays(&target);
         let in_place = self.fares.get(&target) == Some(&Fare::Well);
-        if self.order.dry_run {
+        if self.only_looks() {
             return self.plan(target, &strays, in_place, previous);
         }
         if in_place && strays.is_empty() {
@@ -386,9 +415,10 @@ impl<'a> Course<'a> {
         let careful = on.map(|on| (on, self.health(on)));
         let unasked = |node: &&Name| self.seen.get(*node) == Some(&State::Alive) && !self.fares.contains_key(*node);
         let places: Vec<Place<'_>> = self.chain.iter().filter(unasked).filter_map(|node| self.place(node)).collect();
-        let suspect = self.suspect();
+        let (suspect, pauses) = (self.suspect(), self.pauses);
         let (fares, opinion) = std::thread::scope(|scope| {
             let opinion = suspect.map(|(of, others)| scope.spawn(move || Opinion::ask(of, &others, deadline)));
+            scope.spawn(|| pauses.get());
             let fares = survey::ask_all(&places, careful, deadline, self.order);
             (fares, opinion.and_then(|opinion| opinion.join().ok()))
         });

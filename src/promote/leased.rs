@@ -55,7 +55,7 @@ impl<'a> Course<'a> {
         });
         // From before there was a lease it may run anywhere, and obeys none.
         let others = pick(&|node, fare| never && fare == Fare::Unknown && *node != target);
-        if self.order.dry_run {
+        if self.only_looks() {
             let plan = self.tenure.as_ref().map(|tenure| tenure.plan(&target)).unwrap_or_default();
             let strays: BTreeSet<Name> = running.union(&others).cloned().collect();
             let mut promotion = self.plan(target, &strays, in_place, previous);

@@ -147,12 +147,36 @@ fn systemd_takes_the_units() {
         fs::write(&copy, text.replace("/usr/local/bin/mirror", env!("CARGO_BIN_EXE_mirror"))).unwrap();
         units.push(copy);
     }
-    assert_eq!(units.len(), 4, "{units:?}");
+    assert_eq!(units.len(), 5, "{units:?}");
     let output = command("systemd-analyze", place.path()).args(["--man=no", "verify"]).args(&units).output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
     // Words about other units are no concern of ours.
-    let ours: Vec<&str> = said.lines().filter(|line| line.contains("mirror-")).collect();
+    let ours: Vec<&str> =
+        said.lines().filter(|line| line.contains("mirror-") || line.contains("under-lease")).collect();
     assert!(ours.is_empty() && output.status.success(), "{said}");
+}
+
+#[test]
+fn the_unit_under_a_lease_fits_the_lease() {
+    let text = fs::read_to_string(example("systemd/service-under-lease.service")).unwrap();
+    let value = |key: &str| {
+        let line = text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix('='));
+        line.unwrap_or_else(|| panic!("no {key}")).to_owned()
+    };
+    let span = |key: &str| -> Duration { value(key).parse::<humantime::Duration>().unwrap().into() };
+    // What it says in its comments are the defaults.
+    let list = "nodes = { a = \"192.0.2.1\" }\nchains = { bot = [\"a\"] }\n\
+                lease = { store = \"file\", path = \"/lease\" }\n\
+                services.bot = { status = \"true\", start = \"true\", stop = \"true\" }\n";
+    let list = three_mirror::config::parse(Path::new("mirror.toml"), list).unwrap().config;
+    let lease = list.services[0].lease.unwrap();
+    assert!(span("WatchdogSec") > lease.valid && span("WatchdogSec") < lease.valid + lease.grace);
+    assert!(span("TimeoutStopSec") > lease.grace && span("TimeoutStartSec") > lease.valid);
+    for key in ["ExecCondition", "ExecStart"] {
+        let words: Vec<String> = value(key).split_whitespace().map(str::to_owned).collect();
+        let parsed = <three_mirror::cli::Cli as clap::Parser>::try_parse_from(words);
+        assert!(parsed.is_ok(), "{key}: {parsed:?}");
+    }
 }
 
 #[test]

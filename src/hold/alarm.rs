@@ -1,0 +1,43 @@
+//! An alarm on the boot clock, which also counts the time that the machine sleeps.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
+
+use rustix::time::{
+    Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create, timerfd_settime,
+};
+
+use crate::moment::Moment;
+
+/// An alarm. It goes off at once where its moment has passed while the process or the machine was
+/// frozen; a timeout of poll(2) would wait for the rest.
+#[derive(Debug)]
+pub struct Alarm(OwnedFd);
+
+impl Alarm {
+    /// One that is not set.
+    pub fn new() -> io::Result<Self> {
+        Ok(Self(timerfd_create(TimerfdClockId::Boottime, TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK)?))
+    }
+
+    /// Sets it to this moment, or to none.
+    pub fn set(&self, at: Option<Moment>) -> io::Result<()> {
+        let zero = Timespec { tv_sec: 0, tv_nsec: 0 };
+        let value = match at {
+            None => zero,
+            // Zero would mean none.
+            Some(at) => Timespec::try_from(at.since().max(Duration::from_nanos(1))).map_err(io::Error::other)?,
+        };
+        let once = Itimerspec { it_interval: zero, it_value: value };
+        timerfd_settime(&self.0, TimerfdTimerFlags::ABSTIME, &once)?;
+        Ok(())
+    }
+}
+
+impl AsFd for Alarm {
+    /// Readable once it has gone off, until it is set anew.
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}

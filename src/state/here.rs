@@ -1,0 +1,48 @@
+//! What is kept of this node itself: what runs here under a lease, and whom it last took for the
+//! brain.
+
+use std::fs::{File, OpenOptions};
+use std::io::Write;
+use std::path::Path;
+
+use super::{Lock, Store, try_lock};
+use crate::chain::Name;
+
+impl Store {
+    /// The directory itself. It need not be there.
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// The brain that was last seen.
+    pub fn brain(&self) -> Option<Name> {
+        self.read("brain.json")
+    }
+
+    /// Keeps it.
+    pub fn keep_brain(&self, brain: &Name) {
+        self.write("brain.json", brain);
+    }
+
+    /// The lock of whoever runs a service on this node; none when another process holds it. It is
+    /// held until the last process has gone that had it open, so also by a child that was forked.
+    ///
+    /// # Errors
+    /// When it cannot be locked. Nothing else is locked in its stead: without it two could run here.
+    pub fn lock_hold(&self, service: &Name) -> std::io::Result<Option<Lock>> {
+        std::fs::create_dir_all(&self.directory)?;
+        let path = self.directory.join(format!("hold-{service}.lock"));
+        try_lock(OpenOptions::new().create(true).truncate(false).write(true).open(path)?)
+    }
+
+    /// Shows `text` to whoever looks into the directory: the file is there in full or not at all.
+    pub fn show(&self, name: &str, text: &str) {
+        let temporary = self.directory.join(format!(".{name}.{}", std::process::id()));
+        let shown = std::fs::create_dir_all(&self.directory)
+            .and_then(|()| File::create(&temporary)?.write_all(text.as_bytes()))
+            .and_then(|()| std::fs::rename(&temporary, self.directory.join(name)));
+        if shown.is_err() {
+            let _ = std::fs::remove_file(&temporary);
+        }
+    }
+}

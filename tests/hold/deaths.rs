@@ -1,0 +1,173 @@
+//! Whoever is killed or frozen: nothing of the command runs longer than it may.
+
+use std::time::Duration;
+
+use rustix::process::Signal;
+
+use super::support::processes::{descendants, kill, lives, signal, wait_until_gone};
+use super::support::wait_for;
+use super::{Field, OBEDIENT, STUBBORN, gone};
+
+#[test]
+fn killing_hold_leaves_nothing_running() {
+    let field = Field::new("600s", "300s");
+    let running = field.start(STUBBORN);
+    let (all, keeper) = (running.all(), running.keeper);
+    kill(running.hold());
+    assert_eq!(running.end().status, 137);
+    gone(all);
+    wait_until_gone(keeper);
+    // Nor is the lock.
+    assert_eq!(field.hold("exit 0").status, 0);
+}
+
+#[test]
+fn killing_the_keeper_leaves_nothing_running() {
+    let field = Field::new("600s", "300s");
+    let running = field.start(STUBBORN);
+    let all = running.all();
+    kill(running.keeper);
+    let said = running.end();
+    assert_eq!(said.status, 75, "{said:?}");
+    assert!(said.stderr.contains("its keeper was killed"), "{said:?}");
+    gone(all);
+}
+
+#[test]
+fn killing_both_at_once_kills_the_command_itself() {
+    let field = Field::new("600s", "300s");
+    let running = field.start(STUBBORN);
+    let [main, near, away] = running.all();
+    // Stopped first, so that neither sees the other die.
+    for pid in [running.hold(), running.keeper] {
+        signal(pid, Signal::STOP);
+    }
+    kill(running.hold());
+    kill(running.keeper);
+    wait_until_gone(main);
+    // What it had started may live on, as the page says.
+    for pid in [near, away] {
+        descendants(pid).into_iter().chain([pid]).for_each(kill);
+    }
+}
+
+#[test]
+fn what_the_command_left_behind_ends_with_it() {
+    let field = Field::new("600s", "300s");
+    let script = "(setsid sh -c 'echo $$ >away; exec sleep 1000' &) ; sh -c 'echo $$ >near; exec sleep 1000' & \
+                  while [ ! -s away ] || [ ! -s near ]; do sleep 0.02; done; exit 4";
+    assert_eq!(field.hold(script).status, 4);
+    for name in ["near", "away"] {
+        assert!(!lives(field.pid(name)), "{name} lives");
+    }
+}
+
+#[test]
+fn what_ends_under_the_command_leaves_no_zombies() {
+    let field = Field::new("600s", "300s");
+    let script = "for i in 1 2 3 4 5 6 7 8 9 10; do (sleep 0.1 &); done; sleep 0.3; echo $$ >main; exec sleep 1000";
+    let running = field.start(script);
+    let keeper = running.keeper;
+    wait_for("only the command is left", || (descendants(keeper) == [running.main]).then_some(()));
+}
+
+#[test]
+fn what_a_read_left_behind_leaves_no_zombies_and_outlives_hold() {
+    let field = Field::new("9s", "6s");
+    // As ssh does for a connection that is shared: one goes at once, one stays.
+    let bin = field.path("bin");
+    std::fs::create_dir(&bin).unwrap();
+    let git = "#!/bin/sh\n(exec >/dev/null 2>&1; sleep 0.05 &)\n\
+               [ -s \"$STAYS\" ] || (exec >/dev/null 2>&1; setsid sh -c 'echo $$ >\"$STAYS\"; exec sleep 1000' &)\n\
+               PATH=${PATH#*:} exec git \"$@\"\n";
+    std::fs::write(bin.join("git"), git).unwrap();
+    use std::os::unix::fs::PermissionsExt;
+    std::fs::set_permissions(bin.join("git"), std::fs::Permissions::from_mode(0o755)).unwrap();
+    super::lease::into_git(&field);
+    let path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap());
+    let mut command = field.network.mirror(["hold", "bot", "--check", "100ms", "--", "sh", "-c", OBEDIENT]);
+    command.env("PATH", path).env("STAYS", field.path("stays"));
+    let running = field.begin(command);
+    std::thread::sleep(Duration::from_secs(3));
+    let children = || {
+        let task = format!("/proc/{0}/task/{0}/children", running.hold());
+        let stat = |pid: &str| std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        let list = std::fs::read_to_string(task).unwrap();
+        list.split_whitespace().filter(|pid| stat(pid).contains(") Z ")).count()
+    };
+    wait_for("few zombies are left", || (children() <= 2).then_some(()));
+    let stays = field.pid("stays");
+    signal(running.hold(), Signal::TERM);
+    assert_eq!(running.end().status, 9);
+    assert!(lives(stays), "whoever shares the connection lost it");
+    kill(stays);
+}
+
+#[test]
+fn a_frozen_hold_does_not_keep_it_alive() {
+    let field = Field::new("1s", "2s");
+    let running = field.start(STUBBORN);
+    let all = running.all();
+    signal(running.hold(), Signal::STOP);
+    // It still sleeps when all that it held is gone.
+    gone(all);
+    signal(running.hold(), Signal::CONT);
+    let said = running.end();
+    assert_eq!(said.status, 75, "{said:?}");
+}
+
+#[test]
+fn a_frozen_hold_still_asks_before_it_kills() {
+    let field = Field::new("1s", "60s");
+    let running = field.start(OBEDIENT);
+    signal(running.hold(), Signal::STOP);
+    wait_until_gone(running.main);
+    assert!(field.path("term").exists());
+    signal(running.hold(), Signal::CONT);
+    assert_eq!(running.end().status, 75);
+}
+
+#[test]
+fn a_frozen_keeper_does_not_keep_it_alive() {
+    let field = Field::new("1s", "2s");
+    let running = field.start(STUBBORN);
+    let all = running.all();
+    signal(running.keeper, Signal::STOP);
+    field.cut_off();
+    let said = running.end();
+    assert_eq!(said.status, 75, "{said:?}");
+    gone(all);
+}
+
+#[test]
+fn whoever_wakes_too_late_kills_and_does_not_ask() {
+    let field = Field::new("1s", "1s");
+    let running = field.start(OBEDIENT);
+    for pid in [running.keeper, running.hold(), running.main] {
+        signal(pid, Signal::STOP);
+    }
+    std::thread::sleep(Duration::from_secs(4));
+    for pid in [running.hold(), running.keeper] {
+        signal(pid, Signal::CONT);
+    }
+    let main = running.main;
+    let said = running.end();
+    assert_eq!(said.status, 75, "{said:?}");
+    wait_until_gone(main);
+    assert!(!field.path("term").exists(), "it was asked, not killed");
+}
+
+#[test]
+fn a_frozen_hold_that_wakes_in_time_goes_on() {
+    let field = Field::new("30s", "10s");
+    let running = field.start(OBEDIENT);
+    for pid in [running.keeper, running.hold()] {
+        signal(pid, Signal::STOP);
+    }
+    std::thread::sleep(Duration::from_secs(2));
+    for pid in [running.keeper, running.hold()] {
+        signal(pid, Signal::CONT);
+    }
+    super::a_while();
+    assert!(lives(running.main) && !field.path("term").exists());
+}
