@@ -304,6 +304,8 @@ fn etcd(name: &str, number: u8) -> String {
          export ETCDCTL_API=3 ETCDCTL_ENDPOINTS={endpoints}
          while :; do
              etcdctl lock --ttl 2 -- bot /run/lab/bin/lab --lab-beat
+             # It leaves behind what it has started when it fails itself.
+             service stop
              sleep 0.1
          done",
         cluster = cluster.join(","),

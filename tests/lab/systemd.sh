@@ -35,7 +35,7 @@ ln -s /proc/self/fd /run/dev/fd
 ln -s pts/ptmx /run/dev/ptmx
 mount -t tmpfs -o mode=1777 tmpfs /run/dev/shm
 mount -t devpts -o newinstance,ptmxmode=0666,mode=620,gid=5 devpts /run/dev/pts
-# Moved to a place that is itself shared it could not be.
+# Bound, since where mounts are shared none can be moved.
 mount --rbind /run/dev /dev
 mount --bind /proc/sys /proc/sys
 mount -o remount,bind,ro /proc/sys

@@ -1,6 +1,6 @@
 //! Outages and double activity, from the service's own beats and from nothing else.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::Read;
 use std::path::Path;
@@ -10,7 +10,8 @@ use anyhow::{Context, Result};
 
 /// A service that has not beaten for so long is not active: it is frozen, or gone.
 const SILENT: u64 = 100_000_000;
-/// What a beat stands for when it falls into another's activity.
+/// The time between two beats, for which each of them stands.
+const BEAT: u64 = 10_000_000;
 const BEAT_MS: f64 = 10.0;
 
 /// Now, in nanoseconds of the monotonic clock, which all hosts of a lab share.
@@ -122,9 +123,9 @@ impl Truth {
         Duration::from_nanos(inner.max(first).max(now().saturating_sub(last)))
     }
 
-    /// For how many milliseconds since `from` the service was active on two nodes at once: 10 for
-    /// each beat that falls between two beats of a run on another node, unless that run was silent
-    /// just then.
+    /// For how many milliseconds since `from` the service was active on two nodes or more at once:
+    /// 10 for each hundredth of a second in which a beat falls between two beats of a run on another
+    /// node, unless that run was silent just then.
     pub(crate) fn double_ms(&self, from: u64) -> f64 {
         let beats = self.since(from);
         let mut spans: Vec<(usize, u64, u64)> = Vec::new();
@@ -134,16 +135,13 @@ impl Truth {
                 _ => spans.push((beat.run, beat.at, beat.at)),
             }
         }
-        // Each overlap has two sides; the one with more beats in it counts.
-        let mut overlaps: BTreeMap<(usize, usize), [f64; 2]> = BTreeMap::new();
+        let mut double: BTreeSet<u64> = BTreeSet::new();
         for (run, first, last) in spans {
             let inside =
                 beats[beats.partition_point(|beat| beat.at <= first)..].iter().take_while(|beat| beat.at < last);
-            for beat in inside.filter(|beat| self.runs[beat.run].node != self.runs[run].node) {
-                let sides = overlaps.entry((run.min(beat.run), run.max(beat.run))).or_default();
-                sides[usize::from(run < beat.run)] += BEAT_MS;
-            }
+            let others = inside.filter(|beat| self.runs[beat.run].node != self.runs[run].node);
+            double.extend(others.map(|beat| beat.at / BEAT));
         }
-        overlaps.values().map(|[one, other]| one.max(*other)).fold(0.0, |sum, ms| sum + ms)
+        double.iter().fold(0.0, |sum, _| sum + BEAT_MS)
     }
 }
