@@ -226,7 +226,8 @@ mod tests {
         assert!(entries.len() < 1200 && entries.len() > 200, "{}", entries.len());
         for path in [aside(&store), current(&store)] {
             let text = std::fs::read_to_string(path).expect("a file");
-            assert!((text.len() as u64) < LONGEST + 8 * 1200, "{}", text.len());
+            // The others go on writing while one puts the file aside.
+            assert!((text.len() as u64) < 2 * LONGEST, "{}", text.len());
             // Of a line that is just being written half may be seen, and a newline be put after it.
             let mut lines = text.lines().filter(|line| !line.is_empty());
             assert!(lines.all(|line| serde_json::from_str::<Entry>(line).is_ok()));

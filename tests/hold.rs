@@ -73,8 +73,7 @@ impl Field {
     }
 
     fn path(&self, name: &str) -> PathBuf {
-        // Without a slash at its end, as a link in /proc has it.
-        if name.is_empty() { self.network.path().to_owned() } else { self.network.path().join(name) }
+        self.network.path().join(name)
     }
 
     /// Grants the lease to a node in a new epoch.
@@ -181,7 +180,9 @@ impl Drop for Running<'_> {
 impl Drop for Field {
     /// Kills what a test that failed left behind: all that runs in its directory.
     fn drop(&mut self) {
-        let here = |pid: &i32| std::fs::read_link(format!("/proc/{pid}/cwd")).is_ok_and(|cwd| cwd == self.path(""));
+        let here = |pid: &i32| {
+            std::fs::read_link(format!("/proc/{pid}/cwd")).is_ok_and(|cwd| cwd.starts_with(self.network.path()))
+        };
         for _ in 0..3 {
             let entries = std::fs::read_dir("/proc").unwrap();
             let numbers = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());

@@ -54,7 +54,8 @@ fn killing_both_at_once_kills_the_command_itself() {
 #[test]
 fn what_the_command_left_behind_ends_with_it() {
     let field = Field::new("600s", "300s");
-    let script = "(setsid sh -c 'echo $$ >away; exec sleep 1000' &) ; sh -c 'echo $$ >near; exec sleep 1000' & \
+    let script = "exec >/dev/null 2>&1; \
+                  (setsid sh -c 'echo $$ >away; exec sleep 1000' &) ; sh -c 'echo $$ >near; exec sleep 1000' & \
                   while [ ! -s away ] || [ ! -s near ]; do sleep 0.02; done; exit 4";
     assert_eq!(field.hold(script).status, 4);
     for name in ["near", "away"] {
