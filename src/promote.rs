@@ -25,10 +25,12 @@ use crate::state::{Record, Store, Tick};
 use crate::view::View;
 
 mod act;
+mod choice;
 mod course;
 mod leased;
 mod look;
 mod opinion;
+mod starting;
 mod survey;
 mod tenure;
 

@@ -6,14 +6,14 @@ use std::time::Duration;
 use super::opinion::Opinion;
 use super::survey::{self, Fare};
 use super::tenure::Tenure;
-use super::{Act, Fencing, Order, Outcome, PausesOnDemand, Promotion, Step, Verdict, act, list};
+use super::{Act, Order, Outcome, PausesOnDemand, Promotion, Step, Verdict, act, list};
 use crate::chain::{Chain, Name};
 use crate::config::{Failback, Probe, Service};
 use crate::deadline::Deadline;
-use crate::decide::{self, Leader, Seen, Standing, State};
+use crate::decide::{Leader, Seen, State};
 use crate::pause::Paused;
 use crate::remote::Remote;
-use crate::service::{DIED, Place};
+use crate::service::Place;
 use crate::state::{Record, Tick};
 use crate::view::{self, View};
 
@@ -193,207 +193,6 @@ impl<'a> Course<'a> {
         self.start_on_first(target, previous)
     }
 
-    /// Starts it on the target; where that fails, on the next node of the chain, and so on.
-    pub(super) fn start_on_first(&mut self, mut target: Name, previous: Option<Name>) -> Promotion {
-        loop {
-            let deadline = Deadline::after(self.service.timeout);
-            let Some(place) = self.place(&target) else {
-                return self.end(Verdict::Unknown, format!("{target} is not in the node list."), None, previous);
-            };
-            let step = act::start(&place, self.health(&target), deadline);
-            self.say(&step);
-            let (outcome, died) = (step.outcome, step.cause.as_deref() == Some(DIED));
-            self.steps.push(step);
-            if outcome == Outcome::Confirmed {
-                return self.started(target, previous);
-            }
-            self.record.passed_over.insert(target.clone(), Tick::now());
-            if self.record.on.as_ref().is_some_and(|(on, _)| *on == target) {
-                self.record.on = None;
-            }
-            if died {
-                self.note(&target, Fare::Died);
-            }
-            let failed: BTreeSet<Name> = (!died).then(|| target.clone()).into_iter().collect();
-            let tried: BTreeSet<&Name> =
-                self.steps.iter().filter(|s| s.step == Act::Start).map(|step| &step.node).collect();
-            let mute = |node: &Name| self.tenure.is_some() && self.fares.get(node) == Some(&Fare::Unknown);
-            let untried = |node: &&Name| self.seen.get(*node) == Some(&State::Alive) && !tried.contains(node);
-            let next = self.chain.iter().filter(untried).find(|node| !mute(node)).cloned();
-            if let Some(next) = next.clone().filter(|_| self.tenure.is_some()) {
-                if let Err((verdict, reason)) = self.get_lease(&next, &failed, &BTreeSet::new()) {
-                    return self.end(verdict, reason, Some(next), previous);
-                }
-            } else if let Err(reason) = self.stop_on(&failed, false, &target, Deadline::after(self.service.timeout)) {
-                return self.end(Verdict::Blocked, reason, Some(target), previous);
-            }
-            match next {
-                Some(next) => target = next,
-                None => {
-                    let starts = self.steps.iter().filter(|s| s.step == Act::Start);
-                    let tried: BTreeSet<&Name> = starts.map(|step| &step.node).collect();
-                    let reason = format!("{} could not be started on {}.", self.name, list(tried.into_iter()));
-                    return self.end(Verdict::Failed, reason, Some(target), previous);
-                }
-            }
-        }
-    }
-
-    fn started(&mut self, target: Name, previous: Option<Name>) -> Promotion {
-        self.record.passed_over.remove(&target);
-        self.record.on = None;
-        self.remember(&target);
-        let fencing = self.fencing(&target, previous.as_ref());
-        let moved = previous.as_ref().filter(|previous| **previous != target);
-        let (verdict, reason) = match moved {
-            Some(previous) => (Verdict::Moved, format!("{} now runs on {target}; before, on {previous}.", self.name)),
-            None => (Verdict::Started, format!("{} now runs on {target}.", self.name)),
-        };
-        let (verdict, reason) = match self.order.to.filter(|to| **to != target) {
-            Some(to) => {
-                (Verdict::Failed, format!("{} could not be started on {to}, and now runs on {target}.", self.name))
-            }
-            None => (verdict, reason),
-        };
-        let mut promotion = self.end(verdict, reason, Some(target), previous);
-        promotion.fencing = Some(fencing);
-        promotion
-    }
-
-    /// Confirmed when the node it ran on said that it is stopped; when that is not known, when all
-    /// nodes of the chain said so.
-    fn fencing(&self, target: &Name, previous: Option<&Name>) -> Fencing {
-        if self.tenure.is_some() {
-            return Fencing::Lease;
-        }
-        let said_stopped = |node: &Name| self.fares.get(node) == Some(&Fare::Stopped) || node == target;
-        let living = || self.chain.iter().filter(|node| self.seen.get(*node) == Some(&State::Alive));
-        let confirmed = match previous {
-            Some(previous) => said_stopped(previous) && living().all(said_stopped),
-            None => self.chain.iter().all(said_stopped),
-        };
-        if confirmed { Fencing::Confirmed } else { Fencing::None }
-    }
-
-    /// Stops it on these nodes, and notes what they said. `Err` tells which living node did not
-    /// confirm.
-    pub(super) fn stop_on(
-        &mut self,
-        nodes: &BTreeSet<Name>,
-        in_place: bool,
-        target: &Name,
-        deadline: Deadline,
-    ) -> Result<(), String> {
-        let places: Vec<Place<'_>> = nodes.iter().filter_map(|node| self.place(node)).collect();
-        let steps = act::stop_all(&places, deadline);
-        let mut unconfirmed = Vec::new();
-        for step in steps {
-            self.say(&step);
-            match step.outcome {
-                Outcome::Confirmed => self.note(&step.node, Fare::Stopped),
-                _ if step.cause.as_deref() == Some(DIED) => self.note(&step.node, Fare::Died),
-                _ => {
-                    let why = step.detail.as_deref().or(step.cause.as_deref()).unwrap_or("no answer");
-                    unconfirmed.push(format!("{} ({why})", step.node));
-                }
-            }
-            self.steps.push(step);
-        }
-        if unconfirmed.is_empty() {
-            return Ok(());
-        }
-        let what = if in_place { format!("it runs on {target}") } else { "nothing was started".to_owned() };
-        let who = unconfirmed.join(", ");
-        Err(format!("{who} is alive but did not confirm that {} is stopped there; {what}.", self.name))
-    }
-
-    /// The target: the one that was named, or the one that the chain gives.
-    fn chosen(&mut self) -> Result<Name, (Verdict, String)> {
-        if let Some(to) = self.order.to {
-            return match self.seen.get(to) {
-                Some(State::Alive) => Ok(to.clone()),
-                Some(State::Dead) => Err((Verdict::Refused, format!("{to} is dead; name a living node."))),
-                Some(State::Unknown) | None => Err((Verdict::Unknown, format!("Whether {to} lives is unknown."))),
-            };
-        }
-        // What a brain left unfinished as it died is finished, as long as it can be.
-        if let Some(holder) = self.tenure.as_ref().and_then(Tenure::unfinished)
-            && self.chain.contains(holder)
-            && self.seen.get(holder) == Some(&State::Alive)
-            && self.fares.get(holder) != Some(&Fare::Unknown)
-            && !self.record.passed_over.contains_key(holder)
-        {
-            return Ok(holder.clone());
-        }
-        // The node that ran it last, and that we cannot ask, may run it still.
-        let remembered = self.record.on.as_ref().map(|(on, _)| on);
-        let last = self.tenure.as_ref().map_or(remembered, Tenure::last_holder);
-        if let Some(on) = last
-            && self.chain.contains(on)
-            && !matches!(self.seen.get(on), Some(State::Alive | State::Dead))
-            && !self.fares.values().any(|fare| *fare == Fare::Well)
-        {
-            return Err((Verdict::Unknown, format!("{} ran on {on}, which could not be asked.", self.name)));
-        }
-        match self.target() {
-            Leader::Known(node) => Ok(node.clone()),
-            Leader::Nobody => {
-                Err((Verdict::Refused, format!("Every node of the chain {} is dead.", self.service.chain)))
-            }
-            Leader::Doubt(node) | Leader::Open(node) => {
-                Err((Verdict::Unknown, format!("Where {} belongs is unknown: {node} could not be asked.", self.name)))
-            }
-        }
-    }
-
-    fn target(&self) -> Leader<'_> {
-        // Under a lease it belongs nowhere but where the lease says, however well it runs.
-        let permitted = |node: &Name| match &self.tenure {
-            Some(tenure) => tenure.value().is_none() || tenure.holder() == Some(node),
-            None => true,
-        };
-        let well = |node: &Name| self.fares.get(node) == Some(&Fare::Well) && permitted(node);
-        let remembered = self.record.on.as_ref().filter(|(on, _)| well(on));
-        let on = remembered.map(|(on, _)| on).or_else(|| self.chain.iter().find(|node| well(node)));
-        let standing = Standing {
-            on: on.cloned(),
-            on_for: remembered.map_or(Duration::ZERO, |(_, since)| since.until(self.now)),
-            alive_for: self.alive_for.clone(),
-            passed_over: self.record.passed_over.keys().chain(self.silent()).cloned().collect(),
-        };
-        decide::target(&self.chain, &self.seen, self.service.failback, &standing)
-    }
-
-    /// Where it runs or, as far as a living node will say, might run, but ought not to. The target
-    /// is among them when it has to be restarted.
-    fn strays(&self, target: &Name) -> BTreeSet<Name> {
-        let stray = |(node, fare): &(&Name, &Fare)| match fare {
-            Fare::Well | Fare::Unknown => *node != target,
-            Fare::Unwell => true,
-            Fare::Stopped | Fare::Died => false,
-        };
-        self.fares.iter().filter(stray).map(|(node, _)| node.clone()).collect()
-    }
-
-    /// The target, if it said how the service fares there; else the node on which it runs well. A
-    /// node that says nothing cannot be trusted to start anything either, nor to have stopped it:
-    /// that node is the error.
-    fn heard_from(&self, target: Name) -> Result<Name, Name> {
-        if self.fares.get(&target) != Some(&Fare::Unknown) {
-            return Ok(target);
-        }
-        let well = |node: &&Name| self.fares.get(*node) == Some(&Fare::Well);
-        self.chain.iter().find(well).cloned().ok_or(target)
-    }
-
-    /// The node that ran it: where it runs now, else where it was last seen.
-    fn previous(&self) -> Option<Name> {
-        let remembered = self.record.on.as_ref().map(|(on, _)| on);
-        let runs = |node: &&Name| matches!(self.fares.get(*node), Some(Fare::Well | Fare::Unwell));
-        let remembered = self.tenure.as_ref().and_then(Tenure::last_holder).or(remembered);
-        remembered.filter(runs).or_else(|| self.chain.iter().find(runs)).or(remembered).cloned()
-    }
-
     /// Looks at the nodes of the chain whose answer was not waited for.
     fn see_the_rest(&mut self) {
         if self.order.view.is_some() {
@@ -489,11 +288,11 @@ impl<'a> Course<'a> {
         Some(Place { remote: self.remote, title: self.name, service: self.service, name, node })
     }
 
-    fn health(&self, node: &Name) -> Option<&'a Probe> {
+    pub(super) fn health(&self, node: &Name) -> Option<&'a Probe> {
         self.service.health.as_ref()?.get(node)
     }
 
-    fn say(&self, step: &Step) {
+    pub(super) fn say(&self, step: &Step) {
         let words = step.detail.as_deref().or(step.cause.as_deref()).unwrap_or("");
         self.order.voice.step(format_args!("{}: {:?}: {:?} {words}", step.node, step.step, step.outcome));
     }

@@ -1,0 +1,228 @@
+//! The arguments of each command.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, ValueHint};
+use clap_complete::engine::ArgValueCandidates;
+
+use crate::complete;
+
+/// `mirror lease show`.
+#[derive(Debug, Args)]
+pub struct LeaseShow {
+    /// The service [default: every service of the node list]
+    #[arg(value_name = "SERVICE", add = ArgValueCandidates::new(complete::services))]
+    pub service: Option<String>,
+}
+
+/// `mirror lease check`.
+#[derive(Debug, Args)]
+pub struct LeaseCheck {
+    /// The service
+    #[arg(value_name = "SERVICE", add = ArgValueCandidates::new(complete::services))]
+    pub service: String,
+}
+
+/// `mirror lease history`.
+#[derive(Debug, Args)]
+pub struct LeaseHistory {
+    /// The service
+    #[arg(value_name = "SERVICE", add = ArgValueCandidates::new(complete::services))]
+    pub service: String,
+
+    /// How many takeovers, at most, the newest first
+    #[arg(short, long, value_name = "N", default_value_t = 20)]
+    pub number: usize,
+}
+
+/// `mirror lease repair`.
+#[derive(Debug, Args)]
+pub struct LeaseRepair {
+    /// The service
+    #[arg(value_name = "SERVICE", add = ArgValueCandidates::new(complete::services))]
+    pub service: String,
+
+    /// The reason, to stand as `why` in the register
+    #[arg(long, value_name = "TEXT")]
+    pub why: Option<String>,
+}
+
+/// `mirror probe`.
+#[derive(Debug, Args)]
+pub struct Probe {
+    /// The nodes to ask [default: all]
+    #[arg(value_name = "NODE", add = ArgValueCandidates::new(complete::nodes))]
+    pub nodes: Vec<String>,
+
+    /// Ask the nodes of this chain, in its order
+    #[arg(long, value_name = "CHAIN", add = ArgValueCandidates::new(complete::chains))]
+    pub chain: Option<String>,
+}
+
+/// `mirror whois-brain`.
+#[derive(Debug, Args)]
+pub struct WhoisBrain {
+    /// Ask whether this node is the brain, and say so by the exit status
+    #[arg(long)]
+    pub check: bool,
+
+    /// Decide by this view, which `mirror probe` printed, instead of asking; `-` is standard input
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub view: Option<PathBuf>,
+}
+
+/// `mirror breathe`.
+#[derive(Debug, Args)]
+pub struct Breathe {
+    /// The repository [default: breath.repo, else the current directory]
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub repo: Option<PathBuf>,
+
+    /// The remote's name [default: breath.remote, else origin]
+    #[arg(long, value_name = "REMOTE")]
+    pub remote: Option<String>,
+
+    /// The branch's name [default: breath.branch, else main]
+    #[arg(long, value_name = "BRANCH")]
+    pub branch: Option<String>,
+
+    #[command(flatten)]
+    pub pace: Pace,
+}
+
+/// `mirror promote`.
+#[derive(Debug, Args)]
+pub struct Promote {
+    /// The service [default: every service of the node list]
+    #[arg(value_name = "SERVICE", add = ArgValueCandidates::new(complete::services))]
+    pub service: Option<String>,
+
+    /// The node to run it on, instead of the one that the chain gives
+    #[arg(long, value_name = "NODE", add = ArgValueCandidates::new(complete::nodes))]
+    pub to: Option<String>,
+
+    /// Do nothing unless this node is the brain
+    #[arg(long)]
+    pub if_brain: bool,
+
+    /// Look and decide, but touch nothing
+    #[arg(long)]
+    pub dry_run: bool,
+
+    /// Decide by this view, which `mirror probe` printed, instead of asking; `-` is standard input
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub view: Option<PathBuf>,
+
+    /// The reason, to stand as `why` in the object
+    #[arg(long, value_name = "TEXT")]
+    pub why: Option<String>,
+
+    #[command(flatten)]
+    pub pace: Pace,
+}
+
+/// The pace of a loop.
+#[derive(Debug, Args)]
+pub struct Pace {
+    /// End no sooner than DURATION after the start, such as `200ms`
+    ///
+    /// A loop that calls one step after another then needs no `sleep` beside each. The object is
+    /// written, and locks are released, as soon as the step is done.
+    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    pub pace: Option<Duration>,
+}
+
+/// `mirror chain show`.
+#[derive(Debug, Args)]
+pub struct ChainShow {
+    /// The chain to show [default: all]
+    #[arg(value_name = "CHAIN", add = ArgValueCandidates::new(complete::chains))]
+    pub chain: Option<String>,
+
+    /// Ask the nodes, and tell who is the brain and where each service belongs
+    #[arg(long, conflicts_with = "down")]
+    pub probe: bool,
+
+    /// Tell the same as if these nodes were dead and all others alive; nobody is asked
+    #[arg(long, value_name = "NODE,...", value_delimiter = ',', add = ArgValueCandidates::new(complete::nodes))]
+    pub down: Option<Vec<String>>,
+}
+
+/// `mirror chain check`.
+#[derive(Debug, Args)]
+pub struct ChainCheck {
+    /// Make it an error when the chains do not survive any N failures
+    #[arg(long, value_name = "N")]
+    pub survive: Option<usize>,
+
+    /// Ask every node for the digest of its node list; two lists are two networks
+    #[arg(long)]
+    pub live: bool,
+}
+
+/// `mirror hold`.
+#[derive(Debug, Args)]
+pub struct Hold {
+    /// The service
+    #[arg(value_name = "SERVICE", add = ArgValueCandidates::new(complete::services))]
+    pub service: String,
+
+    /// From the beginning of one read to that of the next; shorter than `valid` [default: a third of
+    /// `valid`]
+    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    pub check: Option<std::time::Duration>,
+
+    /// The command and its arguments
+    #[arg(value_name = "COMMAND", required = true, last = true, value_hint = ValueHint::CommandWithArguments)]
+    pub command: Vec<OsString>,
+}
+
+/// `mirror pause`.
+#[derive(Debug, Args)]
+pub struct Pause {
+    /// The services [default: all of them, also those that are added later]
+    #[arg(value_name = "SERVICE", add = ArgValueCandidates::new(complete::services))]
+    pub services: Vec<String>,
+
+    /// The reason, for whoever wonders
+    #[arg(long, value_name = "TEXT")]
+    pub why: Option<String>,
+}
+
+/// `mirror resume`.
+#[derive(Debug, Args)]
+pub struct Resume {
+    /// The services [default: all that is paused]
+    #[arg(value_name = "SERVICE", add = ArgValueCandidates::new(complete::services))]
+    pub services: Vec<String>,
+
+    /// The reason, to stand in the history
+    #[arg(long, value_name = "TEXT")]
+    pub why: Option<String>,
+}
+
+/// `mirror history`.
+#[derive(Debug, Args)]
+pub struct History {
+    /// How many of the latest entries to show
+    #[arg(short = 'n', long = "last", value_name = "N", default_value_t = 50)]
+    pub last: usize,
+}
+
+/// `mirror schema`.
+#[derive(Debug, Args)]
+pub struct Schema {
+    /// The command, such as `probe` or `chain show`
+    #[arg(value_name = "COMMAND", required = true, num_args = 1..=2, add = ArgValueCandidates::new(complete::objects))]
+    pub command: Vec<String>,
+}
+
+/// `mirror completions`.
+#[derive(Debug, Args)]
+pub struct Completions {
+    /// The shell
+    #[arg(value_name = "SHELL", value_parser = ["bash", "zsh", "fish"])]
+    pub shell: String,
+}
