@@ -5,10 +5,14 @@
 mod support;
 
 use std::fmt::Write as _;
+use std::time::Duration;
 
+use rustix::process::Signal;
 use serde_json::Value;
-use support::mirror::{Network, Said, node, run};
+use support::mirror::{Network, Said, Started, node, run};
+use support::processes::signal;
 use support::sockets::{BlackHole, Port};
+use support::wait_for;
 
 /// What happened at once ended before this, in ms, however loaded the machine is.
 const AT_ONCE_MS: f64 = 20_000.0;
@@ -50,6 +54,20 @@ fn four_hanging_predecessors_take_one_timeout_and_not_four() {
     let object = network(&ports, "3s", "").run("whois-brain").expect(0, "known");
     assert_eq!(object["brain"], "e");
     assert!((3000.0..6000.0).contains(&elapsed_ms(&object)), "{object:#}");
+}
+
+#[test]
+fn who_was_not_asked_in_time_is_not_dead() {
+    let (hole, up) = (BlackHole::new(), Port::silent());
+    let network = network(&[hole.number(), up.number()], "4s", "");
+    let started = Started::new(network.mirror(["whois-brain"]));
+    // The second node is asked 200 ms later. Until after the deadline this process does nothing.
+    wait_for("the head to be asked", || hole.has_swallowed().then_some(()));
+    signal(started.pid(), Signal::STOP);
+    std::thread::sleep(Duration::from_millis(4500));
+    signal(started.pid(), Signal::CONT);
+    let object = started.end().expect(0, "known");
+    assert_eq!(object["brain"], "b", "{object:#}");
 }
 
 #[test]

@@ -20,6 +20,8 @@ pub(super) struct Course {
     /// The keys of the tries that were started and are not over.
     pub(super) open: Vec<usize>,
     pub(super) deadline: Instant,
+    /// The deadline is not put off beyond this.
+    latest: Instant,
     step: Duration,
     last_loss: Option<(&'static str, Option<String>)>,
     pub(super) begun: bool,
@@ -59,6 +61,7 @@ impl Course {
             allowed: target.probe.attempts,
             open: Vec::new(),
             deadline: now + target.probe.timeout,
+            latest: now + target.probe.timeout * 2,
             step: target.probe.timeout / target.probe.attempts.max(1),
             last_loss: None,
             begun: false,
@@ -89,6 +92,12 @@ impl Course {
     /// When the next try is due, or else the end, after one that was started at `started`.
     pub(super) fn next_moment(&self, started: Instant) -> Instant {
         if self.may_try_again() { (started + self.step).min(self.deadline) } else { self.deadline }
+    }
+
+    /// Puts off the deadline by the time in which this process could not run: it neither asked nor
+    /// listened then, so silence tells nothing.
+    pub(super) fn put_off(&mut self, by: Duration) {
+        self.deadline = (self.deadline + by).min(self.latest);
     }
 
     pub(super) fn wait_for_descriptor(&mut self, words: Option<String>) {

@@ -24,6 +24,8 @@ use crate::exec::{Exec, Running};
 const REPORTS: u64 = u64::MAX;
 /// Output of a process is cut back this often while nothing else happens.
 const TRIM_EVERY: Duration = Duration::from_millis(20);
+/// A process that was held up for less is not late.
+const PUNCTUAL: Duration = Duration::from_millis(5);
 /// Readiness is fetched for so many tries at a time.
 const BATCH: usize = 256;
 
@@ -106,6 +108,7 @@ impl From<rustix::io::Errno> for Stop {
 impl Engine<'_, '_> {
     fn run(mut self) -> Result<(), Stop> {
         let now = Instant::now();
+        let mut busy = Busy::since(now);
         for (index, target) in self.targets.iter().enumerate() {
             if target.delay.is_zero() {
                 self.begin(index)?;
@@ -122,9 +125,18 @@ impl Engine<'_, '_> {
             }
             let timeout = Timespec::try_from(wait).ok();
             events.clear();
+            let mut held_up = busy.held_up();
             match epoll::wait(&self.epoll, rustix::buffer::spare_capacity(&mut events), timeout.as_ref()) {
                 Ok(_) | Err(rustix::io::Errno::INTR) => {}
                 Err(errno) => return Err(errno.into()),
+            }
+            let slept = busy.end.elapsed();
+            if events.is_empty() && slept > wait + PUNCTUAL {
+                held_up += slept - wait;
+            }
+            busy = Busy::since(Instant::now());
+            if !held_up.is_zero() {
+                self.courses.iter_mut().for_each(|course| course.put_off(held_up));
             }
             for event in &events {
                 match event.data.u64() {
@@ -380,6 +392,9 @@ impl Engine<'_, '_> {
                 self.answer(index, silence)?;
             } else if self.courses[index].may_try_again() {
                 self.start_try(index)?;
+            } else {
+                // The deadline was put off after this timer was set.
+                self.timers.push(Reverse((self.courses[index].deadline, index)));
             }
         }
         Ok(())
@@ -392,6 +407,32 @@ impl Engine<'_, '_> {
             }
         }
     }
+}
+
+/// A stretch in which this thread had something to do.
+struct Busy {
+    begun: Instant,
+    end: Instant,
+    ran_before: Duration,
+}
+
+impl Busy {
+    fn since(begun: Instant) -> Self {
+        Self { begun, end: begun, ran_before: ran() }
+    }
+
+    /// It ends; for how long the thread had something to do and did not run.
+    fn held_up(&mut self) -> Duration {
+        self.end = Instant::now();
+        let idle = (self.end - self.begun).saturating_sub(ran().saturating_sub(self.ran_before));
+        if idle > PUNCTUAL { idle } else { Duration::ZERO }
+    }
+}
+
+/// How long this thread has run.
+fn ran() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    Duration::try_from(time).unwrap_or_default()
 }
 
 /// Raises the soft limit of open files towards the hard one when the tries need more.
