@@ -14,7 +14,7 @@ use crate::config::Config;
 use crate::deadline::Deadline;
 use crate::register::file::FileRegister;
 use crate::register::value::Nonce;
-use crate::register::{Entry, Fault, Held, Register, Swap};
+use crate::register::{self, Entry, Fault, Held, Register, Swap};
 use crate::state::Store;
 
 /// The name and version of the written form.
@@ -211,6 +211,7 @@ fn turn(
             return Ok((before, after));
         }
         let text = after.written().map_err(|error| Fault::Failed(format!("no random bits to be had: {error}")))?;
+        register::fits(&text).map_err(|why| Fault::Failed(format!("nothing was written: {why}")))?;
         let entry = Entry { text: &text, summary };
         held = match register.compare_and_swap(held.as_ref().map(|held| &held.version), &entry, deadline) {
             Swap::Won(_) => return Ok((before, after)),
@@ -257,6 +258,17 @@ mod tests {
         assert!(pauses.of(&bot).is_some(), "all are still paused");
         pauses.resume(&[]);
         assert_eq!(pauses, Pauses::default());
+    }
+
+    #[test]
+    fn what_could_not_be_read_again_is_not_written() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let register = FileRegister::new(directory.path().join("paused"));
+        let soon = || Deadline::after(Duration::from_secs(60));
+        let long = Paused { why: Some("w".repeat(70_000)), ..paused(Some("bot")) };
+        let refused = turn(&register, "paused", soon(), |pauses| pauses.pause(std::slice::from_ref(&long)));
+        assert!(matches!(refused, Err(Fault::Failed(_))), "{refused:?}");
+        turn(&register, "paused", soon(), |pauses| pauses.pause(&[paused(None)])).expect("it can still be turned");
     }
 
     #[test]

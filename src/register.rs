@@ -17,6 +17,9 @@ use crate::deadline::Deadline;
 use crate::moment::Moment;
 use value::Value;
 
+/// Longer texts are not ours in any store, so none is written.
+pub const LONGEST: usize = 64 * 1024;
+
 /// Which write a register holds: a commit, a revision or a digest; opaque outside its store.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -142,6 +145,10 @@ pub fn swap(
     room: Deadline,
 ) -> Swapped {
     let (text, summary) = (new.written(service), new.summary(service));
+    // Nobody could read it again, nor replace it: the register would be lost for everybody.
+    if let Err(why) = fits(&text).and_then(|()| Value::parse(service, &text).map(drop)) {
+        return Swapped::Unknown(Fault::Failed(format!("nothing was written, as it could not be read again: {why}")));
+    }
     let began = Moment::now();
     let outcome = register.compare_and_swap(expected, &Entry { text: &text, summary: &summary }, deadline);
     let (held, fault) = match outcome {
@@ -165,6 +172,19 @@ pub fn swap(
         // What it was to replace is still there, so it may yet be done.
         Some(fault) if found.as_ref().map(|found| &found.version) == expected => Swapped::Unknown(fault),
         _ => Swapped::Lost(Reading { began, ended, found }),
+    }
+}
+
+/// Whether a text is short enough to be read again.
+///
+/// # Errors
+/// Why it is not, as half a sentence.
+pub fn fits(text: &str) -> Result<(), String> {
+    // One byte is for the end of the line.
+    if text.len() < LONGEST {
+        Ok(())
+    } else {
+        Err(format!("it has {} bytes, and may have 64 KiB; shorten --why", text.len()))
     }
 }
 

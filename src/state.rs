@@ -10,7 +10,7 @@ use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -21,6 +21,9 @@ use crate::decide::{Seen, State};
 use crate::lease::Sight;
 
 mod here;
+
+/// How long the lock of a sight is waited for.
+const PATIENCE: Duration = Duration::from_millis(250);
 
 /// The directory that holds the state.
 #[derive(Debug)]
@@ -164,9 +167,10 @@ impl Store {
     pub fn keep_sight(&self, service: &Name, sight: &Sight) {
         let _ = std::fs::create_dir_all(&self.directory);
         let path = self.directory.join(format!("{}.lock", sight_file(service)));
-        // A moment: whoever holds it reads one small file and writes one.
         let lock = OpenOptions::new().create(true).truncate(false).write(true).open(path);
-        let _held = lock.and_then(|lock| lock.lock().map(|()| lock));
+        if lock.as_ref().is_ok_and(|lock| !lock_soon(lock)) {
+            return;
+        }
         let stored = self.stored_sight(service);
         if stored.as_ref().is_some_and(|stored| stored.is_later_than(sight)) {
             return;
@@ -238,6 +242,19 @@ impl Store {
     }
 }
 
+/// Whoever holds it reads one small file and writes one; unless he is frozen, when nobody is to wait
+/// for him who has a service to stop.
+fn lock_soon(file: &File) -> bool {
+    let given_up = Instant::now() + PATIENCE;
+    while matches!(file.try_lock(), Err(std::fs::TryLockError::WouldBlock)) {
+        if Instant::now() >= given_up {
+            return false;
+        }
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    true
+}
+
 fn sight_file(service: &Name) -> String {
     format!("lease-{service}.json")
 }
@@ -267,6 +284,24 @@ mod tests {
         assert!(other.lock(&service("a")).expect("can be tried").is_none(), "two processes have one lock");
         drop((store, first, second));
         assert!(other.lock(&service("a")).expect("can be locked").is_some());
+    }
+
+    #[test]
+    fn whoever_is_frozen_with_the_lock_of_a_sight_holds_up_nobody() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let text = format!(
+            "state = \"{}\"\nnodes = {{ a = \"192.0.2.1\" }}\nchains = {{ brain = [\"a\"] }}",
+            directory.path().display()
+        );
+        let store = Store::open(&crate::config::parse(&directory.path().join("list"), &text).expect("parses").config);
+        let lock = File::create(directory.path().join("lease-a.json.lock")).expect("a file");
+        lock.lock().expect("a lock");
+        let (done, end) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            store.keep_sight(&"a".parse().expect("a name"), &Sight::default());
+            done.send(())
+        });
+        end.recv_timeout(Duration::from_secs(60)).expect("it goes on");
     }
 
     #[test]

@@ -96,6 +96,7 @@ fn conforms(place: &dyn Place, rounds: usize) {
     has_one_winner(place, rounds);
     is_not_obeyed_when_it_goes_back(place);
     is_not_obeyed_when_it_is_foreign(place);
+    takes_nothing_that_could_not_be_read_again(place);
     println!("{rounds} rounds and the rest: {:?}", begun.elapsed());
 }
 
@@ -232,6 +233,25 @@ fn is_not_obeyed_when_it_is_foreign(place: &dyn Place) {
     }
 }
 
+fn takes_nothing_that_could_not_be_read_again(place: &dyn Place) {
+    place.overwrite(None);
+    let register = place.open();
+    let first = won(swap(&*register, None, &value("a", 1)));
+    let long = Value { why: Some("w".repeat(70_000)), ..value("b", 2) };
+    for unreadable in [long, value("b", 1 << 53)] {
+        let refused = swap(&*register, Some(&first), &unreadable);
+        assert!(matches!(refused, Swapped::Unknown(_)), "{refused:?}");
+        let (version, held) = look(&*register).unwrap();
+        assert_eq!((version, held.epoch), (first.clone(), 1));
+    }
+    // The longest that is let through can be read.
+    let why = Some("w".repeat(65_000));
+    won(swap(&*register, Some(&first), &Value { why: why.clone(), ..value("b", 2) }));
+    assert_eq!(look(&*register).unwrap().1.why, why);
+    let all = register::history(&*register, &bot(), usize::MAX, soon()).unwrap();
+    assert_eq!(all[0].value.epoch, 2);
+}
+
 fn rounds(default: usize) -> usize {
     std::env::var("MIRROR_ROUNDS").ok().and_then(|n| n.parse().ok()).unwrap_or(default)
 }
@@ -284,6 +304,20 @@ fn a_file_that_another_process_holds_says_nothing() {
     says_nothing(&*place.open());
     drop(lock);
     won(swap(&*place.open(), None, &value("a", 1)));
+}
+
+#[test]
+fn what_is_no_file_holds_up_nobody() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("bot");
+    let made = Command::new("mkfifo").arg(&path).status().unwrap();
+    assert!(made.success());
+    let (sender, answer) = std::sync::mpsc::channel();
+    let register = FileRegister::new(&path);
+    // A read that hangs cannot be called off; the thread ends with the process.
+    std::thread::spawn(move || sender.send(register.read(soon())));
+    let answer = answer.recv_timeout(LONG).expect("it is read in time");
+    assert!(matches!(answer, Err(Fault::Foreign(_))), "{answer:?}");
 }
 
 #[test]

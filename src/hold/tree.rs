@@ -34,7 +34,8 @@ pub fn end() {
             let _ = rustix::process::kill_process(child, Signal::KILL);
         }
         loop {
-            match rustix::process::waitpid(None, WaitOptions::NOHANG) {
+            // Any child; waitpid(2) without a number would mean those of our own group.
+            match rustix::process::wait(WaitOptions::NOHANG) {
                 Ok(Some(_)) | Err(Errno::INTR) => {}
                 Ok(None) if found_none < LOOKS => break,
                 Ok(None) | Err(_) => return,

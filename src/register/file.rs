@@ -2,16 +2,15 @@
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, ErrorKind, Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 
-use super::{Entry, Fault, Held, Register, Swap, Version};
+use super::{Entry, Fault, Held, LONGEST, Register, Swap, Version};
 use crate::deadline::Deadline;
 
-/// Longer files are not ours.
-const LONGEST: u64 = 64 * 1024;
 /// How often a lock that somebody holds is tried again.
 const PAUSE: Duration = Duration::from_millis(2);
 
@@ -50,14 +49,24 @@ impl FileRegister {
     }
 
     fn held(&self) -> Result<Option<Held>, Fault> {
-        let mut bytes = Vec::new();
-        match File::open(&self.path).and_then(|file| file.take(LONGEST + 1).read_to_end(&mut bytes)) {
-            Ok(_) => {}
+        let foreign = |why: &str| {
+            Fault::Foreign(format!(
+                "{}: {why}, so it is no register; delete it, or point elsewhere",
+                self.path.display()
+            ))
+        };
+        // Opening a pipe would wait for whoever writes into it.
+        let file = match OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(&self.path) {
+            Ok(file) => file,
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(failed(&self.path, &error)),
+        };
+        if !file.metadata().map_err(|error| failed(&self.path, &error))?.is_file() {
+            return Err(foreign("no plain file"));
         }
-        let foreign = |why: &str| Fault::Foreign(format!("{}: {why}, so it is no register", self.path.display()));
-        if bytes.len() as u64 > LONGEST {
+        let mut bytes = Vec::new();
+        file.take(LONGEST as u64 + 1).read_to_end(&mut bytes).map_err(|error| failed(&self.path, &error))?;
+        if bytes.len() > LONGEST {
             return Err(foreign("longer than 64 KiB"));
         }
         let version = Version(Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect());

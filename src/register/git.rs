@@ -11,13 +11,13 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use anyhow::{Context, Result};
 use xshell::{Cmd, cmd};
 
-use super::{Entry, Fault, Held, Register, Swap, Version};
+use super::{Entry, Fault, Held, LONGEST, Register, Swap, Version};
 use crate::deadline::Deadline;
 use crate::exec::{Ended, Finished};
 use crate::git::{Git, is_id, words};
 
-/// Longer messages are not ours.
-const LONGEST: usize = 64 * 1024;
+/// More commits than git can be told to count.
+const MOST: usize = 1 << 30;
 
 /// A register in a ref of a git remote.
 #[derive(Debug)]
@@ -211,7 +211,7 @@ impl Register for GitRegister {
     fn history(&self, most: usize, deadline: Deadline) -> Result<Vec<Held>, Fault> {
         let Some(Held { version: Version(tip), .. }) = self.read(deadline)? else { return Ok(Vec::new()) };
         let failed = |error: anyhow::Error| Fault::Failed(format!("{error:#}"));
-        let most = most.to_string();
+        let most = most.min(MOST).to_string();
         let log = cmd!(self.git.shell(), "git rev-list --first-parent --max-count={most} {tip}");
         let ids = String::from_utf8_lossy(&self.git.read(log).map_err(failed)?).into_owned();
         ids.lines().map_while(|id| self.kept(id).transpose()).collect()

@@ -172,3 +172,32 @@ fn a_frozen_hold_that_wakes_in_time_goes_on() {
     super::a_while();
     assert!(lives(running.main) && !field.path("term").exists());
 }
+
+/// A command with five generations below it, each in a session of its own and deaf to SIGTERM. Each
+/// comes to whoever ends them only when the one before it is dead.
+fn generations(field: &Field) -> (super::Running<'_>, Vec<i32>) {
+    let script = "trap '' TERM; echo $$ >generation$1; \
+                  [ $1 -ge 5 ] || setsid sh generation.sh $(($1 + 1)) & while :; do sleep 0.05; done\n";
+    std::fs::write(field.path("generation.sh"), script).unwrap();
+    let running = field.start("echo $$ >main; setsid sh generation.sh 1 & while :; do sleep 0.05; done");
+    let all = (1..=5).map(|number| field.pid(&format!("generation{number}"))).collect();
+    (running, all)
+}
+
+#[test]
+fn no_generation_outlives_a_lost_lease() {
+    let field = Field::new("3s", "2s");
+    let (running, all) = generations(&field);
+    field.grant("b");
+    assert_eq!(running.end().status, 75);
+    assert_eq!(all.into_iter().filter(|pid| lives(*pid)).collect::<Vec<_>>(), [0; 0], "these live");
+}
+
+#[test]
+fn no_generation_outlives_the_keeper() {
+    let field = Field::new("600s", "300s");
+    let (running, all) = generations(&field);
+    kill(running.keeper);
+    assert_eq!(running.end().status, 75);
+    assert_eq!(all.into_iter().filter(|pid| lives(*pid)).collect::<Vec<_>>(), [0; 0], "these live");
+}
