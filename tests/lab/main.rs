@@ -4,6 +4,7 @@
 //! recovery under 10 s, never two at once where a host really died, no failover without a failure.
 #![allow(dead_code, reason = "each of the two programs uses a part of the lab")]
 
+mod doubt;
 mod furnish;
 mod host;
 mod inside;

@@ -45,7 +45,12 @@ pub(crate) fn watch(lab: &Lab, patience: Duration, act: impl FnOnce() -> Result<
 }
 
 /// The same, and goes on watching for `more` when it has come.
-fn watch_for(lab: &Lab, patience: Duration, more: Duration, act: impl FnOnce() -> Result<u64>) -> Result<Recovery> {
+pub(crate) fn watch_for(
+    lab: &Lab,
+    patience: Duration,
+    more: Duration,
+    act: impl FnOnce() -> Result<u64>,
+) -> Result<Recovery> {
     let old = serving(lab)?;
     let at = act()?;
     let until = Instant::now() + patience;
@@ -76,7 +81,7 @@ pub(crate) fn pause(lab: &Lab) -> Result<Duration> {
 }
 
 #[allow(clippy::cast_precision_loss, reason = "hours fit")]
-fn millis(nanoseconds: u64) -> f64 {
+pub(crate) fn millis(nanoseconds: u64) -> f64 {
     nanoseconds as f64 / 1e6
 }
 
@@ -302,8 +307,13 @@ pub(crate) fn restore(lab: &Lab) -> Result<()> {
     for node in NODES {
         let _ = std::fs::remove_file(lab.disk(node).join("root/no-start"));
     }
-    lab.thaw(ORIGIN).or_else(|_| lab.boot(&[ORIGIN]))?;
-    lab.slow(ORIGIN, None)?;
+    for host in [ORIGIN].iter().chain(lab.system.members()) {
+        lab.thaw(host).or_else(|_| lab.boot(&[host]))?;
+        lab.slow(host, None)?;
+    }
+    for node in lab.up() {
+        lab.thaw(node)?;
+    }
     lab.boot_the_dead()?;
     lab.heal()?;
     let check = lab.system.check()?;
@@ -322,7 +332,7 @@ pub(crate) fn restore(lab: &Lab) -> Result<()> {
 }
 
 /// The one run of the service, where nothing has happened yet.
-fn serving(lab: &Lab) -> Result<Run> {
+pub(crate) fn serving(lab: &Lab) -> Result<Run> {
     let until = Instant::now() + Duration::from_secs(10);
     loop {
         let active = lab.truth()?.active();
