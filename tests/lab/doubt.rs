@@ -49,7 +49,10 @@ fn endure(lab: &Lab, patience: Duration, act: impl FnOnce() -> Result<()>) -> Re
 /// Goes on looking, and takes what shows into account.
 fn and_after(lab: &Lab, from: u64, mut recovery: Recovery) -> Result<Recovery> {
     std::thread::sleep(aftermath(lab)?);
-    recovery.double_ms = lab.truth()?.double_ms(from);
+    let truth = lab.truth()?;
+    recovery.double_ms = truth.double_ms(from);
+    let runs: Vec<String> = truth.runs_since(from).into_iter().map(|run| run.node).collect();
+    eprintln!("lab: {recovery:?}, by way of {}", runs.join(", "));
     Ok(recovery)
 }
 
@@ -182,8 +185,8 @@ pub(crate) enum Part {
 }
 
 /// What holds the service is stopped where it stands, for more than twice as long as a lease waits,
-/// and goes on then.
-pub(crate) fn holder_frozen(lab: &Lab, part: Part, patience: Duration) -> Result<Recovery> {
+/// and goes on then; meanwhile the node may be cut off from everybody, so that others take over.
+pub(crate) fn holder_frozen(lab: &Lab, part: Part, cut_off: bool, patience: Duration) -> Result<Recovery> {
     let node = serving(lab)?.node;
     let find = match &lab.system {
         System::Mirror { timers: true, .. } => "hold=$(systemctl show --property MainPID --value juno)",
@@ -203,11 +206,15 @@ pub(crate) fn holder_frozen(lab: &Lab, part: Part, patience: Duration) -> Result
     let frozen = Instant::now();
     let recovery = watch(lab, patience, || {
         lab.must(&node, &format!("kill -STOP {pids}"))?;
+        if cut_off {
+            lab.isolate(&node)?;
+        }
         Ok(from)
     })?;
     std::thread::sleep((WAIT * 2 + Duration::from_secs(2)).saturating_sub(frozen.elapsed()));
     // It may have been killed by now.
     lab.run(&node, &format!("kill -CONT {pids}"))?;
+    lab.heal()?;
     and_after(lab, from, recovery)
 }
 

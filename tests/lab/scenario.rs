@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 
 use crate::lab::{Lab, NODES, ORIGIN};
-use crate::system::BOTS;
+use crate::system::{Arbiter, BOTS};
 use crate::truth::{self, Run};
 
 /// One move of the service from one run to another.
@@ -272,8 +272,23 @@ pub(crate) fn without_origin(lab: &Lab, trouble: Trouble, patience: Duration) ->
     serving_dies(lab, patience)
 }
 
-/// Nothing is done for a while.
+/// What a lease in git has been asked to write so far, and every file that it consists of.
+fn register(lab: &Lab) -> Result<Option<String>> {
+    let look = "grep -c lease.git log/pushes; find lease.git -type f -printf '%p %s %T@\\n' | sort";
+    (lab.system.lease() == Some(Arbiter::Git)).then(|| lab.must(ORIGIN, look)).transpose()
+}
+
+/// Nothing is done for a while. Nothing may be pushed to a lease meanwhile, were it without effect.
 pub(crate) fn quiet(lab: &Lab, time: Duration) -> Result<Quiet> {
+    let (before, run) = (register(lab)?, serving(lab)?);
+    let quiet = only_wait(lab, time)?;
+    let after = register(lab)?;
+    let calm = lab.serving()?.is_some_and(|now| now == run) && quiet.runs.len() == 1;
+    ensure!(!calm || before == after, "nothing failed, and the register was {before:?} and is {after:?}");
+    Ok(quiet)
+}
+
+fn only_wait(lab: &Lab, time: Duration) -> Result<Quiet> {
     let (begun, from, used, used_by_nodes) = (Instant::now(), truth::now(), lab.cpu()?, lab.cpu_of_nodes()?);
     std::thread::sleep(time);
     let (seconds, used, by_nodes) =

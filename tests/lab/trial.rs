@@ -8,7 +8,7 @@ use anyhow::Result;
 use crate::doubt::{self, Part};
 use crate::lab::{Lab, NODES};
 use crate::scenario::{self, Recovery, Trouble};
-use crate::system::{Arbiter, System};
+use crate::system::{Arbiter, BOTS, System};
 use crate::tally::Row;
 use crate::truth;
 
@@ -203,10 +203,15 @@ pub(crate) fn carry_out(
         ArbiterMemberDies => row.add(&doubt::member_dies(lab, number, patience)?),
         ArbiterGoesBack => row.add(&doubt::older_arbiter(lab, patience)?),
         HolderFrozen => {
-            let part = if system.lease().is_some() && number % 2 == 1 { Part::Keeper } else { Part::Hold };
-            row.add(&doubt::holder_frozen(lab, part, patience)?);
+            let (part, cut_off) = match number % 3 {
+                1 if system.lease().is_some() => (Part::Hold, true),
+                // Alone it does no harm: while the lease names the node, nothing has to be ended.
+                2 if system.lease().is_some() => (Part::Keeper, true),
+                _ => (Part::Hold, false),
+            };
+            row.add(&doubt::holder_frozen(lab, part, cut_off, patience)?);
         }
-        BothFrozen => row.add(&doubt::holder_frozen(lab, Part::Both, patience)?),
+        BothFrozen => row.add(&doubt::holder_frozen(lab, Part::Both, true, patience)?),
         HostFrozen => row.add(&doubt::host_frozen(lab, patience)?),
         KilledInTakeover => row.add(&doubt::killed_in_takeover(lab, number, patience)?),
         Wakes => row.add(&doubt::wakes(lab, number % 2 == 1, patience)?),
@@ -238,5 +243,9 @@ fn made_ready<'a>(place: &'a mut Option<Lab>, system: &System) -> Result<&'a Lab
     let lab = place.insert(Lab::start(system.clone())?);
     let settled = (system.check()? * 2).max(Duration::from_secs(2));
     std::thread::sleep(settled + scenario::some_of(system.check()?));
+    // It may have begun on the node that was up first, which has the lease then.
+    if system.lease().is_some() && lab.serving()?.is_none_or(|run| run.node != BOTS[0]) {
+        scenario::restore(lab)?;
+    }
     Ok(lab)
 }
