@@ -5,7 +5,7 @@
 //!     [--seconds S] [--out DIR] [--append] [--list]
 //! ```
 //!
-//! Names may be cut short, as long as they begin so. `--trials` is how many trials of each scenario
+//! Names may be cut short, as long as they begin so; one that is whole is that one alone. `--trials` is how many trials of each scenario
 //! with each system there are to be in the end; with `--append`, what the directory has counts, and
 //! several runs, also at the same time, add to it. `--jobs` is how many labs run side by side of those
 //! systems that look once a second or less often, and mostly wait; the others have the machine to
@@ -17,6 +17,7 @@
 #![allow(dead_code, reason = "each of the two programs uses a part of the lab")]
 
 mod chart;
+mod doubt;
 mod furnish;
 mod host;
 mod inside;
@@ -105,7 +106,9 @@ fn options() -> Result<Options> {
 }
 
 fn measure(options: &Options) -> Result<()> {
-    let chosen = |name: &str, wanted: &[String]| wanted.is_empty() || wanted.iter().any(|w| name.starts_with(w));
+    let known = |word: &String| SYSTEMS.iter().any(|s| s.name() == *word) || SCENARIOS.iter().any(|(n, _)| n == word);
+    let means = |word: &String, name: &str| if known(word) { word == name } else { name.starts_with(word) };
+    let chosen = |name: &str, wanted: &[String]| wanted.is_empty() || wanted.iter().any(|word| means(word, name));
     for wanted in &options.only {
         anyhow::ensure!(SCENARIOS.iter().any(|(name, _)| name.starts_with(wanted)), "no scenario is called {wanted}");
     }

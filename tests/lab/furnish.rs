@@ -8,8 +8,8 @@ use std::process::Command;
 use anyhow::{Result, ensure};
 
 use crate::host::Host;
-use crate::lab::{HOSTS, ORIGIN};
-use crate::system::System;
+use crate::lab::{NODES, ORIGIN, ORIGIN_NUMBER};
+use crate::system::{Arbiter, System};
 use crate::systemd;
 use crate::wire::Wire;
 
@@ -18,7 +18,7 @@ pub(crate) fn furnish(lab: &Path, hosts: &[Host], system: &System) -> Result<()>
     let bin = lab.join("shared/bin");
     fs::copy(std::env::current_exe()?, bin.join("lab"))?;
     fs::copy(env!("CARGO_BIN_EXE_mirror"), bin.join("mirror"))?;
-    script(&bin.join("service"), SERVICE)?;
+    script(&bin.join("service"), if system.lease().is_some() { HELD } else { SERVICE })?;
     let mut known = String::new();
     for host in hosts {
         fs::create_dir(&host.disk)?;
@@ -40,8 +40,17 @@ pub(crate) fn furnish(lab: &Path, hosts: &[Host], system: &System) -> Result<()>
         bare = bare.display(),
         seed = seed.display(),
     ))?;
+    if system.lease() == Some(Arbiter::Git) {
+        let arbiter = bare.with_file_name("lease.git");
+        shell(&format!(
+            "git init -q --bare '{0}' && git -C '{0}' config core.logAllRefUpdates true",
+            arbiter.display()
+        ))?;
+        script(&bin.join("git-receive-pack"), RECEIVE)?;
+    }
     if hosts.iter().any(|host| host.systemd) {
         systemd::furnish(&lab.join("shared/units"))?;
+        script(&bin.join("juno"), "#!/bin/sh\nexec /run/lab/bin/lab --lab-beat\n")?;
     }
     for host in hosts {
         let root = host.disk.join("root");
@@ -52,11 +61,12 @@ pub(crate) fn furnish(lab: &Path, hosts: &[Host], system: &System) -> Result<()>
         fs::write(root.join(".sshd/config"), SSHD)?;
         let identity = format!("[user]\nname = {0}\nemail = {0}@localhost\n", host.name);
         fs::write(root.join(".gitconfig"), identity)?;
-        if host.name == ORIGIN {
+        if !NODES.contains(&host.name) {
+            system.furnish_member(host.name, host.number, &host.disk)?;
             continue;
         }
         let clone = root.join("ACP_1");
-        let url = format!("ssh://root@{}/root/repo.git", Wire::address(HOSTS));
+        let url = format!("ssh://root@{}/root/repo.git", Wire::address(ORIGIN_NUMBER));
         shell(&format!(
             "git clone -q '{}' '{clone}' && git -C '{clone}' remote set-url origin '{url}'",
             bare.display(),
@@ -99,6 +109,16 @@ stop)
     ;;
 esac
 "#;
+
+/// The same under a lease: it runs under `mirror hold`, as a service manager would run that. A stop
+/// kills, in the end, what does not obey.
+const HELD: &str = include_str!("held.sh");
+
+/// Counts the pushes on the way to the real one, also those that change nothing.
+const RECEIVE: &str = "#!/bin/sh
+echo \"$*\" >>/root/log/pushes
+exec /usr/bin/git-receive-pack \"$@\"
+";
 
 /// Debian's defaults but for what depends on the machine's own users and files.
 const SSHD: &str = "Port 22

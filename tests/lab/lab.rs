@@ -20,10 +20,12 @@ use crate::wire::Wire;
 
 /// The nodes, each the host whose number is its place, from 1.
 pub(crate) const NODES: [&str; 5] = ["amsterdam", "moscow", "almaty", "spb", "novosibirsk"];
-/// The host of the git repository: the last.
+/// The host of the git repository: the next.
 pub(crate) const ORIGIN: &str = "origin";
-/// How many hosts there are, and the number of the last one.
-pub(crate) const HOSTS: u8 = 6;
+/// The number of the origin.
+pub(crate) const ORIGIN_NUMBER: u8 = 6;
+/// Hosts of an etcd that is none of the nodes', where a system has one: the last.
+pub(crate) const MEMBERS: [&str; 3] = ["etcd-1", "etcd-2", "etcd-3"];
 
 static COUNT: AtomicU32 = AtomicU32::new(0);
 
@@ -68,14 +70,14 @@ impl Lab {
         fs::create_dir(&group)?;
         let beats = directory.join("shared/beats");
         fs::write(&beats, "")?;
-        let names = NODES.iter().copied().chain([ORIGIN]);
+        let names = NODES.iter().copied().chain([ORIGIN]).chain(system.members().iter().copied());
         let host = |(name, number)| {
-            let systemd = name != ORIGIN && system.needs_systemd();
+            let systemd = NODES.contains(&name) && system.needs_systemd();
             Host::new(name, number, systemd, &directory, &group)
         };
         let hosts: Vec<Host> = names.zip(1..).map(host).collect();
         furnish::furnish(&directory, &hosts, &system).context("cannot furnish the hosts")?;
-        let wire = Wire::new(&remains::prefix(&name), HOSTS)?;
+        let wire = Wire::new(&remains::prefix(&name), u8::try_from(hosts.len())?)?;
         let truth = Mutex::new(Truth::open(&beats)?);
         let lab = Self { system, directory, group, wire, hosts, truth, reaper };
         let all: Vec<&str> = lab.hosts.iter().map(|host| host.name).collect();
@@ -131,7 +133,7 @@ impl Lab {
 
     /// The nodes that are up.
     pub(crate) fn up(&self) -> Vec<&'static str> {
-        self.hosts.iter().filter(|host| host.name != ORIGIN && host.is_up()).map(|host| host.name).collect()
+        self.hosts.iter().filter(|host| NODES.contains(&host.name) && host.is_up()).map(|host| host.name).collect()
     }
 
     /// Boots every host that is down.
@@ -180,6 +182,11 @@ impl Lab {
         self.wire.cut(self.host(from)?.number, self.host(to)?.number)
     }
 
+    /// The same in both directions, between one host and each of some others.
+    pub(crate) fn part(&self, one: &str, others: &[&str]) -> Result<()> {
+        others.iter().try_for_each(|other| self.cut(one, other).and_then(|()| self.cut(other, one)))
+    }
+
     /// Ends every cut.
     pub(crate) fn heal(&self) -> Result<()> {
         for host in self.hosts.iter().filter(|host| host.is_up()) {
@@ -211,7 +218,7 @@ impl Lab {
 
     /// The same of the nodes alone.
     pub(crate) fn cpu_of_nodes(&self) -> Result<Duration> {
-        self.hosts.iter().filter(|host| host.name != ORIGIN && host.is_up()).map(Host::cpu).sum()
+        self.hosts.iter().filter(|host| NODES.contains(&host.name) && host.is_up()).map(Host::cpu).sum()
     }
 
     /// Gives every processor of the machine other things to do while `meanwhile` goes on.

@@ -4,6 +4,7 @@
 //! recovery under 10 s, never two at once where a host really died, no failover without a failure.
 #![allow(dead_code, reason = "each of the two programs uses a part of the lab")]
 
+mod doubt;
 mod furnish;
 mod host;
 mod inside;
@@ -23,9 +24,10 @@ use anyhow::{Context, Result, bail, ensure};
 use libtest_mimic::{Arguments, Failed, Trial};
 use rustix::process::{Pid, Signal};
 
+use doubt::Part;
 use lab::{Lab, NODES, ORIGIN};
 use scenario::{Quiet, Recovery, Trouble};
-use system::{FAST, PROTOCOL, System, TIMERS};
+use system::{FAST, LEASE_ETCD, LEASE_FAST, LEASE_UNITS, PROTOCOL, System, TIMERS};
 use truth::Truth;
 
 /// What the protocol promises.
@@ -43,7 +45,7 @@ fn main() {
     let missing = remains::missing();
     let anywhere: [(&str, Test); 2] =
         [("overlap_is_counted", overlap_is_counted), ("silence_is_an_outage", silence_is_an_outage)];
-    let on_hosts: [(&str, Test); 21] = [
+    let on_hosts: [(&str, Test); 23] = [
         ("a_dead_host_is_silent", a_dead_host_is_silent),
         ("cuts_cut_what_they_say", cuts_cut_what_they_say),
         ("a_slow_origin_is_slow", a_slow_origin_is_slow),
@@ -65,6 +67,8 @@ fn main() {
         ("origin_hangs_or_is_slow_and_serving_dies", origin_hangs_or_is_slow_and_serving_dies),
         ("dead_node_returns_with_stale_connection", dead_node_returns_with_stale_connection),
         ("nothing_fails", nothing_fails),
+        ("with_a_lease_there_are_never_two", with_a_lease_there_are_never_two),
+        ("with_a_lease_in_etcd_the_dead_are_followed", with_a_lease_in_etcd_the_dead_are_followed),
     ];
     if let Some(why) = &missing {
         eprintln!("lab: {} trials that need hosts are ignored here, for {why}", on_hosts.len());
@@ -196,6 +200,33 @@ fn nothing_fails() -> Result<()> {
     undisturbed(&scenario::quiet(&lab, Duration::from_secs(8))?, &lab)?;
     undisturbed(&scenario::loaded(&lab, Duration::from_secs(8))?, &lab)?;
     undisturbed(&scenario::lossy(&lab, Duration::from_secs(8))?, &lab)
+}
+
+/// What must hold with a lease, too, when a host is dead to others alone, or half of it is frozen.
+fn with_a_lease_there_are_never_two() -> Result<()> {
+    type Way = (&'static str, System, fn(&Lab) -> Result<Vec<Recovery>>);
+    let ways: [Way; 4] = [
+        ("moved, then dies", LEASE_FAST, |lab| {
+            Ok(vec![scenario::moved_to(lab, "spb", PATIENCE)?, scenario::serving_dies(lab, PATIENCE)?])
+        }),
+        ("cut off", LEASE_FAST, |lab| Ok(vec![doubt::cut_off(lab, false, PATIENCE)?])),
+        ("frozen and cut off", LEASE_FAST, |lab| Ok(vec![doubt::holder_frozen(lab, Part::Hold, true, PATIENCE)?])),
+        ("wakes, enabled", LEASE_UNITS, |lab| Ok(vec![doubt::wakes(lab, false, PATIENCE)?])),
+    ];
+    side_by_side(ways, |(name, system, way)| {
+        let lab = Lab::start(system.clone())?;
+        way(&lab).and_then(|all| all.iter().try_for_each(|recovery| sound(recovery, &lab))).context(*name)
+    })
+}
+
+fn with_a_lease_in_etcd_the_dead_are_followed() -> Result<()> {
+    if let Some(remedy) = LEASE_ETCD.missing() {
+        eprintln!("lab: no etcd is here: {remedy}");
+        return Ok(());
+    }
+    let lab = Lab::start(LEASE_ETCD)?;
+    sound(&scenario::moved_to(&lab, "spb", PATIENCE)?, &lab)?;
+    sound(&scenario::serving_dies(&lab, PATIENCE)?, &lab)
 }
 
 /// Connects to a host's sshd from another host: the status of bash, 124 when there was no answer.

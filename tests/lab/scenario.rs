@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 
 use crate::lab::{Lab, NODES, ORIGIN};
-use crate::system::BOTS;
+use crate::system::{Arbiter, BOTS};
 use crate::truth::{self, Run};
 
 /// One move of the service from one run to another.
@@ -45,7 +45,12 @@ pub(crate) fn watch(lab: &Lab, patience: Duration, act: impl FnOnce() -> Result<
 }
 
 /// The same, and goes on watching for `more` when it has come.
-fn watch_for(lab: &Lab, patience: Duration, more: Duration, act: impl FnOnce() -> Result<u64>) -> Result<Recovery> {
+pub(crate) fn watch_for(
+    lab: &Lab,
+    patience: Duration,
+    more: Duration,
+    act: impl FnOnce() -> Result<u64>,
+) -> Result<Recovery> {
     let old = serving(lab)?;
     let at = act()?;
     let until = Instant::now() + patience;
@@ -76,7 +81,7 @@ pub(crate) fn pause(lab: &Lab) -> Result<Duration> {
 }
 
 #[allow(clippy::cast_precision_loss, reason = "hours fit")]
-fn millis(nanoseconds: u64) -> f64 {
+pub(crate) fn millis(nanoseconds: u64) -> f64 {
     nanoseconds as f64 / 1e6
 }
 
@@ -267,8 +272,23 @@ pub(crate) fn without_origin(lab: &Lab, trouble: Trouble, patience: Duration) ->
     serving_dies(lab, patience)
 }
 
-/// Nothing is done for a while.
+/// What a lease in git has been asked to write so far, and every file that it consists of.
+fn register(lab: &Lab) -> Result<Option<String>> {
+    let look = "grep -c lease.git log/pushes; find lease.git -type f -printf '%p %s %T@\\n' | sort";
+    (lab.system.lease() == Some(Arbiter::Git)).then(|| lab.must(ORIGIN, look)).transpose()
+}
+
+/// Nothing is done for a while. Nothing may be pushed to a lease meanwhile, were it without effect.
 pub(crate) fn quiet(lab: &Lab, time: Duration) -> Result<Quiet> {
+    let (before, run) = (register(lab)?, serving(lab)?);
+    let quiet = only_wait(lab, time)?;
+    let after = register(lab)?;
+    let calm = lab.serving()?.is_some_and(|now| now == run) && quiet.runs.len() == 1;
+    ensure!(!calm || before == after, "nothing failed, and the register was {before:?} and is {after:?}");
+    Ok(quiet)
+}
+
+fn only_wait(lab: &Lab, time: Duration) -> Result<Quiet> {
     let (begun, from, used, used_by_nodes) = (Instant::now(), truth::now(), lab.cpu()?, lab.cpu_of_nodes()?);
     std::thread::sleep(time);
     let (seconds, used, by_nodes) =
@@ -302,8 +322,13 @@ pub(crate) fn restore(lab: &Lab) -> Result<()> {
     for node in NODES {
         let _ = std::fs::remove_file(lab.disk(node).join("root/no-start"));
     }
-    lab.thaw(ORIGIN).or_else(|_| lab.boot(&[ORIGIN]))?;
-    lab.slow(ORIGIN, None)?;
+    for host in [ORIGIN].iter().chain(lab.system.members()) {
+        lab.thaw(host).or_else(|_| lab.boot(&[host]))?;
+        lab.slow(host, None)?;
+    }
+    for node in lab.up() {
+        lab.thaw(node)?;
+    }
     lab.boot_the_dead()?;
     lab.heal()?;
     let check = lab.system.check()?;
@@ -322,7 +347,7 @@ pub(crate) fn restore(lab: &Lab) -> Result<()> {
 }
 
 /// The one run of the service, where nothing has happened yet.
-fn serving(lab: &Lab) -> Result<Run> {
+pub(crate) fn serving(lab: &Lab) -> Result<Run> {
     let until = Instant::now() + Duration::from_secs(10);
     loop {
         let active = lab.truth()?.active();

@@ -9,10 +9,22 @@ use serde_json::json;
 use three_mirror::config::{self, Config};
 
 use crate::furnish::script;
-use crate::lab::{Lab, NODES};
+use crate::lab::{Lab, MEMBERS, NODES, ORIGIN, ORIGIN_NUMBER};
 use crate::scenario::some_of;
 use crate::systemd;
 use crate::wire::Wire;
+
+/// Where the lease is, on hosts that are none of the nodes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Arbiter {
+    /// A bare repository on the origin, over its sshd.
+    Git,
+    /// An etcd of three members, on a host each.
+    Etcd,
+}
+
+/// What a lease's reads are relied on for, and the time to stop, together.
+pub(crate) const WAIT: Duration = Duration::from_secs(3);
 
 /// A system, with what can be set in it.
 #[derive(Clone, Debug, PartialEq)]
@@ -25,6 +37,9 @@ pub(crate) enum System {
         failback: Option<&'static str>,
         /// Driven by examples/systemd/ under a systemd, and not by examples/watchdog.sh.
         timers: bool,
+        /// Where its lease is, if it has one; the service runs under `mirror hold` then, with timers
+        /// as examples/systemd/service-under-lease.service has it.
+        lease: Option<Arbiter>,
     },
     /// Hosts that systemd runs, and nothing on them that keeps the service alive.
     Bare,
@@ -40,16 +55,35 @@ pub(crate) enum System {
 }
 
 /// The protocol's own numbers: a check every 5 s, a breath every 12 s.
-pub(crate) const PROTOCOL: System = System::Mirror { example: "five-mirrors.toml", failback: None, timers: false };
+pub(crate) const PROTOCOL: System =
+    System::Mirror { example: "five-mirrors.toml", failback: None, timers: false, lease: None };
 /// A check every 200 ms or faster.
-pub(crate) const FAST: System = System::Mirror { example: "fast.toml", failback: None, timers: false };
+pub(crate) const FAST: System = System::Mirror { example: "fast.toml", failback: None, timers: false, lease: None };
 /// The protocol's numbers again, kept by systemd's timers.
-pub(crate) const TIMERS: System = System::Mirror { example: "five-mirrors.toml", failback: None, timers: true };
+pub(crate) const TIMERS: System =
+    System::Mirror { example: "five-mirrors.toml", failback: None, timers: true, lease: None };
+/// A check every 200 ms, and a lease.
+pub(crate) const LEASE_FAST: System =
+    System::Mirror { example: "fast.toml", failback: None, timers: false, lease: Some(Arbiter::Git) };
+/// The protocol's numbers, and a lease.
+pub(crate) const LEASE: System =
+    System::Mirror { example: "five-mirrors.toml", failback: None, timers: false, lease: Some(Arbiter::Git) };
+/// The same by the units in examples/systemd/, the one for a service under a lease among them, which
+/// is enabled at boot.
+pub(crate) const LEASE_UNITS: System =
+    System::Mirror { example: "five-mirrors.toml", failback: None, timers: true, lease: Some(Arbiter::Git) };
+/// A check every 200 ms, and a lease in an etcd.
+pub(crate) const LEASE_ETCD: System =
+    System::Mirror { example: "fast.toml", failback: None, timers: false, lease: Some(Arbiter::Etcd) };
 /// All that can be measured side by side.
-pub(crate) const SYSTEMS: [System; 7] = [
+pub(crate) const SYSTEMS: [System; 11] = [
     FAST,
     PROTOCOL,
     TIMERS,
+    LEASE_FAST,
+    LEASE,
+    LEASE_UNITS,
+    LEASE_ETCD,
     System::Keepalived { advert: "0.1" },
     System::Keepalived { advert: "1" },
     System::Etcd,
@@ -57,12 +91,16 @@ pub(crate) const SYSTEMS: [System; 7] = [
 ];
 
 /// The chains, both holding all five, as in the examples.
-const BRAINS: [&str; 5] = ["moscow", "almaty", "spb", "novosibirsk", "amsterdam"];
+pub(crate) const BRAINS: [&str; 5] = ["moscow", "almaty", "spb", "novosibirsk", "amsterdam"];
 pub(crate) const BOTS: [&str; 5] = ["amsterdam", "almaty", "spb", "novosibirsk", "moscow"];
 
 impl System {
     pub(crate) fn name(&self) -> String {
         match self {
+            Self::Mirror { lease: Some(Arbiter::Git), timers: true, .. } => "mirror-lease-units".to_owned(),
+            Self::Mirror { lease: Some(Arbiter::Git), example: "fast.toml", .. } => "mirror-lease-git-fast".to_owned(),
+            Self::Mirror { lease: Some(Arbiter::Git), .. } => "mirror-lease-git".to_owned(),
+            Self::Mirror { lease: Some(Arbiter::Etcd), .. } => "mirror-lease-etcd-fast".to_owned(),
             Self::Mirror { timers: true, .. } => "mirror-timers".to_owned(),
             Self::Mirror { example: "fast.toml", .. } => "mirror-fast".to_owned(),
             Self::Mirror { .. } => "mirror-protocol".to_owned(),
@@ -83,6 +121,7 @@ impl System {
         let there = |program: &str| ["/usr/sbin", "/usr/bin"].iter().any(|bin| Path::new(bin).join(program).exists());
         match self {
             Self::Keepalived { .. } if !there("keepalived") => Some("apt-get install keepalived"),
+            Self::Mirror { lease: Some(Arbiter::Etcd), .. } if !there("etcd") => Some("apt-get install etcd-server"),
             Self::Etcd if !(there("etcd") && there("etcdctl")) => Some("apt-get install etcd-server etcd-client"),
             _ if self.needs_systemd() && !Path::new(systemd::PROGRAM).exists() => Some("apt-get install systemd"),
             _ => None,
@@ -92,8 +131,29 @@ impl System {
     /// The same with another time until a service returns to a better node, where that can be set.
     pub(crate) fn failing_back_after(&self, span: &'static str) -> Self {
         match self {
-            &Self::Mirror { example, timers, .. } => Self::Mirror { example, failback: Some(span), timers },
+            &Self::Mirror { example, timers, lease, .. } => {
+                Self::Mirror { example, failback: Some(span), timers, lease }
+            }
             other => other.clone(),
+        }
+    }
+
+    /// Where its lease is, if it has one.
+    pub(crate) fn lease(&self) -> Option<Arbiter> {
+        if let Self::Mirror { lease, .. } = self { *lease } else { None }
+    }
+
+    /// Further hosts that it needs.
+    pub(crate) fn members(&self) -> &'static [&'static str] {
+        if self.lease() == Some(Arbiter::Etcd) { &MEMBERS } else { &[] }
+    }
+
+    /// The hosts of its arbiter.
+    pub(crate) fn arbiter(&self) -> &'static [&'static str] {
+        match self.lease() {
+            Some(Arbiter::Git) => &[ORIGIN],
+            Some(Arbiter::Etcd) => &MEMBERS,
+            None => &[],
         }
     }
 
@@ -124,7 +184,7 @@ impl System {
 
     /// The size of a host's disk: etcd allocates 64 MB for its log at once.
     pub(crate) fn disk(&self) -> &'static str {
-        if *self == Self::Etcd { "size=512m" } else { "size=64m" }
+        if *self == Self::Etcd || self.lease() == Some(Arbiter::Etcd) { "size=512m" } else { "size=64m" }
     }
 
     /// Moves the service to a living node as a person would, where there is a command for it.
@@ -186,18 +246,29 @@ impl System {
         script(&root.join("agent"), &format!("sleep {:.3}\n{agent}\n", some_of(self.check()?).as_secs_f64()))
     }
 
+    /// Puts on the disk of a host that is no node what the system needs there.
+    pub(crate) fn furnish_member(&self, name: &str, number: u8, disk: &Path) -> Result<()> {
+        if !MEMBERS.contains(&name) {
+            return Ok(());
+        }
+        let cluster: Vec<(&str, String)> =
+            MEMBERS.iter().zip(ORIGIN_NUMBER + 1..).map(|(member, number)| (*member, Wire::address(number))).collect();
+        script(&disk.join("root/agent"), &("exec ".to_owned() + &member(name, number, &cluster)))
+    }
+
     /// What it is set to, for the record.
     pub(crate) fn profile(&self) -> Result<serde_json::Value> {
         Ok(match self {
-            Self::Mirror { example, timers, .. } => {
+            Self::Mirror { example, timers, lease, .. } => {
                 let list: toml::Table = self.node_list()?.parse()?;
                 let section = |name: &str| list.get(name).cloned().unwrap_or(toml::Value::Boolean(false));
                 let driver = if *timers { "systemd timers" } else { "watchdog.sh" };
+                let lease = lease.map(|_| section("lease"));
                 let mut bot = serde_json::to_value(section("services"))?["bot"].take();
                 for command in ["status", "start", "stop"] {
                     bot.as_object_mut().and_then(|bot| bot.remove(command));
                 }
-                json!({ "node_list": example, "driver": driver, "cycle": section("cycle"), "probe": section("probe"), "service": bot })
+                json!({ "node_list": example, "driver": driver, "cycle": section("cycle"), "probe": section("probe"), "service": bot, "lease": lease })
             }
             Self::Sequential => json!({ "connect_timeout_s": 3, "pause_s": 5 }),
             Self::Keepalived { advert } => json!({ "advert_int_s": advert, "vrrp_version": 3, "unicast": true }),
@@ -215,9 +286,15 @@ impl System {
             for unit in &shipped {
                 fs::copy(unit, lab.disk(node).join("etc/units").join(unit.file_name().unwrap_or_default()))?;
             }
+            let mut wanted = "mirror-check.timer mirror-breathe.timer".to_owned();
+            if self.lease().is_some() {
+                let unit = examples().join("systemd/service-under-lease.service");
+                fs::copy(unit, lab.disk(node).join("etc/units/juno.service"))?;
+                wanted += " juno.service";
+            }
             std::thread::sleep(some_of(Duration::from_secs(1)));
             lab.must(node, "systemctl daemon-reload")?;
-            lab.must(node, "systemctl enable --now mirror-check.timer mirror-breathe.timer")?;
+            lab.must(node, &format!("systemctl enable --now {wanted}"))?;
         }
         Ok(())
     }
@@ -233,7 +310,7 @@ impl System {
     /// The example's node list with the lab's addresses in it, and its commands unless systemd is there; all its
     /// numbers are kept.
     fn node_list(&self) -> Result<String> {
-        let Self::Mirror { example, failback, timers } = self else { bail!("{} has no node list", self.name()) };
+        let Self::Mirror { example, failback, timers, lease } = self else { bail!("{} has no node list", self.name()) };
         let place = examples().join(example);
         let text = fs::read_to_string(&place).with_context(|| place.display().to_string())?;
         let mut list = String::new();
@@ -242,15 +319,34 @@ impl System {
             let changed = match (key, failback) {
                 (node, _) if NODES.contains(&node) => format!("{node} = \"{}\"", address(node)),
                 ("status" | "start" | "stop", _) if !timers => format!("{key} = \"service {key}\""),
+                // As the unit for a service under a lease says.
+                ("start", _) if lease.is_some() => {
+                    "start = \"systemctl start juno && systemctl is-active --quiet juno\"".to_owned()
+                }
                 ("failback", Some(failback)) => format!("failback = \"{failback}\""),
                 _ => line.to_owned(),
             };
             list += &changed;
             list.push('\n');
         }
+        match lease {
+            None => {}
+            Some(Arbiter::Git) => {
+                let remote = format!("ssh://root@{}/root/lease.git", Wire::address(ORIGIN_NUMBER));
+                list += &format!("\n[lease]\nstore = \"git\"\nremote = \"{remote}\"\n{WORDS}");
+            }
+            Some(Arbiter::Etcd) => {
+                let members = (ORIGIN_NUMBER + 1..).take(MEMBERS.len());
+                let endpoints: Vec<String> = members.map(|n| format!("\"http://{}:2379\"", Wire::address(n))).collect();
+                list += &format!("\n[lease]\nstore = \"etcd\"\nendpoints = [{}]\n{WORDS}", endpoints.join(", "));
+            }
+        }
         Ok(list)
     }
 }
+
+/// What is alike in every `[lease]`.
+const WORDS: &str = "valid = \"2s\"\ngrace = \"1s\"\n";
 
 fn examples() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("examples")
@@ -292,15 +388,23 @@ fn keepalived(name: &str, advert: &str) -> String {
     )
 }
 
-fn etcd(name: &str, number: u8) -> String {
+/// The command line of a member of an etcd.
+fn member(name: &str, number: u8, cluster: &[(&str, String)]) -> String {
     let own = Wire::address(number);
-    let cluster: Vec<String> = NODES.iter().map(|node| format!("{node}=http://{}:2380", address(node))).collect();
-    let endpoints: Vec<String> = NODES.iter().map(|node| format!("http://{}:2379", address(node))).collect();
+    let peers: Vec<String> = cluster.iter().map(|(member, at)| format!("{member}=http://{at}:2380")).collect();
     format!(
         "etcd --name {name} --data-dir /var/lib/etcd --listen-peer-urls http://{own}:2380 \
          --initial-advertise-peer-urls http://{own}:2380 --listen-client-urls http://{own}:2379 \
-         --advertise-client-urls http://{own}:2379 --initial-cluster {cluster} \
-         --initial-cluster-state new >/root/log/etcd 2>&1 &
+         --advertise-client-urls http://{own}:2379 --initial-cluster {} --initial-cluster-state new",
+        peers.join(","),
+    )
+}
+
+fn etcd(name: &str, number: u8) -> String {
+    let cluster: Vec<(&str, String)> = NODES.iter().map(|node| (*node, address(node))).collect();
+    let endpoints: Vec<String> = NODES.iter().map(|node| format!("http://{}:2379", address(node))).collect();
+    format!(
+        "{member} >/root/log/etcd 2>&1 &
          export ETCDCTL_API=3 ETCDCTL_ENDPOINTS={endpoints}
          while :; do
              etcdctl lock --ttl 2 -- bot /run/lab/bin/lab --lab-beat
@@ -308,7 +412,7 @@ fn etcd(name: &str, number: u8) -> String {
              service stop
              sleep 0.1
          done",
-        cluster = cluster.join(","),
+        member = member(name, number, &cluster),
         endpoints = endpoints.join(","),
     )
 }

@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use anyhow::Result;
 
+use crate::doubt::{self, Part};
 use crate::lab::{Lab, NODES};
 use crate::scenario::{self, Recovery, Trouble};
-use crate::system::System;
+use crate::system::{Arbiter, BOTS, System};
 use crate::tally::Row;
 use crate::truth;
 
@@ -29,6 +30,20 @@ pub(crate) enum Scenario {
     Returns,
     StaleConnection,
     MovedTo,
+    CutOffFromNodes,
+    CutOffFromAll,
+    BrainCutOff,
+    OneWayCut,
+    ArbiterDies,
+    ArbiterHangs,
+    ArbiterSlow,
+    ArbiterMemberDies,
+    ArbiterGoesBack,
+    HolderFrozen,
+    BothFrozen,
+    HostFrozen,
+    KilledInTakeover,
+    Wakes,
     OriginDies,
     OriginHangs,
     OriginSlow,
@@ -40,7 +55,7 @@ pub(crate) enum Scenario {
 use Scenario::*;
 
 /// By their names, in the order in which they are tried and shown.
-pub(crate) const SCENARIOS: [(&str, Scenario); 15] = [
+pub(crate) const SCENARIOS: [(&str, Scenario); 29] = [
     ("serving-dies", ServingDies),
     ("four-die", FourDie),
     ("one-after-another", OneAfterAnother),
@@ -53,6 +68,20 @@ pub(crate) const SCENARIOS: [(&str, Scenario); 15] = [
     ("returns-with-stale-connection", StaleConnection),
     ("returns", Returns),
     ("moved-to", MovedTo),
+    ("cut-off-from-nodes", CutOffFromNodes),
+    ("cut-off-from-all", CutOffFromAll),
+    ("brain-cut-off-from-some", BrainCutOff),
+    ("one-way-cut", OneWayCut),
+    ("arbiter-dies", ArbiterDies),
+    ("arbiter-hangs", ArbiterHangs),
+    ("arbiter-slow", ArbiterSlow),
+    ("arbiter-member-dies", ArbiterMemberDies),
+    ("arbiter-goes-back", ArbiterGoesBack),
+    ("holder-frozen", HolderFrozen),
+    ("hold-and-keeper-frozen", BothFrozen),
+    ("host-frozen", HostFrozen),
+    ("killed-in-takeover", KilledInTakeover),
+    ("wakes-enabled", Wakes),
     ("quiet", Quiet),
     ("loaded", Loaded),
     ("lossy", Lossy),
@@ -71,12 +100,25 @@ impl Scenario {
             Returns => is_mirror || system.prefers_the_first(),
             // The timers' connections end with each check.
             StaleConnection => matches!(system, System::Mirror { timers: false, .. }),
-            MovedTo | OriginDies | OriginHangs | OriginSlow => is_mirror,
+            MovedTo => is_mirror,
+            // Under a lease the origin is the arbiter, which has scenarios of its own.
+            OriginDies | OriginHangs | OriginSlow => is_mirror && system.lease().is_none(),
+            // Before it tells a dead node, the others would have been cut off for minutes.
+            CutOffFromNodes | CutOffFromAll | OneWayCut | HostFrozen => *system != System::Sequential,
+            BrainCutOff => is_mirror,
+            ArbiterDies | ArbiterHangs | ArbiterSlow | KilledInTakeover => system.lease().is_some(),
+            ArbiterMemberDies => system.lease() == Some(Arbiter::Etcd),
+            ArbiterGoesBack => system.lease() == Some(Arbiter::Git),
+            HolderFrozen => system.lease().is_some() || matches!(system, System::Keepalived { .. } | System::Etcd),
+            BothFrozen => system.lease().is_some(),
+            Wakes => system.lease().is_some() && system.needs_systemd(),
         }
     }
 
     fn patience(self, system: &System) -> Duration {
         match self {
+            // Where nothing moves because nothing fails.
+            CutOffFromNodes | CutOffFromAll | BrainCutOff | HolderFrozen if system.lease().is_none() => SHORT_PATIENCE,
             FourDie | OneAfterAnother if *system == System::Etcd => SHORT_PATIENCE,
             CannotStartOnNext if *system == System::Sequential => SHORT_PATIENCE,
             _ => PATIENCE,
@@ -151,6 +193,28 @@ pub(crate) fn carry_out(
             back.add_false_alarms(stale.false_failovers);
             return Ok(vec![first, back, leg("second death", &stale.second)]);
         }
+        CutOffFromNodes => row.add(&doubt::cut_off(lab, true, patience)?),
+        CutOffFromAll => row.add(&doubt::cut_off(lab, false, patience)?),
+        BrainCutOff => row.add(&doubt::brain_cut_off_from_some(lab, number, patience)?),
+        OneWayCut => row.add(&doubt::one_way(lab, number, patience)?),
+        ArbiterDies => row.add(&doubt::without_arbiter(lab, Trouble::Dead, number % 2 == 1, patience)?),
+        ArbiterHangs => row.add(&doubt::without_arbiter(lab, Trouble::Hanging, number % 2 == 1, patience)?),
+        ArbiterSlow => row.add(&doubt::without_arbiter(lab, Trouble::Slow, number % 2 == 1, patience)?),
+        ArbiterMemberDies => row.add(&doubt::member_dies(lab, number, patience)?),
+        ArbiterGoesBack => row.add(&doubt::older_arbiter(lab, patience)?),
+        HolderFrozen => {
+            let (part, cut_off) = match number % 3 {
+                1 if system.lease().is_some() => (Part::Hold, true),
+                // Alone it does no harm: while the lease names the node, nothing has to be ended.
+                2 if system.lease().is_some() => (Part::Keeper, true),
+                _ => (Part::Hold, false),
+            };
+            row.add(&doubt::holder_frozen(lab, part, cut_off, patience)?);
+        }
+        BothFrozen => row.add(&doubt::holder_frozen(lab, Part::Both, true, patience)?),
+        HostFrozen => row.add(&doubt::host_frozen(lab, patience)?),
+        KilledInTakeover => row.add(&doubt::killed_in_takeover(lab, number, patience)?),
+        Wakes => row.add(&doubt::wakes(lab, number % 2 == 1, patience)?),
         Quiet => row.add_quiet(&scenario::quiet(lab, for_long(600))?),
         Loaded => row.add_quiet(&scenario::loaded(lab, for_long(600))?),
         Lossy => row.add_quiet(&scenario::lossy(lab, for_long(300))?),
@@ -179,5 +243,9 @@ fn made_ready<'a>(place: &'a mut Option<Lab>, system: &System) -> Result<&'a Lab
     let lab = place.insert(Lab::start(system.clone())?);
     let settled = (system.check()? * 2).max(Duration::from_secs(2));
     std::thread::sleep(settled + scenario::some_of(system.check()?));
+    // It may have begun on the node that was up first, which has the lease then.
+    if system.lease().is_some() && lab.serving()?.is_none_or(|run| run.node != BOTS[0]) {
+        scenario::restore(lab)?;
+    }
     Ok(lab)
 }
