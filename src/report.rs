@@ -146,7 +146,7 @@ pub fn tell<F: Facts>(finding: &Finding<F>, own: Option<&Name>, begun: Begun, vo
         serde_json::to_string(&object).map(|json| json + "\n")
     } else {
         let paint = Paint { on: colour_wanted() };
-        Ok(format!("{}\n{}", paint.status(status, &finding.reason), finding.facts.text(paint)))
+        Ok(format!("{}\n{}", paint.status(status, &harmless(&finding.reason)), finding.facts.text(paint)))
     };
     match text {
         Ok(text) if write(&text) => status,
@@ -339,6 +339,7 @@ impl Paint {
 
 /// Lines up columns by their width as it is read: colours take no room.
 pub fn columns(rows: &[Vec<String>]) -> String {
+    let rows: Vec<Vec<String>> = rows.iter().map(|row| row.iter().map(|cell| harmless(cell)).collect()).collect();
     let count = rows.iter().map(Vec::len).max().unwrap_or(0);
     let width = |column: usize| rows.iter().filter_map(|row| row.get(column)).map(|c| read_width(c)).max().unwrap_or(0);
     let widths: Vec<usize> = (0..count).map(width).collect();
@@ -351,6 +352,21 @@ pub fn columns(rows: &[Vec<String>]) -> String {
         format!("  {}\n", cells.join("  ").trim_end())
     };
     rows.iter().map(line).collect()
+}
+
+/// The same on one line, without what a terminal would obey but colours: a reason that another
+/// machine gave is not to pass for ours.
+fn harmless(text: &str) -> String {
+    let is_colour = |rest: &str| {
+        let code = rest.strip_prefix('[').and_then(|rest| rest.split_once('m'));
+        code.is_some_and(|(code, _)| code.bytes().all(|byte| byte.is_ascii_digit() || byte == b';'))
+    };
+    let kept = |(at, c): (usize, char)| match c {
+        '\x1b' if is_colour(&text[at + 1..]) => c,
+        c if c.is_control() => ' ',
+        c => c,
+    };
+    text.char_indices().map(kept).collect()
 }
 
 fn read_width(text: &str) -> usize {
@@ -370,6 +386,13 @@ fn read_width(text: &str) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_others_wrote_moves_no_cursor_and_begins_no_line() {
+        let foreign = "\x1b[2J\x1b]0;owned\x07\nbot\r\x1b[31";
+        let shown = columns(&[vec![Paint { on: true }.good("ok"), foreign.to_owned()]]);
+        assert_eq!(shown, "  \x1b[32mok\x1b[0m   [2J ]0;owned  bot  [31\n");
+    }
 
     #[test]
     fn colours_take_no_room_in_a_column() {

@@ -472,6 +472,9 @@ fn in_a_git_remote_every_takeover_is_kept() {
     let object = stage.promote("").expect(0, "moved");
     assert_eq!(list(leased(&object)), told(2, "b", 3, "a", None));
     assert!(waited(&object) >= BRIEF_WAIT - 1.0);
+    let done = stage.run("history").expect(0, "listed");
+    let epochs: Vec<_> = done["entries"].as_array().unwrap().iter().map(|entry| entry["epoch"].as_u64()).collect();
+    assert!(!epochs.is_empty() && epochs.iter().all(Option::is_some), "{done:#}");
     let history = stage.run("lease history bot").expect(0, "shown");
     let takeovers: Vec<String> = history["takeovers"]
         .as_array()
