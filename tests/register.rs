@@ -516,6 +516,42 @@ fn a_quiet_read_of_a_git_remote_is_one_list() {
 }
 
 #[test]
+fn a_damaged_cache_of_a_git_remote_is_made_anew() {
+    let place = InGit::new();
+    won(swap(&place.connect(), None, &value("a", 1)));
+    // As a power cut leaves them, or a hand.
+    let damages: [fn(&Path); 5] = [
+        |cache| {
+            for directory in std::fs::read_dir(cache.join(".git/objects")).unwrap() {
+                for file in std::fs::read_dir(directory.unwrap().path()).unwrap() {
+                    let file = file.unwrap().path();
+                    std::fs::set_permissions(&file, PermissionsExt::from_mode(0o644)).unwrap();
+                    std::fs::File::create(file).unwrap();
+                }
+            }
+        },
+        |cache| std::fs::write(cache.join(".git/config"), "[[[").unwrap(),
+        |cache| drop(std::fs::File::create(cache.join(".git/HEAD")).unwrap()),
+        |cache| std::fs::remove_file(cache.join(".git/HEAD")).unwrap(),
+        |cache| {
+            std::fs::remove_dir_all(cache).unwrap();
+            std::fs::write(cache, "").unwrap();
+        },
+    ];
+    let cache = place.directory.path().join("cache");
+    for (number, damage) in damages.into_iter().enumerate() {
+        let open = || GitRegister::open(&cache, place.path().to_str().unwrap(), REF, "tester", None).unwrap();
+        assert!(look(&open()).is_some());
+        damage(&cache);
+        let register = open();
+        let (version, found) = look(&register).unwrap_or_else(|| panic!("nothing after damage {number}"));
+        let epoch = u64::try_from(number).unwrap() + 2;
+        assert_eq!(found.epoch + 1, epoch);
+        won(swap(&register, Some(&version), &value("a", epoch)));
+    }
+}
+
+#[test]
 fn the_ref_of_a_git_remote_is_its_log() {
     let place = InGit::new();
     let register = place.open();

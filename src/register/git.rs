@@ -23,6 +23,8 @@ const MOST: usize = 1 << 30;
 #[derive(Debug)]
 pub struct GitRegister {
     git: Git,
+    /// Where its repository is. All that is in it can be had again.
+    cache: PathBuf,
     remote: String,
     reference: String,
     by: String,
@@ -39,14 +41,32 @@ impl GitRegister {
     /// # Errors
     /// When the cache cannot be used.
     pub fn open(cache: &Path, remote: &str, reference: &str, by: &str, ssh_command: Option<&str>) -> Result<Self> {
-        if !cache.join(".git/HEAD").is_file() {
-            make(cache).with_context(|| format!("{}: cannot keep git's objects here", cache.display()))?;
+        let mut git = match usable(cache) {
+            Err(_) if cache.symlink_metadata().is_ok() => put_aside(cache).and_then(|()| usable(cache)),
+            made => made,
         }
-        let mut git = Git::open(cache)?;
+        .with_context(|| format!("{}: cannot keep git's objects here", cache.display()))?;
         git.ssh_through(ssh_command);
         let by = by.chars().filter(|c| !c.is_control() && !"<>".contains(*c)).collect();
         let (remote, reference) = (remote.to_owned(), reference.to_owned());
-        Ok(Self { git, remote, reference, by, last: RefCell::new(None) })
+        Ok(Self { git, cache: cache.to_owned(), remote, reference, by, last: RefCell::new(None) })
+    }
+
+    fn read_once(&self, deadline: Deadline) -> Result<Option<Held>, Fault> {
+        let Some(id) = self.tip(deadline)? else { return Ok(None) };
+        match self.commit(&id, deadline) {
+            // It moved on between the list and the fetch: one more look.
+            Err(Fault::Failed(_)) if !deadline.has_passed() => {
+                self.tip(deadline)?.map(|id| self.commit(&id, deadline)).transpose()
+            }
+            read => read.map(Some),
+        }
+    }
+
+    /// Whether the cache is no sound repository, as after a power cut.
+    fn is_damaged(&self) -> bool {
+        let sound = cmd!(self.git.shell(), "git fsck --no-dangling --no-progress --no-reflogs");
+        self.git.read(sound).is_err()
     }
 
     fn talk(&self, cmd: Cmd<'_>, deadline: Deadline) -> Result<Finished, Fault> {
@@ -179,13 +199,13 @@ enum Pushed {
 
 impl Register for GitRegister {
     fn read(&self, deadline: Deadline) -> Result<Option<Held>, Fault> {
-        let Some(id) = self.tip(deadline)? else { return Ok(None) };
-        match self.commit(&id, deadline) {
-            // It moved on between the list and the fetch: one more look.
-            Err(Fault::Failed(_)) if !deadline.has_passed() => {
-                self.tip(deadline)?.map(|id| self.commit(&id, deadline)).transpose()
+        match self.read_once(deadline) {
+            Err(Fault::Failed(_)) if !deadline.has_passed() && self.is_damaged() => {
+                let anew = put_aside(&self.cache).and_then(|()| make(&self.cache));
+                anew.map_err(|error| Fault::Failed(format!("{}: {error:#}", self.cache.display())))?;
+                self.read_once(deadline)
             }
-            read => read.map(Some),
+            read => read,
         }
     }
 
@@ -224,6 +244,23 @@ fn text(commit: &[u8]) -> String {
     let message = blank.map_or(&b""[..], |blank| &commit[blank + 2..]);
     let last = message.trim_ascii_end().rsplit(|byte| *byte == b'\n').next().unwrap_or_default();
     if last.len() > LONGEST { String::new() } else { String::from_utf8_lossy(last).into_owned() }
+}
+
+/// The repository at `cache`, made where it is missing.
+fn usable(cache: &Path) -> Result<Git> {
+    if !cache.join(".git/HEAD").is_file() {
+        make(cache)?;
+    }
+    Git::open(cache)
+}
+
+/// Makes room for a new cache. What stood there is kept, for whoever wants to know what befell it.
+fn put_aside(cache: &Path) -> Result<()> {
+    let mut name = cache.file_name().unwrap_or_default().to_owned();
+    name.push(".damaged");
+    let aside = cache.with_file_name(name);
+    let _ = std::fs::remove_dir_all(&aside).or_else(|_| std::fs::remove_file(&aside));
+    std::fs::rename(cache, &aside).with_context(|| format!("{}: cannot be put aside", cache.display()))
 }
 
 /// Makes the local repository: elsewhere first, and then at once, so that whoever comes at the same
