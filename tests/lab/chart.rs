@@ -21,7 +21,7 @@ fn x(ms: f64) -> f64 {
 /// outage, a bar at the median, a cross at the right for each that never ended.
 pub(crate) fn picture(rows: &[Row]) -> String {
     let mut systems: Vec<&str> = Vec::new();
-    for row in rows.iter().filter(|row| row.n() > 0 && !row.planned) {
+    for row in rows.iter().filter(|row| row.n() > 0 && !row.planned && !row.aside) {
         if !systems.contains(&row.system.as_str()) {
             systems.push(&row.system);
         }
@@ -60,7 +60,7 @@ pub(crate) fn picture(rows: &[Row]) -> String {
             middle + 4.0
         );
         let mut all = Row::new(system, "", Duration::ZERO);
-        for row in rows.iter().filter(|row| row.system == *system && row.n() > 0 && !row.planned) {
+        for row in rows.iter().filter(|row| row.system == *system && row.n() > 0 && !row.planned && !row.aside) {
             all.outages_ms.extend(&row.outages_ms);
             all.never += row.never;
         }

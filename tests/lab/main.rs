@@ -27,7 +27,7 @@ use rustix::process::{Pid, Signal};
 use doubt::Part;
 use lab::{Lab, NODES, ORIGIN};
 use scenario::{Quiet, Recovery, Trouble};
-use system::{FAST, LEASE_ETCD, LEASE_FAST, LEASE_UNITS, PROTOCOL, System, TIMERS};
+use system::{FAST, LEASE, LEASE_ETCD, LEASE_FAST, LEASE_UNITS, PROTOCOL, System, TIMERS};
 use truth::Truth;
 
 /// What the protocol promises.
@@ -202,20 +202,34 @@ fn nothing_fails() -> Result<()> {
     undisturbed(&scenario::lossy(&lab, Duration::from_secs(8))?, &lab)
 }
 
-/// What must hold with a lease, too, when a host is dead to others alone, or half of it is frozen.
+/// What must hold under a lease, whatever befalls the hosts, and however busy the machine is. How long
+/// it took is for the long set.
+fn one_alone(recovery: &Recovery, lab: &Lab) -> Result<()> {
+    eprintln!("lab: {recovery:?}");
+    ensure!(recovery.outage_ms.is_some(), "not recovered: {recovery:?}\n{}", lab.last_words());
+    ensure!(recovery.double_ms == 0.0, "two at once: {recovery:?}\n{}", lab.last_words());
+    Ok(())
+}
+
+fn moved_then_dies(lab: &Lab) -> Result<Vec<Recovery>> {
+    let served = lab.serving()?.context("nobody serves")?.node;
+    let to = if served == "spb" { "almaty" } else { "spb" };
+    Ok(vec![scenario::moved_to(lab, to, PATIENCE)?, scenario::serving_dies(lab, PATIENCE)?])
+}
+
+/// What is cut off stops by itself, and a busy machine may take as long to find it dead: so there it runs
+/// on for so long that whoever did not wait for it would be seen.
 fn with_a_lease_there_are_never_two() -> Result<()> {
     type Way = (&'static str, System, fn(&Lab) -> Result<Vec<Recovery>>);
     let ways: [Way; 4] = [
-        ("moved, then dies", LEASE_FAST, |lab| {
-            Ok(vec![scenario::moved_to(lab, "spb", PATIENCE)?, scenario::serving_dies(lab, PATIENCE)?])
-        }),
-        ("cut off", LEASE_FAST, |lab| Ok(vec![doubt::cut_off(lab, false, PATIENCE)?])),
+        ("moved, then dies", LEASE, moved_then_dies),
+        ("cut off", LEASE_FAST.relying_for("6s"), |lab| Ok(vec![doubt::cut_off(lab, false, PATIENCE)?])),
         ("frozen and cut off", LEASE_FAST, |lab| Ok(vec![doubt::holder_frozen(lab, Part::Hold, true, PATIENCE)?])),
         ("wakes, enabled", LEASE_UNITS, |lab| Ok(vec![doubt::wakes(lab, false, PATIENCE)?])),
     ];
     side_by_side(ways, |(name, system, way)| {
         let lab = Lab::start(system.clone())?;
-        way(&lab).and_then(|all| all.iter().try_for_each(|recovery| sound(recovery, &lab))).context(*name)
+        way(&lab).and_then(|all| all.iter().try_for_each(|recovery| one_alone(recovery, &lab))).context(*name)
     })
 }
 
@@ -225,8 +239,7 @@ fn with_a_lease_in_etcd_the_dead_are_followed() -> Result<()> {
         return Ok(());
     }
     let lab = Lab::start(LEASE_ETCD)?;
-    sound(&scenario::moved_to(&lab, "spb", PATIENCE)?, &lab)?;
-    sound(&scenario::serving_dies(&lab, PATIENCE)?, &lab)
+    moved_then_dies(&lab)?.iter().try_for_each(|recovery| one_alone(recovery, &lab))
 }
 
 /// Connects to a host's sshd from another host: the status of bash, 124 when there was no answer.

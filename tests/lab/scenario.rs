@@ -274,7 +274,8 @@ pub(crate) fn without_origin(lab: &Lab, trouble: Trouble, patience: Duration) ->
 
 /// What a lease in git has been asked to write so far, and every file that it consists of.
 fn register(lab: &Lab) -> Result<Option<String>> {
-    let look = "grep -c lease.git log/pushes; find lease.git -type f -printf '%p %s %T@\\n' | sort";
+    // A takeover at least has been written, or they are not counted.
+    let look = "grep -c lease.git log/pushes && find lease.git -type f -printf '%p %s %T@\\n' | sort";
     (lab.system.lease() == Some(Arbiter::Git)).then(|| lab.must(ORIGIN, look)).transpose()
 }
 

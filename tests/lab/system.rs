@@ -40,6 +40,8 @@ pub(crate) enum System {
         /// Where its lease is, if it has one; the service runs under `mirror hold` then, with timers
         /// as examples/systemd/service-under-lease.service has it.
         lease: Option<Arbiter>,
+        /// How long a read of it is relied on.
+        valid: &'static str,
     },
     /// Hosts that systemd runs, and nothing on them that keeps the service alive.
     Bare,
@@ -56,25 +58,36 @@ pub(crate) enum System {
 
 /// The protocol's own numbers: a check every 5 s, a breath every 12 s.
 pub(crate) const PROTOCOL: System =
-    System::Mirror { example: "five-mirrors.toml", failback: None, timers: false, lease: None };
+    System::Mirror { example: "five-mirrors.toml", failback: None, timers: false, lease: None, valid: "2s" };
 /// A check every 200 ms or faster.
-pub(crate) const FAST: System = System::Mirror { example: "fast.toml", failback: None, timers: false, lease: None };
+pub(crate) const FAST: System =
+    System::Mirror { example: "fast.toml", failback: None, timers: false, lease: None, valid: "2s" };
 /// The protocol's numbers again, kept by systemd's timers.
 pub(crate) const TIMERS: System =
-    System::Mirror { example: "five-mirrors.toml", failback: None, timers: true, lease: None };
+    System::Mirror { example: "five-mirrors.toml", failback: None, timers: true, lease: None, valid: "2s" };
 /// A check every 200 ms, and a lease.
 pub(crate) const LEASE_FAST: System =
-    System::Mirror { example: "fast.toml", failback: None, timers: false, lease: Some(Arbiter::Git) };
+    System::Mirror { example: "fast.toml", failback: None, timers: false, lease: Some(Arbiter::Git), valid: "2s" };
 /// The protocol's numbers, and a lease.
-pub(crate) const LEASE: System =
-    System::Mirror { example: "five-mirrors.toml", failback: None, timers: false, lease: Some(Arbiter::Git) };
+pub(crate) const LEASE: System = System::Mirror {
+    example: "five-mirrors.toml",
+    failback: None,
+    timers: false,
+    lease: Some(Arbiter::Git),
+    valid: "2s",
+};
 /// The same by the units in examples/systemd/, the one for a service under a lease among them, which
 /// is enabled at boot.
-pub(crate) const LEASE_UNITS: System =
-    System::Mirror { example: "five-mirrors.toml", failback: None, timers: true, lease: Some(Arbiter::Git) };
+pub(crate) const LEASE_UNITS: System = System::Mirror {
+    example: "five-mirrors.toml",
+    failback: None,
+    timers: true,
+    lease: Some(Arbiter::Git),
+    valid: "2s",
+};
 /// A check every 200 ms, and a lease in an etcd.
 pub(crate) const LEASE_ETCD: System =
-    System::Mirror { example: "fast.toml", failback: None, timers: false, lease: Some(Arbiter::Etcd) };
+    System::Mirror { example: "fast.toml", failback: None, timers: false, lease: Some(Arbiter::Etcd), valid: "2s" };
 /// All that can be measured side by side.
 pub(crate) const SYSTEMS: [System; 11] = [
     FAST,
@@ -131,8 +144,18 @@ impl System {
     /// The same with another time until a service returns to a better node, where that can be set.
     pub(crate) fn failing_back_after(&self, span: &'static str) -> Self {
         match self {
-            &Self::Mirror { example, timers, lease, .. } => {
-                Self::Mirror { example, failback: Some(span), timers, lease }
+            &Self::Mirror { example, timers, lease, valid, .. } => {
+                Self::Mirror { example, failback: Some(span), timers, lease, valid }
+            }
+            other => other.clone(),
+        }
+    }
+
+    /// The same with reads of the lease that are relied on for another time.
+    pub(crate) fn relying_for(&self, span: &'static str) -> Self {
+        match self {
+            &Self::Mirror { example, failback, timers, lease, .. } => {
+                Self::Mirror { example, failback, timers, lease, valid: span }
             }
             other => other.clone(),
         }
@@ -310,7 +333,9 @@ impl System {
     /// The example's node list with the lab's addresses in it, and its commands unless systemd is there; all its
     /// numbers are kept.
     fn node_list(&self) -> Result<String> {
-        let Self::Mirror { example, failback, timers, lease } = self else { bail!("{} has no node list", self.name()) };
+        let Self::Mirror { example, failback, timers, lease, valid } = self else {
+            bail!("{} has no node list", self.name())
+        };
         let place = examples().join(example);
         let text = fs::read_to_string(&place).with_context(|| place.display().to_string())?;
         let mut list = String::new();
@@ -329,24 +354,22 @@ impl System {
             list += &changed;
             list.push('\n');
         }
+        let words = format!("valid = \"{valid}\"\ngrace = \"1s\"\n");
         match lease {
             None => {}
             Some(Arbiter::Git) => {
                 let remote = format!("ssh://root@{}/root/lease.git", Wire::address(ORIGIN_NUMBER));
-                list += &format!("\n[lease]\nstore = \"git\"\nremote = \"{remote}\"\n{WORDS}");
+                list += &format!("\n[lease]\nstore = \"git\"\nremote = \"{remote}\"\n{words}");
             }
             Some(Arbiter::Etcd) => {
                 let members = (ORIGIN_NUMBER + 1..).take(MEMBERS.len());
                 let endpoints: Vec<String> = members.map(|n| format!("\"http://{}:2379\"", Wire::address(n))).collect();
-                list += &format!("\n[lease]\nstore = \"etcd\"\nendpoints = [{}]\n{WORDS}", endpoints.join(", "));
+                list += &format!("\n[lease]\nstore = \"etcd\"\nendpoints = [{}]\n{words}", endpoints.join(", "));
             }
         }
         Ok(list)
     }
 }
-
-/// What is alike in every `[lease]`.
-const WORDS: &str = "valid = \"2s\"\ngrace = \"1s\"\n";
 
 fn examples() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("examples")

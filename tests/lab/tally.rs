@@ -17,6 +17,8 @@ pub(crate) struct Row {
     summary: Summary,
     /// Whether the service was moved on purpose, and nothing had failed.
     pub(crate) planned: bool,
+    /// Whether no host just died, so that its outages do not compare with those that did.
+    pub(crate) aside: bool,
     /// How many trials there were; one may have several recoveries, or none.
     pub(crate) trials: usize,
     /// How long the service was away each time, in the order of the trials.
@@ -89,6 +91,7 @@ impl Row {
     /// Takes in what another has counted of the same scenario with the same system.
     pub(crate) fn merge(&mut self, other: Self) {
         self.planned |= other.planned;
+        self.aside |= other.aside;
         self.trials += other.trials;
         self.outages_ms.extend(other.outages_ms);
         self.never += other.never;

@@ -130,6 +130,12 @@ impl Scenario {
         matches!(self, Quiet | Loaded | Lossy)
     }
 
+    /// Whether it is about what did not just die.
+    fn is_aside(self) -> bool {
+        let first = SCENARIOS.iter().position(|(_, scenario)| *scenario == CutOffFromNodes);
+        SCENARIOS.iter().position(|(_, scenario)| *scenario == self) >= first
+    }
+
     /// The system as the scenario needs it set.
     pub(crate) fn adapt(self, system: &System) -> System {
         match self {
@@ -152,6 +158,7 @@ pub(crate) fn carry_out(
     let patience = scenario.patience(system);
     let mut row = Row::new(&system.name(), name, patience);
     row.trials = 1;
+    row.aside = scenario.is_aside();
     let from = truth::now();
     let for_long = |usual| seconds.unwrap_or(Duration::from_secs(usual));
     match scenario {
