@@ -59,6 +59,8 @@ impl Truth {
     /// Reads what has come since.
     pub(crate) fn read(&mut self) -> Result<&mut Self> {
         self.file.read_to_string(&mut self.rest)?;
+        // A writer that was preempted between its clock and its write is a little out of order.
+        let settled = self.beats.len().saturating_sub(5000);
         let end = self.rest.rfind('\n').map_or(0, |at| at + 1);
         let lines: String = self.rest.drain(..end).collect();
         for line in lines.lines() {
@@ -72,9 +74,7 @@ impl Truth {
             });
             self.beats.push(Beat { at: at.parse()?, run });
         }
-        // A writer that was preempted between its clock and its write is a little out of order.
-        let tail = self.beats.len().saturating_sub(5000);
-        self.beats[tail..].sort_by_key(|beat| beat.at);
+        self.beats[settled..].sort_by_key(|beat| beat.at);
         Ok(self)
     }
 
