@@ -18,10 +18,11 @@ use crate::brain::Brain;
 use crate::chain::Name;
 use crate::config::{Config, Service};
 use crate::deadline::Deadline;
+use crate::moment::Moment;
 use crate::pause::{self, Paused, Pauses};
 use crate::remote::Remote;
 use crate::report::{self, Status, Voice, Waits};
-use crate::state::{Record, Store, Tick};
+use crate::state::{Record, Store};
 use crate::view::View;
 
 mod act;
@@ -276,7 +277,7 @@ pub fn promote(order: &Order<'_>) -> Result<Promoted> {
         let services = all.map(|(name, _)| Promotion::without_act(name, verdict, reason.clone())).collect();
         return Ok(Promoted { brain: Some(brain.clone()), services });
     }
-    let now = Tick::now();
+    let now = Moment::now();
     let mut alive = store.alive();
     alive.update(&view.seen(), now, order.config.cycle.check * MISSED_CHECKS + order.config.probe_timeout);
     if !order.dry_run {

@@ -19,6 +19,7 @@ use crate::chain::Name;
 use crate::config::Config;
 use crate::decide::{Seen, State};
 use crate::lease::Sight;
+use crate::moment::Moment;
 
 mod here;
 
@@ -36,38 +37,19 @@ pub struct Store {
     fallback_lock: OnceLock<Arc<File>>,
 }
 
-/// Milliseconds on the boot clock.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct Tick(u64);
-
-impl Tick {
-    /// Now.
-    pub fn now() -> Self {
-        let time = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
-        let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
-        Self(seconds * 1000 + u64::try_from(time.tv_nsec).unwrap_or(0) / 1_000_000)
-    }
-
-    /// How long before `now` this was.
-    pub fn until(self, now: Self) -> Duration {
-        Duration::from_millis(now.0.saturating_sub(self.0))
-    }
-}
-
 /// Since when nodes have been seen alive.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Alive(BTreeMap<Name, Span>);
 
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 struct Span {
-    since: Tick,
-    last: Tick,
+    since: Moment,
+    last: Moment,
 }
 
 impl Alive {
     /// Adds what was seen at `now`. A node that was not looked at for longer than `gap` starts anew.
-    pub fn update(&mut self, seen: &Seen, now: Tick, gap: Duration) {
+    pub fn update(&mut self, seen: &Seen, now: Moment, gap: Duration) {
         for (node, state) in seen {
             match (state, self.0.get_mut(node)) {
                 (State::Alive, Some(span)) if span.last.until(now) <= gap => span.last = now,
@@ -82,7 +64,7 @@ impl Alive {
     }
 
     /// For how long each node has been seen alive without a gap.
-    pub fn for_how_long(&self, now: Tick) -> BTreeMap<Name, Duration> {
+    pub fn for_how_long(&self, now: Moment) -> BTreeMap<Name, Duration> {
         self.0.iter().map(|(node, span)| (node.clone(), span.since.until(now))).collect()
     }
 }
@@ -91,11 +73,11 @@ impl Alive {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Record {
     /// The node on which it was last seen to run well, and since when.
-    pub on: Option<(Name, Tick)>,
+    pub on: Option<(Name, Moment)>,
     /// When all living nodes were last asked for it.
-    pub swept: Option<Tick>,
+    pub swept: Option<Moment>,
     /// Where it could not be started, and when that was.
-    pub passed_over: BTreeMap<Name, Tick>,
+    pub passed_over: BTreeMap<Name, Moment>,
     /// What its chain's nodes were at the last check.
     pub seen: Seen,
 }
@@ -224,19 +206,22 @@ impl Store {
 
     /// Whole or not at all, and where it is `durable`, for good.
     fn put<T: Serialize>(&self, name: &str, value: &T, durable: bool) {
+        if let Ok(bytes) = serde_json::to_vec(&Envelope { boot: self.boot.clone(), value }) {
+            self.replace(name, &bytes, durable);
+        }
+    }
+
+    fn replace(&self, name: &str, bytes: &[u8], durable: bool) {
         let temporary = self.directory.join(format!(".{name}.{}", std::process::id()));
-        let written = serde_json::to_vec(&Envelope { boot: self.boot.clone(), value })
-            .map_err(std::io::Error::other)
-            .and_then(|bytes| {
-                std::fs::create_dir_all(&self.directory)?;
-                let mut file = File::create(&temporary)?;
-                file.write_all(&bytes)?;
-                if durable {
-                    file.sync_all()?;
-                }
-                std::fs::rename(&temporary, self.directory.join(name))
-            });
-        if written.is_err() {
+        let replaced = std::fs::create_dir_all(&self.directory).and_then(|()| {
+            let mut file = File::create(&temporary)?;
+            file.write_all(bytes)?;
+            if durable {
+                file.sync_all()?;
+            }
+            std::fs::rename(&temporary, self.directory.join(name))
+        });
+        if replaced.is_err() {
             let _ = std::fs::remove_file(&temporary);
         }
     }
@@ -309,15 +294,16 @@ mod tests {
         let node: Name = "a".parse().expect("a name");
         let seen = |state| Seen::from([(node.clone(), state)]);
         let gap = Duration::from_secs(10);
+        let at = |ms| Moment::since_boot(Duration::from_millis(ms));
         let mut alive = Alive::default();
-        let age = |alive: &Alive, now| alive.for_how_long(Tick(now)).get(&node).copied();
+        let age = |alive: &Alive, now| alive.for_how_long(at(now)).get(&node).copied();
 
-        alive.update(&seen(State::Alive), Tick(0), gap);
-        alive.update(&seen(State::Alive), Tick(9_000), gap);
+        alive.update(&seen(State::Alive), at(0), gap);
+        alive.update(&seen(State::Alive), at(9_000), gap);
         assert_eq!(age(&alive, 9_000), Some(Duration::from_secs(9)));
-        alive.update(&seen(State::Alive), Tick(30_000), gap);
+        alive.update(&seen(State::Alive), at(30_000), gap);
         assert_eq!(age(&alive, 30_000), Some(Duration::ZERO));
-        alive.update(&seen(State::Dead), Tick(31_000), gap);
+        alive.update(&seen(State::Dead), at(31_000), gap);
         assert_eq!(age(&alive, 31_000), None);
     }
 }

@@ -11,10 +11,11 @@ use crate::chain::{Chain, Name};
 use crate::config::{Failback, Probe, Service};
 use crate::deadline::Deadline;
 use crate::decide::{Leader, Seen, State};
+use crate::moment::Moment;
 use crate::pause::Paused;
 use crate::remote::Remote;
 use crate::service::Place;
-use crate::state::{Record, Tick};
+use crate::state::Record;
 use crate::view::{self, View};
 
 /// How long a node on which a start failed is passed over when `failback` is `"always"`: at once
@@ -35,7 +36,7 @@ pub(super) struct Course<'a> {
     paused: Option<Paused>,
     pub(super) seen: Seen,
     pub(super) alive_for: &'a BTreeMap<Name, Duration>,
-    pub(super) now: Tick,
+    pub(super) now: Moment,
     /// How it fares where that was asked.
     pub(super) fares: BTreeMap<Name, Fare>,
     /// Who reaches the node that may run it and that seems to be dead; none where nobody was asked.
@@ -51,7 +52,7 @@ impl<'a> Course<'a> {
         (record, tenure, pauses): (Record, Option<Tenure<'a>>, &'a PausesOnDemand<'a>),
         view: &View,
         alive_for: &'a BTreeMap<Name, Duration>,
-        now: Tick,
+        now: Moment,
     ) -> Self {
         let chain = order.config.chains.get(&service.chain).cloned().unwrap_or_default();
         let seen = view.seen();
@@ -137,7 +138,7 @@ impl<'a> Course<'a> {
         self.beside_the_register(true, |course| course.survey(deadline));
         self.paused = self.pauses.get().of(self.name).cloned();
         if !self.order.dry_run {
-            self.record.swept = Some(Tick::now());
+            self.record.swept = Some(Moment::now());
         }
         let previous = self.previous();
         if let Some(reason) = self.lease_in_doubt() {
@@ -269,7 +270,7 @@ impl<'a> Course<'a> {
 
     pub(super) fn remember(&mut self, target: &Name) {
         if self.record.on.as_ref().is_none_or(|(on, _)| on != target) {
-            self.record.on = Some((target.clone(), Tick::now()));
+            self.record.on = Some((target.clone(), Moment::now()));
         }
     }
 

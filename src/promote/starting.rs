@@ -8,8 +8,8 @@ use super::{Act, Fencing, Outcome, Promotion, Verdict, act, list};
 use crate::chain::Name;
 use crate::deadline::Deadline;
 use crate::decide::State;
+use crate::moment::Moment;
 use crate::service::{DIED, Place};
-use crate::state::Tick;
 
 impl Course<'_> {
     /// Starts it on the target; where that fails, on the next node of the chain, and so on.
@@ -26,7 +26,7 @@ impl Course<'_> {
             if outcome == Outcome::Confirmed {
                 return self.started(target, previous);
             }
-            self.record.passed_over.insert(target.clone(), Tick::now());
+            self.record.passed_over.insert(target.clone(), Moment::now());
             if self.record.on.as_ref().is_some_and(|(on, _)| *on == target) {
                 self.record.on = None;
             }

@@ -9,9 +9,10 @@ use crate::chain::Name;
 use crate::config::Probe;
 use crate::deadline::Deadline;
 use crate::decide::{Seen, State};
+use crate::moment::Moment;
 use crate::probe::{self, Target};
 use crate::service::{Condition, DIED, Done, Place};
-use crate::state::{Record, Tick};
+use crate::state::Record;
 
 /// How a service fares on a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,7 +32,7 @@ pub(super) enum Fare {
 /// Whether all living nodes have to be asked: some time has passed, or something has changed.
 pub(super) fn due(record: &Record, seen: &Seen, order: &Order<'_>) -> bool {
     let changed = || record.seen.iter().any(|(node, state)| seen.get(node).is_some_and(|now| now != state));
-    let old = || record.swept.is_none_or(|swept| swept.until(Tick::now()) >= order.config.cycle.sync);
+    let old = || record.swept.is_none_or(|swept| swept.until(Moment::now()) >= order.config.cycle.sync);
     order.to.is_some() || order.dry_run || record.on.is_none() || changed() || old()
 }
 

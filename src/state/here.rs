@@ -1,8 +1,7 @@
 //! What is kept of this node itself: what runs here under a lease, and whom it last took for the
 //! brain.
 
-use std::fs::{File, OpenOptions};
-use std::io::Write;
+use std::fs::OpenOptions;
 use std::path::Path;
 
 use super::{Lock, Store, try_lock};
@@ -37,12 +36,6 @@ impl Store {
 
     /// Shows `text` to whoever looks into the directory: the file is there in full or not at all.
     pub fn show(&self, name: &str, text: &str) {
-        let temporary = self.directory.join(format!(".{name}.{}", std::process::id()));
-        let shown = std::fs::create_dir_all(&self.directory)
-            .and_then(|()| File::create(&temporary)?.write_all(text.as_bytes()))
-            .and_then(|()| std::fs::rename(&temporary, self.directory.join(name)));
-        if shown.is_err() {
-            let _ = std::fs::remove_file(&temporary);
-        }
+        self.replace(name, text.as_bytes(), false);
     }
 }
