@@ -233,12 +233,11 @@ impl PausesOnDemand<'_> {
     }
 }
 
-/// Carries out an order.
+/// Carries out an order, by what the store remembers.
 ///
 /// # Errors
 /// When this process cannot ask anybody, or `if_brain` is asked and there is no brain chain.
-pub fn promote(order: &Order<'_>) -> Result<Promoted> {
-    let store = Store::open(order.config);
+pub fn promote(order: &Order<'_>, store: &Store) -> Result<Promoted> {
     let remote = Remote::new(order.config, order.own);
     let mut busy: BTreeMap<&Name, Promotion> = BTreeMap::new();
     let mut locks = Vec::new();
@@ -262,7 +261,7 @@ pub fn promote(order: &Order<'_>) -> Result<Promoted> {
     let look = Look { order, remote: &remote, records: &records };
     let mut tenures: BTreeMap<&Name, Tenure<'_>> = BTreeMap::new();
     for (name, service) in order.services.iter().filter(|(name, _)| records.contains_key(name)) {
-        tenures.extend(Tenure::new(order, &store, (name, service)).map(|tenure| (*name, tenure)));
+        tenures.extend(Tenure::new(order, store, (name, service)).map(|tenure| (*name, tenure)));
     }
     let (view, brain) = tenure::read_beside(order, &records, &mut tenures, || look.take())?;
     if let Some(brain) = &brain
@@ -284,7 +283,7 @@ pub fn promote(order: &Order<'_>) -> Result<Promoted> {
         store.keep_alive(&alive);
     }
     let alive_for = alive.for_how_long(now);
-    let pauses = PausesOnDemand { order, store: &store, read: OnceLock::new() };
+    let pauses = PausesOnDemand { order, store, read: OnceLock::new() };
     let go = &|name, service, tenure| {
         let record = records.get(name).cloned()?;
         let known = (record, tenure, &pauses);

@@ -79,19 +79,20 @@ pub(super) fn run(arguments: &cli::Promote, setting: &Setting) -> Result<Status>
     let order = order(arguments, setting, services, to, view);
     let doing = if arguments.dry_run { "asking the nodes" } else { "asking the nodes, and moving what has to move" };
     let spinner = Spinner::with_waits(setting.voice, doing, order.waits.clone());
-    let promoted = promote::promote(&order)?;
-    write_down(&promoted, arguments, setting);
+    let store = Store::open(&setting.config);
+    let promoted = promote::promote(&order, &store)?;
+    write_down(&promoted, arguments, setting, &store);
     drop(spinner);
     let brain = promoted.brain.and_then(|brain| if let Brain::Known(name) = brain { Some(name) } else { None });
     Ok(setting.tell(&finding(promoted.services, brain, arguments.why.clone())))
 }
 
-fn write_down(promoted: &Promoted, arguments: &cli::Promote, setting: &Setting) {
-    let (store, own) = (Store::open(&setting.config), setting.own.as_ref());
+fn write_down(promoted: &Promoted, arguments: &cli::Promote, setting: &Setting, store: &Store) {
+    let own = setting.own.as_ref();
     if let Some(Brain::Known(brain)) = &promoted.brain {
-        history::saw_brain(&store, own, brain);
+        history::saw_brain(store, own, brain);
     }
-    history::record_promotions(&store, own, &promoted.services, arguments.why.as_deref());
+    history::record_promotions(store, own, &promoted.services, arguments.why.as_deref());
 }
 
 fn order<'a>(
