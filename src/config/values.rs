@@ -30,9 +30,9 @@ impl Serialize for Failback {
     }
 }
 
-/// A value that is written as text and judged at once: the text's meaning, or why it has none.
-macro_rules! checked_text {
-    ($(#[$doc:meta])* $name:ident($inner:ty), $expecting:literal, $read:expr) => {
+/// A value that is judged as it is read: what it may be, and the visitor's one method that reads it.
+macro_rules! checked {
+    ($(#[$doc:meta])* $name:ident($inner:ty), $expecting:expr, $($visit:tt)*) => {
         $(#[$doc])*
         #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
         #[serde(transparent)]
@@ -48,10 +48,7 @@ macro_rules! checked_text {
                         f.write_str($expecting)
                     }
 
-                    fn visit_str<E: de::Error>(self, text: &str) -> Result<$name, E> {
-                        let read: fn(&str) -> Result<$inner, String> = $read;
-                        read(text).map($name).map_err(E::custom)
-                    }
+                    $($visit)*
                 }
                 deserializer.deserialize_any(Expected)
             }
@@ -59,34 +56,34 @@ macro_rules! checked_text {
     };
 }
 
+/// A value that is written as text: the text's meaning, or why it has none.
+macro_rules! checked_text {
+    ($(#[$doc:meta])* $name:ident($inner:ty), $expecting:literal, $read:expr) => {
+        checked!(
+            $(#[$doc])*
+            $name($inner), $expecting,
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<$name, E> {
+                let read: fn(&str) -> Result<$inner, String> = $read;
+                read(text).map($name).map_err(E::custom)
+            }
+        );
+    };
+}
+
 /// A whole number within bounds.
 macro_rules! checked_number {
     ($(#[$doc:meta])* $name:ident($inner:ty), $expecting:literal, $range:expr) => {
-        $(#[$doc])*
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-        #[serde(transparent)]
-        pub(super) struct $name(pub(super) $inner);
-
-        impl<'de> Deserialize<'de> for $name {
-            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                struct Expected;
-                impl Visitor<'_> for Expected {
-                    type Value = $name;
-
-                    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                        f.write_str($expecting)
-                    }
-
-                    fn visit_i64<E: de::Error>(self, number: i64) -> Result<$name, E> {
-                        match <$inner>::try_from(number) {
-                            Ok(n) if ($range).contains(&n) => Ok($name(n)),
-                            _ => Err(E::invalid_value(de::Unexpected::Signed(number), &self)),
-                        }
-                    }
+        checked!(
+            $(#[$doc])*
+            #[derive(Copy)]
+            $name($inner), $expecting,
+            fn visit_i64<E: de::Error>(self, number: i64) -> Result<$name, E> {
+                match <$inner>::try_from(number) {
+                    Ok(n) if ($range).contains(&n) => Ok($name(n)),
+                    _ => Err(E::invalid_value(de::Unexpected::Signed(number), &self)),
                 }
-                deserializer.deserialize_any(Expected)
             }
-        }
+        );
     };
 }
 
