@@ -31,6 +31,7 @@ mod course;
 mod leased;
 mod look;
 mod opinion;
+mod rival;
 mod starting;
 mod survey;
 mod tenure;
@@ -263,7 +264,9 @@ pub fn promote(order: &Order<'_>, store: &Store) -> Result<Promoted> {
     for (name, service) in order.services.iter().filter(|(name, _)| records.contains_key(name)) {
         tenures.extend(Tenure::new(order, store, (name, service)).map(|tenure| (*name, tenure)));
     }
+    let began = Moment::now();
     let (view, brain) = tenure::read_beside(order, &records, &mut tenures, || look.take())?;
+    let (seen, mut spans) = (view.seen(), store.spans());
     if let Some(brain) = &brain
         && !matches!(brain, Brain::Known(name) if Some(name) == order.own)
     {
@@ -271,23 +274,23 @@ pub fn promote(order: &Order<'_>, store: &Store) -> Result<Promoted> {
             Brain::Known(_) | Brain::Nobody => Verdict::NotBrain,
             Brain::Isolated | Brain::Unknown(_) | Brain::Open => Verdict::Unknown,
         };
+        if spans.end_deaths(&seen) && !order.dry_run {
+            store.keep_spans(&spans);
+        }
         let reason = brain.sentence_to(order.own);
         let all = order.services.iter();
         let services = all.map(|(name, _)| Promotion::without_act(name, verdict, reason.clone())).collect();
         return Ok(Promoted { brain: Some(brain.clone()), services });
     }
-    let now = Moment::now();
-    let mut alive = store.alive();
-    alive.update(&view.seen(), now, order.config.cycle.check * MISSED_CHECKS + order.config.probe_timeout);
+    spans.update(&seen, began, order.config.cycle.check * MISSED_CHECKS + order.config.probe_timeout);
     if !order.dry_run {
-        store.keep_alive(&alive);
+        store.keep_spans(&spans);
     }
-    let alive_for = alive.for_how_long(now);
     let pauses = PausesOnDemand { order, store, read: OnceLock::new() };
     let go = &|name, service, tenure| {
         let record = records.get(name).cloned()?;
         let known = (record, tenure, &pauses);
-        let course = Course::new(order, &remote, (name, service), known, &view, &alive_for, now);
+        let course = Course::new(order, &remote, (name, service), known, seen.clone(), &spans);
         let (promotion, record) = course.run();
         if !order.dry_run {
             store.keep_record(name, &record);

@@ -25,6 +25,8 @@ mod here;
 
 /// How long the lock of a sight is waited for.
 const PATIENCE: Duration = Duration::from_millis(250);
+/// No promotion takes longer, as a rule; nobody is looked at meanwhile.
+const TAKEOVER: Duration = Duration::from_secs(60);
 
 /// The directory that holds the state.
 #[derive(Debug)]
@@ -37,35 +39,47 @@ pub struct Store {
     fallback_lock: OnceLock<Arc<File>>,
 }
 
-/// Since when nodes have been seen alive.
+/// Since when nodes have been seen alive, or dead.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Alive(BTreeMap<Name, Span>);
+pub struct Spans(BTreeMap<Name, Span>);
 
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 struct Span {
+    state: State,
     since: Moment,
     last: Moment,
 }
 
-impl Alive {
-    /// Adds what was seen at `now`. A node that was not looked at for longer than `gap` starts anew.
+impl Spans {
+    /// Adds what was seen by a look that began at `now`. A node that was not looked at for longer
+    /// than `gap` starts anew; a dead one not before a takeover may have taken all the time since.
     pub fn update(&mut self, seen: &Seen, now: Moment, gap: Duration) {
         for (node, state) in seen {
-            match (state, self.0.get_mut(node)) {
-                (State::Alive, Some(span)) if span.last.until(now) <= gap => span.last = now,
-                (State::Alive, _) => {
-                    self.0.insert(node.clone(), Span { since: now, last: now });
-                }
-                (State::Dead | State::Unknown, _) => {
-                    self.0.remove(node);
-                }
+            let gap = if *state == State::Dead { gap.max(TAKEOVER) } else { gap };
+            let goes_on = |span: &Span| span.state == *state && span.last.until(now) <= gap;
+            let since = self.0.remove(node).filter(goes_on).map_or(now, |span| span.since);
+            if *state != State::Unknown {
+                self.0.insert(node.clone(), Span { state: *state, since, last: now });
             }
         }
     }
 
+    /// Forgets that nodes were dead that have been seen alive, and tells whether there were any.
+    pub fn end_deaths(&mut self, seen: &Seen) -> bool {
+        let before = self.0.len();
+        self.0.retain(|node, span| span.state != State::Dead || seen.get(node) != Some(&State::Alive));
+        self.0.len() < before
+    }
+
     /// For how long each node has been seen alive without a gap.
-    pub fn for_how_long(&self, now: Moment) -> BTreeMap<Name, Duration> {
-        self.0.iter().map(|(node, span)| (node.clone(), span.since.until(now))).collect()
+    pub fn alive_for(&self, now: Moment) -> BTreeMap<Name, Duration> {
+        let alive = self.0.iter().filter(|(_, span)| span.state == State::Alive);
+        alive.map(|(node, span)| (node.clone(), span.since.until(now))).collect()
+    }
+
+    /// When the first look began that found a node dead, of those since it was last seen alive.
+    pub fn dead_since(&self, node: &Name) -> Option<Moment> {
+        self.0.get(node).filter(|span| span.state == State::Dead).map(|span| span.since)
     }
 }
 
@@ -80,6 +94,9 @@ pub struct Record {
     pub passed_over: BTreeMap<Name, Moment>,
     /// What its chain's nodes were at the last check.
     pub seen: Seen,
+    /// When its lease was last taken from a brain that was dead from here and yet at work.
+    #[serde(default)]
+    pub overruled: Option<Moment>,
 }
 
 /// A lock that is held until it is dropped.
@@ -110,14 +127,14 @@ impl Store {
         Self { directory, boot: boot.trim().to_owned(), fallback: config.file.clone(), fallback_lock: OnceLock::new() }
     }
 
-    /// Since when nodes have been seen alive.
-    pub fn alive(&self) -> Alive {
-        self.read("alive.json").unwrap_or_default()
+    /// Since when nodes have been seen alive, or dead.
+    pub fn spans(&self) -> Spans {
+        self.read("spans.json").unwrap_or_default()
     }
 
     /// Keeps it.
-    pub fn keep_alive(&self, alive: &Alive) {
-        self.write("alive.json", alive);
+    pub fn keep_spans(&self, spans: &Spans) {
+        self.write("spans.json", spans);
     }
 
     /// What is remembered of a service.
@@ -295,15 +312,22 @@ mod tests {
         let seen = |state| Seen::from([(node.clone(), state)]);
         let gap = Duration::from_secs(10);
         let at = |ms| Moment::since_boot(Duration::from_millis(ms));
-        let mut alive = Alive::default();
-        let age = |alive: &Alive, now| alive.for_how_long(at(now)).get(&node).copied();
+        let mut spans = Spans::default();
+        let age = |spans: &Spans, now| spans.alive_for(at(now)).get(&node).copied();
 
-        alive.update(&seen(State::Alive), at(0), gap);
-        alive.update(&seen(State::Alive), at(9_000), gap);
-        assert_eq!(age(&alive, 9_000), Some(Duration::from_secs(9)));
-        alive.update(&seen(State::Alive), at(30_000), gap);
-        assert_eq!(age(&alive, 30_000), Some(Duration::ZERO));
-        alive.update(&seen(State::Dead), at(31_000), gap);
-        assert_eq!(age(&alive, 31_000), None);
+        spans.update(&seen(State::Alive), at(0), gap);
+        spans.update(&seen(State::Alive), at(9_000), gap);
+        assert_eq!(age(&spans, 9_000), Some(Duration::from_secs(9)));
+        spans.update(&seen(State::Alive), at(30_000), gap);
+        assert_eq!((age(&spans, 30_000), spans.dead_since(&node)), (Some(Duration::ZERO), None));
+        spans.update(&seen(State::Dead), at(31_000), gap);
+        assert_eq!((age(&spans, 31_000), spans.dead_since(&node)), (None, Some(at(31_000))));
+        assert!(!spans.end_deaths(&seen(State::Dead)));
+        spans.update(&seen(State::Dead), at(91_000), gap);
+        assert_eq!(spans.dead_since(&node), Some(at(31_000)), "a promotion may take so long");
+        spans.update(&seen(State::Dead), at(152_000), gap);
+        assert_eq!(spans.dead_since(&node), Some(at(152_000)));
+        assert!(spans.end_deaths(&seen(State::Alive)));
+        assert_eq!(spans.dead_since(&node), None);
     }
 }

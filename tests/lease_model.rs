@@ -295,6 +295,7 @@ impl Lease {
             asked: None,
             known: Moment::default(),
             unnamed: unnamed.map(ago),
+            written_after: None,
         });
         Sight { seen }
     }
@@ -326,6 +327,7 @@ impl Lease {
             asked: Some(ago(age)),
             known: Moment::default(),
             unnamed: None,
+            written_after: None,
         });
         let mut sight = Sight { seen };
         state.distrusted |= sight.note(Reading { began, ended: NOW, found: Some(self.found(short)) }).is_err();

@@ -34,6 +34,10 @@ pub struct Seen {
     pub known: Moment,
     /// Since when the register has been known to name nobody; none while it names somebody.
     pub unnamed: Option<Moment>,
+    /// A moment before the value was written: when the latest read of the one before it began. None
+    /// when none was read in this boot. No rule of the lease relies on it.
+    #[serde(default)]
+    pub written_after: Option<Moment>,
 }
 
 /// A node may run the service.
@@ -109,7 +113,7 @@ impl Sight {
         let one_history = from != to || (&old.holder, &old.was) == (&new.holder, &new.was);
         match new.rank().cmp(&old.rank()) {
             std::cmp::Ordering::Greater if one_history => {
-                *seen = Seen::new(found, began, ended);
+                *seen = Seen { written_after: seen.asked, ..Seen::new(found, began, ended) };
                 Ok(())
             }
             std::cmp::Ordering::Less if late(seen) => Ok(()),
@@ -163,7 +167,7 @@ impl Sight {
     /// Keeps what holds beyond this boot.
     pub fn forget_times(&mut self) {
         if let Some(seen) = &mut self.seen {
-            (seen.asked, seen.known, seen.unnamed) = (None, Moment::default(), None);
+            *seen = Seen { asked: None, known: Moment::default(), unnamed: None, written_after: None, ..seen.clone() };
         }
     }
 }
@@ -171,6 +175,6 @@ impl Sight {
 impl Seen {
     fn new(found: Found, began: Moment, ended: Moment) -> Self {
         let unnamed = (found.value.state == State::Claimed).then_some(ended);
-        Self { found, asked: Some(began), known: ended, unnamed }
+        Self { found, asked: Some(began), known: ended, unnamed, written_after: None }
     }
 }

@@ -15,8 +15,8 @@ use crate::moment::Moment;
 use crate::pause::Paused;
 use crate::remote::Remote;
 use crate::service::Place;
-use crate::state::Record;
-use crate::view::{self, View};
+use crate::state::{Record, Spans};
+use crate::view;
 
 /// How long a node on which a start failed is passed over when `failback` is `"always"`: at once
 /// would mean a try, and an outage, at every check.
@@ -35,7 +35,7 @@ pub(super) struct Course<'a> {
     /// The pause that holds for it, once that was asked: then nothing is touched.
     paused: Option<Paused>,
     pub(super) seen: Seen,
-    pub(super) alive_for: &'a BTreeMap<Name, Duration>,
+    pub(super) spans: &'a Spans,
     pub(super) now: Moment,
     /// How it fares where that was asked.
     pub(super) fares: BTreeMap<Name, Fare>,
@@ -50,12 +50,10 @@ impl<'a> Course<'a> {
         remote: &'a Remote,
         (name, service): (&'a Name, &'a Service),
         (record, tenure, pauses): (Record, Option<Tenure<'a>>, &'a PausesOnDemand<'a>),
-        view: &View,
-        alive_for: &'a BTreeMap<Name, Duration>,
-        now: Moment,
+        seen: Seen,
+        spans: &'a Spans,
     ) -> Self {
         let chain = order.config.chains.get(&service.chain).cloned().unwrap_or_default();
-        let seen = view.seen();
         Self {
             order,
             remote,
@@ -67,8 +65,8 @@ impl<'a> Course<'a> {
             pauses,
             paused: None,
             seen,
-            alive_for,
-            now,
+            spans,
+            now: Moment::now(),
             fares: BTreeMap::new(),
             opinion: None,
             steps: Vec::new(),

@@ -55,6 +55,9 @@ impl<'a> Course<'a> {
         });
         // From before there was a lease it may run anywhere, and obeys none.
         let others = pick(&|node, fare| never && fare == Fare::Unknown && *node != target);
+        if let Some(reason) = self.left_to_a_rival(&target) {
+            return self.end(Verdict::Unknown, reason, Some(target), previous);
+        }
         if self.only_looks() {
             let plan = self.tenure.as_ref().map(|tenure| tenure.plan(&target)).unwrap_or_default();
             let strays: BTreeSet<Name> = running.union(&others).cloned().collect();

@@ -23,7 +23,7 @@ use crate::state::{Record, Store};
 
 /// The part of a probe's timeout after which a look has found something that it waits for, however
 /// far the nodes are.
-const PATIENCE: u32 = 3;
+pub(super) const PATIENCE: u32 = 3;
 /// Another brain that is as quick as we are may win so often in a row before this tick gives up.
 const TRIES: usize = 8;
 
@@ -171,6 +171,26 @@ impl<'a> Tenure<'a> {
     /// Why nothing is to be done: the register was not read, or is not obeyed.
     pub(super) fn doubt(&self) -> Option<&Doubt> {
         self.read.as_ref().and_then(|read| read.as_ref().err())
+    }
+
+    /// Waits until a claim that another brain left could have been granted, and reads anew; tells
+    /// whether it is still there.
+    pub(super) fn outwait(&mut self) -> bool {
+        let (begun, claim) = (Moment::now(), self.value().cloned());
+        let shown = self.order.waits.begin(self.name, begun.until(self.until()));
+        std::thread::sleep(begun.until(self.until()));
+        drop(shown);
+        self.waited += begun.until(Moment::now());
+        let before = self.before.take();
+        self.read = None;
+        self.read();
+        self.before = before;
+        self.doubt().is_none() && self.value() == claim.as_ref()
+    }
+
+    /// The newest value that is known, and what is known of its time.
+    pub(super) fn seen(&self) -> Option<&lease::Seen> {
+        self.sight.seen.as_ref()
     }
 
     /// The newest value that is known.

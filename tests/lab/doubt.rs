@@ -57,11 +57,14 @@ fn and_after(lab: &Lab, from: u64, mut recovery: Recovery) -> Result<Recovery> {
 }
 
 /// The node that serves is cut off from the other nodes, not from the arbiter; or from everybody.
-/// Some time after the service has gone elsewhere, it is heard again.
+/// Some time after the service has gone elsewhere, it is heard again. Under a lease that both sides
+/// can write, one of them has to have given way by then.
 pub(crate) fn cut_off(lab: &Lab, with_arbiter: bool, patience: Duration) -> Result<Recovery> {
     let node = serving(lab)?.node;
     let from = truth::now();
-    let recovery = watch_for(lab, patience, CUT, || {
+    let quarrel = with_arbiter && lab.system.lease().is_some();
+    let cut = if quarrel { aftermath(lab)? * 3 } else { CUT };
+    let recovery = watch_for(lab, patience, cut, || {
         let at = truth::now();
         if with_arbiter {
             let others: Vec<&str> = NODES.into_iter().filter(|other| *other != node).collect();
@@ -71,6 +74,13 @@ pub(crate) fn cut_off(lab: &Lab, with_arbiter: bool, patience: Duration) -> Resu
         }
         Ok(at)
     })?;
+    if quarrel {
+        let late = truth::now();
+        std::thread::sleep(aftermath(lab)? * 2);
+        let runs = lab.truth()?.runs_since(late);
+        let settled = runs.len() == 1 && runs.iter().all(|run| run.node != node);
+        ensure!(settled, "two brains quarrel: {runs:?}\n{}", lab.last_words());
+    }
     lab.heal()?;
     and_after(lab, from, recovery)
 }

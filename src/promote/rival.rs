@@ -1,0 +1,192 @@
+//! Two brains that do not see each other and see the same register: one of them has to give way.
+//!
+//! The lease alone keeps two instances from running, however they quarrel; but each would take it
+//! from the other at every check. What tells a rival from a dead brain is that its write came when it
+//! was dead from here already: then the links are at fault, or this node is.
+
+use std::time::Duration;
+
+use super::course::Course;
+use super::survey::Fare;
+use super::tenure::Tenure;
+use crate::chain::Name;
+use crate::decide::State;
+use crate::lease::{self, Seen};
+use crate::moment::Moment;
+
+/// How long a rival is left alone when the service does not run where this node could see it: it may
+/// have died since, with nobody else to tell.
+const YIELD: Duration = Duration::from_secs(600);
+
+/// What is known of the brain that wrote the lease last, and that is dead as seen from here.
+#[derive(Clone, Copy, Debug)]
+struct Evidence<'a> {
+    /// What it wrote.
+    written: &'a Seen,
+    /// When the look began by which it was first found dead.
+    dead_since: Moment,
+    /// For how long what it wrote may have been under way when it died.
+    lag: Duration,
+    /// Whether the service runs well where the lease is.
+    well: bool,
+    /// Whether most nodes of the chain are alive as seen from here.
+    most: bool,
+    /// When it was last overruled.
+    overruled: Option<Moment>,
+}
+
+/// What to do about it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stance {
+    /// It is dead, for all that is known.
+    Succeed,
+    /// It may be at work on its claim, and is given the time to be done.
+    Wait,
+    /// It lives, but most nodes are on this side.
+    Overrule,
+    /// It lives; until then, if it is not to be for good.
+    Yield(Option<Moment>),
+}
+
+impl Evidence<'_> {
+    /// Whoever sees fewer nodes gives way; of two that both see most of them, or both do not, the one
+    /// who has overruled the other before, since the other comes to do so once too.
+    fn stance(&self, now: Moment) -> Stance {
+        let at_work = self.written.written_after.is_some_and(|after| after >= self.dead_since.plus(self.lag));
+        let until = self.written.known.plus(YIELD);
+        match self {
+            _ if !at_work && !self.most && self.written.found.value.state == lease::State::Claimed => Stance::Wait,
+            _ if !at_work => Stance::Succeed,
+            Evidence { well: true, .. } => Stance::Yield(None),
+            _ if now >= until => Stance::Overrule,
+            Evidence { most: true, overruled, .. } if overruled.is_none_or(|at| at.until(now) >= YIELD) => {
+                Stance::Overrule
+            }
+            _ => Stance::Yield(Some(until)),
+        }
+    }
+}
+
+impl Course<'_> {
+    /// Why the lease is left to the brain that wrote it last, which is dead as seen from here; none
+    /// where it is to be taken over.
+    pub(super) fn left_to_a_rival(&mut self, target: &Name) -> Option<String> {
+        let (rival, stance) = self.rival(target)?;
+        let stance = if stance == Stance::Wait && !self.only_looks() {
+            if !self.tenure.as_mut().is_some_and(Tenure::outwait) {
+                let now = self.tenure.as_ref().and_then(Tenure::value).map(|value| value.summary(self.name));
+                let doubt = self.tenure.as_ref().and_then(Tenure::doubt).map(ToString::to_string);
+                let what = doubt.or(now).unwrap_or_default();
+                return Some(format!("{rival}, dead as seen from here, had claimed the lease; now: {what}."));
+            }
+            Stance::Succeed
+        } else {
+            stance
+        };
+        let now = Moment::now();
+        let rest = match stance {
+            Stance::Succeed | Stance::Wait => return None,
+            Stance::Overrule => {
+                self.record.overruled = Some(now);
+                return None;
+            }
+            Stance::Yield(None) => String::new(),
+            Stance::Yield(Some(until)) => {
+                let left = Duration::from_secs(now.until(until).as_secs());
+                format!(" Unless {rival} is seen alive, it is taken over in {}.", humantime::format_duration(left))
+            }
+        };
+        let name = self.name;
+        Some(format!(
+            "{rival} is dead as seen from here, but has written the lease of {name} since it seemed to die: \
+             it is left to {rival}, and nothing was touched.{rest}"
+        ))
+    }
+
+    fn rival(&self, target: &Name) -> Option<(Name, Stance)> {
+        let written = self.tenure.as_ref()?.seen()?;
+        let value = &written.found.value;
+        let rival: Name = value.by.parse().ok()?;
+        let dead = self.seen.get(&rival) == Some(&State::Dead) && self.order.own != Some(&rival);
+        // A person's word counts for more, and what serves us as well is no quarrel.
+        if self.order.to.is_some() || value.holder == *target || !dead {
+            return None;
+        }
+        let alive = self.chain.iter().filter(|node| self.seen.get(*node) == Some(&State::Alive)).count();
+        let evidence = Evidence {
+            written,
+            dead_since: self.spans.dead_since(&rival)?,
+            lag: self.order.config.probe_timeout / super::tenure::PATIENCE,
+            well: value.granted_to().is_some_and(|holder| self.fares.get(holder) == Some(&Fare::Well)),
+            most: alive * 2 > self.chain.len(),
+            overruled: self.record.overruled,
+        };
+        Some((rival, evidence.stance(Moment::now())))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::lease::{Nonce, Value};
+    use crate::register::{Found, Version};
+
+    fn at(seconds: f64) -> Moment {
+        Moment::since_boot(Duration::from_secs_f64(seconds))
+    }
+
+    fn written(after: Option<f64>, state: lease::State) -> Seen {
+        let value = Value {
+            holder: "almaty".parse().expect("a name"),
+            epoch: 5,
+            state,
+            was: None,
+            nonce: Nonce(1),
+            by: "moscow".to_owned(),
+            why: None,
+            at: String::new(),
+        };
+        let found = Found { version: Version("1".to_owned()), value };
+        Seen { found, asked: Some(at(13.0)), known: at(13.0), unnamed: None, written_after: after.map(at) }
+    }
+
+    /// As a node finds it that saw moscow die at 10 s and most nodes of the chain with it.
+    fn alone(written: &Seen) -> Evidence<'_> {
+        let lag = Duration::from_millis(300);
+        Evidence { written, dead_since: at(10.0), lag, well: false, most: false, overruled: None }
+    }
+
+    #[test]
+    fn who_wrote_before_it_died_is_dead() {
+        for after in [None, Some(9.0), Some(10.2)] {
+            let granted = written(after, lease::State::Granted);
+            assert_eq!(alone(&granted).stance(at(14.0)), Stance::Succeed, "{after:?}");
+            let claimed = written(after, lease::State::Claimed);
+            assert_eq!(alone(&claimed).stance(at(14.0)), Stance::Wait, "{after:?}");
+            assert_eq!(Evidence { most: true, ..alone(&claimed) }.stance(at(14.0)), Stance::Succeed, "{after:?}");
+        }
+    }
+
+    #[test]
+    fn who_wrote_after_it_died_is_left_alone_for_a_time() {
+        let claimed = written(Some(10.3), lease::State::Claimed);
+        assert_eq!(alone(&claimed).stance(at(14.0)), Stance::Yield(Some(at(613.0))));
+        assert_eq!(alone(&claimed).stance(at(613.0)), Stance::Overrule, "or nobody would run if it has died");
+    }
+
+    #[test]
+    fn who_sees_most_nodes_overrules_once() {
+        let claimed = written(Some(10.3), lease::State::Claimed);
+        let most = Evidence { most: true, ..alone(&claimed) };
+        assert_eq!(most.stance(at(14.0)), Stance::Overrule);
+        let again = Evidence { overruled: Some(at(14.0)), ..most };
+        assert_eq!(again.stance(at(15.0)), Stance::Yield(Some(at(613.0))));
+    }
+
+    #[test]
+    fn what_runs_well_is_not_moved_in_a_quarrel() {
+        let granted = written(Some(10.3), lease::State::Granted);
+        let well = Evidence { well: true, most: true, ..alone(&granted) };
+        assert_eq!(well.stance(at(9999.0)), Stance::Yield(None));
+    }
+}
