@@ -91,6 +91,10 @@ impl Stage {
 
     /// Writes a value behind everybody's back.
     fn seed(&self, holder: &str, epoch: u64, state: State, was: Option<&str>) {
+        self.seed_by("tester", holder, epoch, state, was);
+    }
+
+    fn seed_by(&self, by: &str, holder: &str, epoch: u64, state: State, was: Option<&str>) {
         let register = FileRegister::new(self.leases().join("bot"));
         let value = lease::Value {
             holder: holder.parse().unwrap(),
@@ -98,7 +102,7 @@ impl Stage {
             state,
             was: was.map(|was| was.parse().unwrap()),
             nonce: Nonce::fresh().unwrap(),
-            by: "tester".to_owned(),
+            by: by.to_owned(),
             why: None,
             at: "2026-01-01T00:00:00.000Z".to_owned(),
         };
@@ -317,6 +321,61 @@ fn an_instance_without_the_lease_is_a_stray_however_well_it_runs() {
     let object = stage.promote("").expect(0, "started");
     assert_eq!(only(&object)["target"], "b", "{object:#}");
     assert_eq!(steps(&object), ["stop b confirmed", "start b confirmed"]);
+}
+
+/// A node that finds a claim of a brain that is dead as seen from here: it may have died since, or be
+/// about to grant it.
+#[test]
+fn alone_the_claim_of_another_brain_is_given_time() {
+    let mut stage = Stage::settled(BRIEF);
+    stage.change("\"1h\"", "\"1ms\"");
+    stage.fall("b");
+    stage.fall("c");
+    stage.seed_by("b", "b", 2, State::Claimed, Some("a"));
+    let object = stage.promote("").expect(0, "started");
+    assert!(waited(&object) > 0.0 && object["elapsed_ms"].as_f64() >= Some(BRIEF_WAIT), "{object:#}");
+    assert_eq!(list(leased(&object)), told(2, "a", 3, "a", None));
+    // It was alive, and went on.
+    stage.seed_by("b", "b", 4, State::Claimed, Some("a"));
+    let brain = Started::new(stage.network.mirror(["promote", "--json"]));
+    std::thread::sleep(Duration::from_millis(400));
+    stage.seed_by("b", "b", 4, State::Granted, Some("a"));
+    brain.end().expect(3, "unknown");
+    stage.run("lease check --self b bot").expect(0, "self");
+}
+
+/// As when the node that serves is cut off from the others, and not from the arbiter.
+#[test]
+fn of_two_brains_that_do_not_see_each_other_one_gives_way() {
+    let mut stage = Stage::settled(BRIEF);
+    stage.change("timeout = \"10s\"", "timeout = \"1500ms\"");
+    stage.change("\"1h\"", "\"1ms\"");
+    stage.fall("b");
+    stage.fall("c");
+    stage.promote("").expect(0, "in-place");
+    std::thread::sleep(Duration::from_millis(600));
+    stage.promote("").expect(0, "in-place");
+    // Here it has seen b dead for a while, and the register without this.
+    stage.seed_by("b", "b", 2, State::Claimed, Some("a"));
+    let register = stage.register();
+    let object = stage.promote("").expect(3, "unknown");
+    assert!(only(&object)["reason"].as_str().unwrap().contains("it is left to b"), "{object:#}");
+    assert_eq!((stage.register(), steps(&object)), (register, Vec::<String>::new()));
+    stage.promote("--dry-run").expect(3, "unknown");
+    // Whoever sees most nodes overrules the other, and once only.
+    stage.rise("c");
+    let object = stage.promote("").expect(0, "started");
+    assert_eq!(list(leased(&object)), told(2, "a", 3, "a", None));
+    stage.seed_by("b", "b", 4, State::Claimed, Some("a"));
+    stage.promote("").expect(3, "unknown");
+    // A person may have it otherwise.
+    let object = stage.promote("--to c").expect(0, "moved");
+    assert_eq!(list(leased(&object)), told(4, "a", 5, "c", Some("a")));
+    // And when it is seen to live, there is no quarrel.
+    stage.seed_by("b", "b", 6, State::Claimed, Some("c"));
+    stage.rise("b");
+    let object = stage.promote("").expect(0, "moved");
+    assert_eq!(list(leased(&object)), told(6, "c", 6, "b", Some("c")));
 }
 
 #[test]
