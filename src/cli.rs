@@ -156,9 +156,9 @@ pub enum Command {
     /// `mirror` itself is killed; and when `mirror` is frozen it ends in time all the same, for a second
     /// process keeps it.
     ///
-    /// What is beyond that: both processes killed at the same instant and not by systemd, when the
-    /// command dies and what it had started lives on; a command that changes its user where `mirror` is
-    /// not root; a process that waits for a disk in a way that no signal ends; and a whole machine, or
+    /// What is beyond that: both processes killed at the same instant, or frozen, and not by systemd,
+    /// when the command dies in time and what it had started lives on; a command that changes its user
+    /// where `mirror` is not root; a process that waits for a disk in a way that no signal ends; and a whole machine, or
     /// control group, that is frozen for longer than `valid` and `grace` and acts for an instant as it
     /// wakes. A service that compares MIRROR_EPOCH with the latest it has seen is safe even then.
     ///

@@ -5,11 +5,13 @@
 //! - this process judges what was read ([`guard`]), and passes on until when the command may run;
 //! - the [`keeper`], a process between this one and the command, starts the command and ends it and
 //!   all that it had started when the time is up. It has its own alarm, so it does that also when
-//!   this process is frozen; and this one ends the keeper when that does not do it in time.
+//!   this process is frozen; and this one ends the keeper when that does not do it in time. With
+//!   both frozen, the kernel ends the keeper ([`fuse`]), and with it the command.
 //!
 //! Whichever of the two is killed, the other ends the command at once.
 
 pub mod alarm;
+pub mod fuse;
 pub mod guard;
 pub mod keeper;
 pub mod link;
@@ -212,11 +214,11 @@ impl Hold<'_> {
                     continue;
                 }
                 // The keeper was to have ended it by now.
-                Some(term) if now >= self.overdue(term) => {
+                Some(term) if now >= term.overdue() => {
                     let lost = self.stopped.clone().or_lost("its keeper was frozen, and was killed with it");
                     return Ok(Outcome::Ended { status: 128 + libc::SIGKILL, stopped: lost, killed: true });
                 }
-                Some(term) => self.overdue(term),
+                Some(term) => term.overdue(),
             };
             self.alarm.set(Some(next))?;
             let fds = [self.keeper.link.as_fd(), self.signals.as_fd(), watch.wake.as_fd(), self.alarm.as_fd()];
@@ -225,12 +227,6 @@ impl Hold<'_> {
                 Err(error) => return Err(error.into()),
             }
         }
-    }
-
-    /// Later than the keeper ends it, and sooner than another node starts.
-    fn overdue(&self, term: &Term) -> Moment {
-        let grace = self.plan.params.grace;
-        term.stops().plus(grace.saturating_sub(grace / 20))
     }
 
     fn hear_keeper(&mut self, tell: &mut dyn FnMut(&Change, &Sight)) -> Option<Outcome> {

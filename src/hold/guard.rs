@@ -104,14 +104,13 @@ pub enum Act {
 pub struct Term {
     until: Moment,
     told: Option<Moment>,
-    patience: Duration,
+    grace: Duration,
 }
 
 impl Term {
     /// Under a permit until this moment.
     pub fn new(until: Moment, grace: Duration) -> Self {
-        // The rest is for what the clocks may differ, and for the kill to be carried out.
-        Self { until, told: None, patience: grace.saturating_sub(grace / 10) }
+        Self { until, told: None, grace }
     }
 
     /// A further read permits it until this moment. Once it was told to stop, nothing does.
@@ -136,9 +135,25 @@ impl Term {
         self.told.map_or(self.until, |told| told.min(self.until))
     }
 
-    /// When it is killed, unless it has ended or a further read moves that.
+    /// When it is killed, unless it has ended or a further read moves that. The rest of `grace` is for
+    /// what the clocks may differ, and for the kill to be carried out.
     pub fn kills(&self) -> Moment {
-        self.stops().plus(self.patience)
+        self.short_of_grace(10)
+    }
+
+    /// When whoever was to kill it is killed with it.
+    pub fn overdue(&self) -> Moment {
+        self.short_of_grace(20)
+    }
+
+    /// When nobody has done so, and the kernel does.
+    pub fn last(&self) -> Moment {
+        self.short_of_grace(40)
+    }
+
+    /// Sooner than another node starts, by this part of `grace`.
+    fn short_of_grace(&self, part: u32) -> Moment {
+        self.stops().plus(self.grace.saturating_sub(self.grace / part))
     }
 
     /// What is to be done at `now`. Whoever was frozen in between finds that it is too late to ask.

@@ -4,7 +4,8 @@
 //! It asks nobody and waits for nothing but its orders, its child and its alarm. So neither a read
 //! that hangs nor a `hold` that is frozen delays a stop; and when `hold` is killed the orders end,
 //! and the keeper kills at once. When the keeper itself is killed, the kernel kills the command
-//! (prctl(2), PR_SET_PDEATHSIG), and what that had started falls to `hold`.
+//! (prctl(2), PR_SET_PDEATHSIG), and what that had started falls to `hold`. When both are frozen, the
+//! keeper is killed by its [fuse](super::fuse).
 
 use std::ffi::OsString;
 use std::io;
@@ -21,6 +22,7 @@ use rustix::io::Errno;
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, WaitOptions};
 
 use super::alarm::Alarm;
+use super::fuse::Fuse;
 use super::guard::{Act, Term};
 use super::link::{Ended, Link, Order, Report, Word};
 use super::{notify, tree};
@@ -106,6 +108,8 @@ fn keep(task: &Task<'_>, link: &Link, hold: Pid) -> io::Result<()> {
     let alarm = Alarm::new()?;
     let Some((epoch, until)) = first_order(link)? else { return Ok(()) };
     let mut term = Term::new(until, task.grace);
+    let fuse = Fuse::new()?;
+    fuse.set(term.last())?;
     let report = if term.act(Moment::now()) == Act::Run {
         start(task, epoch, unblocked)
     } else {
@@ -156,6 +160,7 @@ fn keep(task: &Task<'_>, link: &Link, hold: Pid) -> io::Result<()> {
         }
         told |= act == Act::Stop;
         alarm.set(term.next(now))?;
+        fuse.set(term.last())?;
         let fds = [link.as_fd(), alarm.as_fd(), children.as_fd()];
         let mut fds = fds.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN));
         match rustix::event::poll(&mut fds, None) {

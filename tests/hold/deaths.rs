@@ -141,6 +141,19 @@ fn a_frozen_keeper_does_not_keep_it_alive() {
 }
 
 #[test]
+fn a_frozen_hold_and_a_frozen_keeper_do_not_keep_it_alive() {
+    let field = Field::new("1s", "1s");
+    let running = field.start(OBEDIENT);
+    for pid in [running.keeper, running.hold()] {
+        signal(pid, Signal::STOP);
+    }
+    wait_until_gone(running.main);
+    assert!(!field.path("term").exists(), "nobody was there to ask it");
+    signal(running.hold(), Signal::CONT);
+    assert_eq!(running.end().status, 75);
+}
+
+#[test]
 fn whoever_wakes_too_late_kills_and_does_not_ask() {
     let field = Field::new("1s", "1s");
     let running = field.start(OBEDIENT);
