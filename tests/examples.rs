@@ -6,6 +6,8 @@
 mod demonstration;
 #[path = "examples/files.rs"]
 mod files;
+#[path = "examples/tick.rs"]
+mod tick;
 #[path = "examples/watchdog.rs"]
 mod watchdog;
 

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use super::course::Course;
 use super::survey::Fare;
-use super::tenure::{Ended, Refusal};
+use super::tenure::{Ended, Refusal, Tenure};
 use super::{Outcome, Promotion, Verdict, list};
 use crate::chain::Name;
 use crate::deadline::Deadline;
@@ -128,7 +128,9 @@ impl<'a> Course<'a> {
 
     /// Why the lease goes to another node, for whoever reads its history.
     fn why(&self, target: &Name) -> String {
-        if let Some(why) = self.order.why {
+        let claim = self.tenure.as_ref().and_then(Tenure::value).filter(|value| value.granted_to().is_none());
+        let claimed = claim.filter(|claim| claim.holder == *target).and_then(|claim| claim.why.as_deref());
+        if let Some(why) = self.order.why.or(claimed) {
             return why.to_owned();
         }
         let was = self.tenure.as_ref().and_then(|tenure| tenure.last_holder());

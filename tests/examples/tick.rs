@@ -1,0 +1,78 @@
+//! `tick.sh`: a service that is told to stop whenever its lease does not name the node.
+
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process};
+use three_mirror::deadline::Deadline;
+use three_mirror::lease::{Nonce, State, Value};
+use three_mirror::register::file::FileRegister;
+use three_mirror::register::{self, Register, Swapped};
+
+use super::{PATIENCE, command, example, left, place, until};
+
+fn grant(leases: &Path, holder: &str, epoch: u64) {
+    let register = FileRegister::new(leases.join("bot"));
+    let soon = || Deadline::after(PATIENCE);
+    let before = register.read(soon()).unwrap().map(|held| held.version);
+    let value = Value {
+        holder: holder.parse().unwrap(),
+        epoch,
+        state: State::Granted,
+        was: None,
+        nonce: Nonce::fresh().unwrap(),
+        by: "tester".to_owned(),
+        why: None,
+        at: String::new(),
+    };
+    let swapped = register::swap(&register, &"bot".parse().unwrap(), before.as_ref(), &value, soon(), soon());
+    assert!(matches!(swapped, Swapped::Won(_)), "{swapped:?}");
+}
+
+#[test]
+fn a_tick_stops_what_the_lease_does_not_name() {
+    let place = place();
+    let root = place.path();
+    let (leases, stops) = (root.join("leases"), root.join("stops"));
+    fs::create_dir(&leases).unwrap();
+    fs::write(
+        root.join("mirror.toml"),
+        format!(
+            "[nodes]\na = \"127.0.0.1\"\nb = \"192.0.2.2\"\n[chains]\nbrain = [\"a\", \"b\"]\nbot = [\"a\", \"b\"]\n\
+             [services.bot]\nstatus = \"true\"\nstart = \"true\"\nstop = \"true\"\n\
+             [lease]\nstore = \"file\"\npath = {leases:?}\nguard = \"tick\"\nvalid = \"60s\"\n"
+        ),
+    )
+    .unwrap();
+    grant(&leases, "a", 1);
+    let mut tick = command("sh", root);
+    tick.arg(example("tick.sh")).args(["bot", "sh", "-c", "echo stop >>stops"]);
+    // What a busy machine needs for one read has no bearing on what is tried here.
+    tick.env("MIRROR_CONFIG", root.join("mirror.toml")).env("MIRROR_SELF", "a");
+    tick.env("CHECK_INTERVAL", "0.1").env("CHECK_TIMEOUT", "60");
+    let mut tick = tick.spawn().unwrap();
+    let stopped = || fs::remove_file(&stops).is_ok();
+    // A tick that was under way may have read what was there before.
+    let left_alone = || {
+        stopped();
+        std::thread::sleep(Duration::from_secs(1));
+        !stops.exists()
+    };
+
+    let seen = root.join("state/lease-bot.json");
+    until("it reads the lease", PATIENCE, || seen.exists());
+    until("it is left alone where it may run", PATIENCE, left_alone);
+    grant(&leases, "b", 2);
+    until("it is stopped", PATIENCE, stopped);
+    grant(&leases, "a", 3);
+    until("it is left alone where it may run again", PATIENCE, left_alone);
+    fs::rename(&leases, root.join("away")).unwrap();
+    until("it is stopped when the lease cannot be read", PATIENCE, stopped);
+    fs::rename(root.join("away"), &leases).unwrap();
+    until("it is left alone when it can be read again", PATIENCE, left_alone);
+    kill_process(Pid::from_child(&tick), Signal::TERM).unwrap();
+    assert!(tick.wait().unwrap().success());
+    assert!(stopped(), "whoever looks after it no longer, stops it");
+    until("nothing is left", PATIENCE, || left(root).is_empty());
+}
