@@ -173,13 +173,17 @@ impl Switch {
 }
 
 /// What is paused as far as this node knows: by the switch, and where that does not serve, by what
-/// was last read of it.
-pub fn in_force(config: &Config, store: &Store, own: Option<&Name>, deadline: Deadline) -> Pauses {
+/// was last read of it, if that was a pause.
+///
+/// # Errors
+/// When the switch does not serve, and this node knows of no pause: there may be one.
+pub fn in_force(config: &Config, store: &Store, own: Option<&Name>, deadline: Deadline) -> Result<Pauses, Doubt> {
     if config.lease.is_none() && !store.directory().join(HERE).exists() {
-        return Pauses::default();
+        return Ok(Pauses::default());
     }
-    let read = Switch::open(config, store, own).ok().and_then(|switch| switch.read(store, deadline).ok());
-    read.or_else(|| seen(store)).unwrap_or_default()
+    let read = Switch::open(config, store, own).and_then(|switch| Ok(switch.read(store, deadline)?));
+    let paused = || seen(store).filter(|pauses| !pauses.0.is_empty());
+    read.or_else(|doubt| paused().ok_or(doubt))
 }
 
 /// What is paused as far as this node knows without asking anybody.

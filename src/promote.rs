@@ -14,6 +14,7 @@ use anyhow::Result;
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use crate::arbiter::Doubt;
 use crate::brain::Brain;
 use crate::chain::Name;
 use crate::config::{Config, Service};
@@ -222,13 +223,14 @@ impl Promotion {
 struct PausesOnDemand<'a> {
     order: &'a Order<'a>,
     store: &'a Store,
-    read: OnceLock<Pauses>,
+    read: OnceLock<Result<Pauses, Doubt>>,
 }
 
 impl PausesOnDemand<'_> {
-    fn get(&self) -> &Pauses {
+    fn get(&self) -> &Result<Pauses, Doubt> {
         let Order { config, own, services, .. } = self.order;
-        let patience = services.iter().filter_map(|(_, service)| service.lease).map(|lease| lease.read_timeout()).max();
+        // As long as a lease is read: what was just paused has to be fetched too.
+        let patience = services.iter().map(|(_, service)| service.timeout).max();
         let deadline = Deadline::after(patience.unwrap_or_default().max(config.probe_timeout));
         self.read.get_or_init(|| pause::in_force(config, self.store, *own, deadline))
     }
@@ -274,7 +276,8 @@ pub fn promote(order: &Order<'_>, store: &Store) -> Result<Promoted> {
             Brain::Known(_) | Brain::Nobody => Verdict::NotBrain,
             Brain::Isolated | Brain::Unknown(_) | Brain::Open => Verdict::Unknown,
         };
-        if spans.end_deaths(&seen) && !order.dry_run {
+        // Who is not the brain looks at few nodes, and would not see a dead one return.
+        if spans.forget_deaths() && !order.dry_run {
             store.keep_spans(&spans);
         }
         let reason = brain.sentence_to(order.own);

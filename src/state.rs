@@ -64,10 +64,10 @@ impl Spans {
         }
     }
 
-    /// Forgets that nodes were dead that have been seen alive, and tells whether there were any.
-    pub fn end_deaths(&mut self, seen: &Seen) -> bool {
+    /// Forgets which nodes were dead, and tells whether any were.
+    pub fn forget_deaths(&mut self) -> bool {
         let before = self.0.len();
-        self.0.retain(|node, span| span.state != State::Dead || seen.get(node) != Some(&State::Alive));
+        self.0.retain(|_, span| span.state != State::Dead);
         self.0.len() < before
     }
 
@@ -156,7 +156,7 @@ impl Store {
     fn stored_sight(&self, service: &Name) -> Option<Sight> {
         let bytes = std::fs::read(self.directory.join(sight_file(service))).ok()?;
         let Envelope { boot, value: mut sight } = serde_json::from_slice::<Envelope<Sight>>(&bytes).ok()?;
-        if boot != self.boot {
+        if boot != self.boot || sight.is_ahead_of(Moment::now()) {
             sight.forget_times();
         }
         Some(sight)
@@ -322,12 +322,11 @@ mod tests {
         assert_eq!((age(&spans, 30_000), spans.dead_since(&node)), (Some(Duration::ZERO), None));
         spans.update(&seen(State::Dead), at(31_000), gap);
         assert_eq!((age(&spans, 31_000), spans.dead_since(&node)), (None, Some(at(31_000))));
-        assert!(!spans.end_deaths(&seen(State::Dead)));
         spans.update(&seen(State::Dead), at(91_000), gap);
         assert_eq!(spans.dead_since(&node), Some(at(31_000)), "a promotion may take so long");
         spans.update(&seen(State::Dead), at(152_000), gap);
         assert_eq!(spans.dead_since(&node), Some(at(152_000)));
-        assert!(spans.end_deaths(&seen(State::Alive)));
+        assert!(spans.forget_deaths() && !spans.forget_deaths());
         assert_eq!(spans.dead_since(&node), None);
     }
 }

@@ -353,7 +353,7 @@ fn of_two_brains_that_do_not_see_each_other_one_gives_way() {
     stage.fall("b");
     stage.fall("c");
     stage.promote("").expect(0, "in-place");
-    std::thread::sleep(Duration::from_millis(600));
+    std::thread::sleep(Duration::from_millis(1600));
     stage.promote("").expect(0, "in-place");
     // Here it has seen b dead for a while, and the register without this.
     stage.seed_by("b", "b", 2, State::Claimed, Some("a"));
@@ -456,6 +456,7 @@ fn what_is_no_lease_is_not_obeyed() {
     stage.promote("").expect(3, "unknown");
     stage.run("lease check bot --self a").expect(3, "unknown");
     stage.run("lease repair bot").expect(3, "unknown");
+    stage.run("lease history bot").expect(3, "unknown");
     assert_eq!((stage.bot.acts(), stage.register().as_str()), (acts, "hello\n"));
 }
 
@@ -602,6 +603,16 @@ fn the_node_list_is_checked_with_its_lease() {
     assert_eq!(check(&format!("{}\nvalid = \"2s\"\nprefix = \"refs/mirror/\"", git("192.0.2.9"))).2, away.2);
     assert_ne!(check(&format!("{}\nvalid = \"3s\"", git("192.0.2.9"))).2, away.2);
     assert_eq!(etcd("user = \"m\"\npassword_file = \"one\"").2, etcd("user = \"m\"\npassword_file = \"two\"").2);
+    let list = std::fs::read_to_string(network.config()).unwrap();
+    let (head, _) = list.split_once("[lease]").unwrap();
+    for (url, codes) in [("https://m:word@192.0.2.9/l", 1), ("https://m@192.0.2.9:443/a:b@c", 0)] {
+        network.rewrite(&format!("{head}[lease]\nstore = \"git\"\nremote = \"{url}\"\n"));
+        let object = network.run("chain check").json();
+        let problems = object["problems"].as_array().unwrap().iter();
+        let found = problems.filter(|problem| problem["code"] == "secret-in-url").count();
+        assert_eq!(found, codes, "{object:#}");
+        assert!(!object.to_string().contains("word@"), "{object:#}");
+    }
 }
 
 #[test]

@@ -160,6 +160,11 @@ fn what_is_no_switch_is_not_written_over() {
     let object = field.on("a", "pause").expect(3, "unknown");
     assert!(object["reason"].as_str().unwrap().contains("there is something else"), "{object:#}");
     assert_eq!(std::fs::read_to_string(field.network.path().join("lease/_pause")).unwrap(), "something else\n");
+    // And what it is, nobody knows: it may be a pause.
+    let object = field.on("b", "promote bot").expect(3, "unknown");
+    assert!(object["reason"].as_str().unwrap().contains("is paused is unknown"), "{object:#}");
+    std::fs::remove_file(field.network.path().join("lease/_pause")).unwrap();
+    field.on("b", "promote bot").expect(0, "started");
 }
 
 fn entries(field: &Field, words: &str) -> Vec<(String, String)> {

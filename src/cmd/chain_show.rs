@@ -149,7 +149,8 @@ pub(super) fn run(arguments: &cli::ChainShow, setting: &Setting) -> Result<Statu
     };
     let store = Store::open(config);
     let pauses = if arguments.probe {
-        pause::in_force(config, &store, setting.own.as_ref(), Deadline::after(config.probe_timeout))
+        let patience = Deadline::after(config.probe_timeout);
+        pause::in_force(config, &store, setting.own.as_ref(), patience).unwrap_or_default()
     } else {
         pause::known(config, &store)
     };

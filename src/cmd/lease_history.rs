@@ -88,8 +88,15 @@ pub(super) fn run(arguments: &cli::LeaseHistory, setting: &Setting) -> Result<St
     let spinner = Spinner::start(setting.voice, "asking the arbiter");
     // Each takeover is two writes; one more tells where the oldest began.
     let most = arguments.number.saturating_mul(2).saturating_add(1);
-    let values = arbiter(setting, &store, name)?
-        .and_then(|arbiter| arbiter.history(most, Deadline::after(service.timeout.max(setting.config.cycle.recovery))));
+    let deadline = || Deadline::after(service.timeout.max(setting.config.cycle.recovery));
+    let values = arbiter(setting, &store, name)?.and_then(|arbiter| {
+        let values = arbiter.history(most, deadline())?;
+        if values.is_empty() {
+            // It may hold what is no lease, or have lost what it held.
+            arbiter.look(&mut store.sight(name), deadline())?;
+        }
+        Ok(values)
+    });
     drop(spinner);
     let (verdict, reason, mut takeovers) = match values {
         Ok(found) => {

@@ -150,6 +150,11 @@ impl Resolver<'_> {
                     self.error(spanned.span(), "ref-prefix", "lease.prefix".to_owned(), message);
                 }
                 let url = &remote.get_ref().0;
+                if has_password(url) {
+                    let message = "it holds a password, which everybody on this machine could read in the list of \
+                                   processes; leave it to a credential helper of git's, or use ssh";
+                    self.error(remote.span(), "secret-in-url", "lease.remote".to_owned(), message.to_owned());
+                }
                 match host_of(url) {
                     Some(host) => self.warn_of_node(&host, nodes, remote.span(), "lease.remote", GIT_ON_NODE),
                     None => self.warn_of_one_machine(nodes, remote.span(), "lease.remote"),
@@ -317,6 +322,12 @@ fn kind_name(kind: StoreKind) -> &'static str {
 
 fn is_ref_prefix(text: &str) -> bool {
     text.starts_with("refs/") && text.strip_suffix('/').is_some_and(is_git_name)
+}
+
+/// Whether there is a password before the host of a URL.
+fn has_password(url: &str) -> bool {
+    let authority = url.split_once("://").and_then(|(_, rest)| rest.split('/').next());
+    authority.and_then(|authority| authority.rsplit_once('@')).is_some_and(|(user, _)| user.contains(':'))
 }
 
 /// The host of a URL or of git's `HOST:PATH`; none for a path on this machine.

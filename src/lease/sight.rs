@@ -38,6 +38,9 @@ pub struct Seen {
     /// when none was read in this boot. No rule of the lease relies on it.
     #[serde(default)]
     pub written_after: Option<Moment>,
+    /// The same of its claim, when it is a grant by whoever claimed it, and the claim was read here.
+    #[serde(default)]
+    pub claimed_after: Option<Moment>,
 }
 
 /// A node may run the service.
@@ -113,7 +116,9 @@ impl Sight {
         let one_history = from != to || (&old.holder, &old.was) == (&new.holder, &new.was);
         match new.rank().cmp(&old.rank()) {
             std::cmp::Ordering::Greater if one_history => {
-                *seen = Seen { written_after: seen.asked, ..Seen::new(found, began, ended) };
+                let is_his_grant = from == to && old.by == new.by;
+                let claimed_after = seen.written_after.filter(|_| is_his_grant);
+                *seen = Seen { written_after: seen.asked, claimed_after, ..Seen::new(found, began, ended) };
                 Ok(())
             }
             std::cmp::Ordering::Less if late(seen) => Ok(()),
@@ -164,10 +169,17 @@ impl Sight {
         (named && now < until).then_some(Permit { epoch: seen.found.value.epoch, until })
     }
 
+    /// Whether it tells of a time that is yet to come, as a copy of another machine's state may.
+    pub fn is_ahead_of(&self, now: Moment) -> bool {
+        let times = |seen: &Seen| [seen.asked, Some(seen.known), seen.unnamed].into_iter().flatten().max();
+        self.seen.as_ref().and_then(times) > Some(now)
+    }
+
     /// Keeps what holds beyond this boot.
     pub fn forget_times(&mut self) {
         if let Some(seen) = &mut self.seen {
-            *seen = Seen { asked: None, known: Moment::default(), unnamed: None, written_after: None, ..seen.clone() };
+            let none = Seen::new(seen.found.clone(), Moment::default(), Moment::default());
+            *seen = Seen { asked: None, unnamed: None, ..none };
         }
     }
 }
@@ -175,6 +187,6 @@ impl Sight {
 impl Seen {
     fn new(found: Found, began: Moment, ended: Moment) -> Self {
         let unnamed = (found.value.state == State::Claimed).then_some(ended);
-        Self { found, asked: Some(began), known: ended, unnamed, written_after: None }
+        Self { found, asked: Some(began), known: ended, unnamed, written_after: None, claimed_after: None }
     }
 }

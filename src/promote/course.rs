@@ -134,12 +134,18 @@ impl<'a> Course<'a> {
     fn in_full(&mut self, deadline: Deadline) -> Promotion {
         self.see_the_rest();
         self.beside_the_register(true, |course| course.survey(deadline));
-        self.paused = self.pauses.get().of(self.name).cloned();
+        let pauses = self.pauses.get().as_ref();
+        self.paused = pauses.ok().and_then(|pauses| pauses.of(self.name)).cloned();
         if !self.order.dry_run {
             self.record.swept = Some(Moment::now());
         }
         let previous = self.previous();
         if let Some(reason) = self.lease_in_doubt() {
+            self.record.swept = None;
+            return self.end(Verdict::Unknown, reason, None, previous);
+        }
+        if let Err(doubt) = pauses {
+            let reason = format!("Whether {} is paused is unknown: {doubt}; nothing was touched.", self.name);
             self.record.swept = None;
             return self.end(Verdict::Unknown, reason, None, previous);
         }

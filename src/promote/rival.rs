@@ -25,7 +25,7 @@ struct Evidence<'a> {
     written: &'a Seen,
     /// When the look began by which it was first found dead.
     dead_since: Moment,
-    /// For how long what it wrote may have been under way when it died.
+    /// What it wrote before it died may come so much later.
     lag: Duration,
     /// Whether the service runs well where the lease is.
     well: bool,
@@ -52,7 +52,9 @@ impl Evidence<'_> {
     /// Whoever sees fewer nodes gives way; of two that both see most of them, or both do not, the one
     /// who has overruled the other before, since the other comes to do so once too.
     fn stance(&self, now: Moment) -> Stance {
-        let at_work = self.written.written_after.is_some_and(|after| after >= self.dead_since.plus(self.lag));
+        // A grant is sent when its claim is known to be there: only one of the two comes late.
+        let late = self.written.written_after.is_some_and(|after| after >= self.dead_since.plus(self.lag));
+        let at_work = late || self.written.claimed_after.is_some_and(|after| after >= self.dead_since);
         let until = self.written.known.plus(YIELD);
         match self {
             _ if !at_work && !self.most && self.written.found.value.state == lease::State::Claimed => Stance::Wait,
@@ -116,7 +118,7 @@ impl Course<'_> {
         let evidence = Evidence {
             written,
             dead_since: self.spans.dead_since(&rival)?,
-            lag: self.order.config.probe_timeout / super::tenure::PATIENCE,
+            lag: self.service.lease.map(|lease| lease.valid + lease.grace)?,
             well: value.granted_to().is_some_and(|holder| self.fares.get(holder) == Some(&Fare::Well)),
             most: alive * 2 > self.chain.len(),
             overruled: self.record.overruled,
@@ -147,18 +149,19 @@ mod tests {
             at: String::new(),
         };
         let found = Found { version: Version("1".to_owned()), value };
-        Seen { found, asked: Some(at(13.0)), known: at(13.0), unnamed: None, written_after: after.map(at) }
+        let written_after = after.map(at);
+        Seen { found, asked: Some(at(13.0)), known: at(13.0), unnamed: None, written_after, claimed_after: None }
     }
 
     /// As a node finds it that saw moscow die at 10 s and most nodes of the chain with it.
     fn alone(written: &Seen) -> Evidence<'_> {
-        let lag = Duration::from_millis(300);
+        let lag = Duration::from_secs(2);
         Evidence { written, dead_since: at(10.0), lag, well: false, most: false, overruled: None }
     }
 
     #[test]
     fn who_wrote_before_it_died_is_dead() {
-        for after in [None, Some(9.0), Some(10.2)] {
+        for after in [None, Some(9.0), Some(11.9)] {
             let granted = written(after, lease::State::Granted);
             assert_eq!(alone(&granted).stance(at(14.0)), Stance::Succeed, "{after:?}");
             let claimed = written(after, lease::State::Claimed);
@@ -169,14 +172,19 @@ mod tests {
 
     #[test]
     fn who_wrote_after_it_died_is_left_alone_for_a_time() {
-        let claimed = written(Some(10.3), lease::State::Claimed);
+        let claimed = written(Some(12.0), lease::State::Claimed);
         assert_eq!(alone(&claimed).stance(at(14.0)), Stance::Yield(Some(at(613.0))));
+        // It may have sent one thing before it died, and not two.
+        let granted = Seen { claimed_after: Some(at(10.0)), ..written(Some(10.2), lease::State::Granted) };
+        assert_eq!(alone(&granted).stance(at(14.0)), Stance::Yield(Some(at(613.0))));
+        let granted = Seen { claimed_after: Some(at(9.9)), ..granted };
+        assert_eq!(alone(&granted).stance(at(14.0)), Stance::Succeed);
         assert_eq!(alone(&claimed).stance(at(613.0)), Stance::Overrule, "or nobody would run if it has died");
     }
 
     #[test]
     fn who_sees_most_nodes_overrules_once() {
-        let claimed = written(Some(10.3), lease::State::Claimed);
+        let claimed = written(Some(12.0), lease::State::Claimed);
         let most = Evidence { most: true, ..alone(&claimed) };
         assert_eq!(most.stance(at(14.0)), Stance::Overrule);
         let again = Evidence { overruled: Some(at(14.0)), ..most };
@@ -185,7 +193,7 @@ mod tests {
 
     #[test]
     fn what_runs_well_is_not_moved_in_a_quarrel() {
-        let granted = written(Some(10.3), lease::State::Granted);
+        let granted = written(Some(12.0), lease::State::Granted);
         let well = Evidence { well: true, most: true, ..alone(&granted) };
         assert_eq!(well.stance(at(9999.0)), Stance::Yield(None));
     }

@@ -23,7 +23,7 @@ use crate::state::{Record, Store};
 
 /// The part of a probe's timeout after which a look has found something that it waits for, however
 /// far the nodes are.
-pub(super) const PATIENCE: u32 = 3;
+const PATIENCE: u32 = 3;
 /// Another brain that is as quick as we are may win so often in a row before this tick gives up.
 const TRIES: usize = 8;
 
@@ -177,8 +177,10 @@ impl<'a> Tenure<'a> {
     /// whether it is still there.
     pub(super) fn outwait(&mut self) -> bool {
         let (begun, claim) = (Moment::now(), self.value().cloned());
-        let shown = self.order.waits.begin(self.name, begun.until(self.until()));
-        std::thread::sleep(begun.until(self.until()));
+        // The grant takes its time too.
+        let until = self.until().plus(self.lease.read_timeout());
+        let shown = self.order.waits.begin(self.name, begun.until(until));
+        std::thread::sleep(begun.until(until));
         drop(shown);
         self.waited += begun.until(Moment::now());
         let before = self.before.take();

@@ -6,7 +6,7 @@
 
 use std::cell::RefCell;
 use std::path::{Path, PathBuf};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result};
 use xshell::{Cmd, cmd};
@@ -16,6 +16,8 @@ use crate::deadline::Deadline;
 use crate::exec::{Ended, Finished};
 use crate::git::{Git, is_id, words};
 
+/// How long git may look for damage.
+const FSCK: Duration = Duration::from_secs(60);
 /// More commits than git can be told to count.
 const MOST: usize = 1 << 30;
 
@@ -63,10 +65,12 @@ impl GitRegister {
         }
     }
 
-    /// Whether the cache is no sound repository, as after a power cut.
+    /// Whether the cache is no sound repository, as after a power cut. A git that did not get to say so
+    /// has found nothing.
     fn is_damaged(&self) -> bool {
         let sound = cmd!(self.git.shell(), "git fsck --no-dangling --no-progress --no-reflogs");
-        self.git.read(sound).is_err()
+        let looked = self.git.talk(sound, Deadline::after(FSCK));
+        looked.is_ok_and(|looked| matches!(looked.ended, Ended::Exited(status) if status != 0))
     }
 
     fn talk(&self, cmd: Cmd<'_>, deadline: Deadline) -> Result<Finished, Fault> {

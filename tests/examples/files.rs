@@ -92,7 +92,10 @@ fn scripts_pass_shellcheck() {
         return skip("shellcheck is not installed");
     }
     let place = place();
-    let output = command("shellcheck", place.path()).args(["watchdog.sh", "tick.sh"].map(example)).arg(example("ci-check.sh")).output();
+    let output = command("shellcheck", place.path())
+        .args(["watchdog.sh", "tick.sh"].map(example))
+        .arg(example("ci-check.sh"))
+        .output();
     let output = output.unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
 }
