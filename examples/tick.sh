@@ -46,6 +46,6 @@ while :; do
     pause=$!
     timeout "$CHECK_TIMEOUT" mirror --quiet lease check "$service" >/dev/null &
     checking=$!
-    wait "$checking"
+    wait "$checking" || "$@"
     wait "$pause"
 done

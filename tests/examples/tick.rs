@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::process::Child;
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -30,6 +31,16 @@ fn grant(leases: &Path, holder: &str, epoch: u64) {
     assert!(matches!(swapped, Swapped::Won(_)), "{swapped:?}");
 }
 
+/// Under way; dropped before its end, it is killed.
+struct Ticking(Child);
+
+impl Drop for Ticking {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 #[test]
 fn a_tick_stops_what_the_lease_does_not_name() {
     let place = place();
@@ -51,7 +62,7 @@ fn a_tick_stops_what_the_lease_does_not_name() {
     // What a busy machine needs for one read has no bearing on what is tried here.
     tick.env("MIRROR_CONFIG", root.join("mirror.toml")).env("MIRROR_SELF", "a");
     tick.env("CHECK_INTERVAL", "0.1").env("CHECK_TIMEOUT", "60");
-    let mut tick = tick.spawn().unwrap();
+    let mut tick = Ticking(tick.spawn().unwrap());
     let stopped = || fs::remove_file(&stops).is_ok();
     // A tick that was under way may have read what was there before.
     let left_alone = || {
@@ -71,8 +82,8 @@ fn a_tick_stops_what_the_lease_does_not_name() {
     until("it is stopped when the lease cannot be read", PATIENCE, stopped);
     fs::rename(root.join("away"), &leases).unwrap();
     until("it is left alone when it can be read again", PATIENCE, left_alone);
-    kill_process(Pid::from_child(&tick), Signal::TERM).unwrap();
-    assert!(tick.wait().unwrap().success());
+    kill_process(Pid::from_child(&tick.0), Signal::TERM).unwrap();
+    assert!(tick.0.wait().unwrap().success());
     assert!(stopped(), "whoever looks after it no longer, stops it");
     until("nothing is left", PATIENCE, || left(root).is_empty());
 }
