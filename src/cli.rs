@@ -158,9 +158,9 @@ pub enum Command {
     ///
     /// What is beyond that: both processes killed at the same instant, or frozen, and not by systemd,
     /// when the command dies in time and what it had started lives on; a command that changes its user
-    /// where `mirror` is not root; a process that waits for a disk in a way that no signal ends; and a whole machine, or
-    /// control group, that is frozen for longer than `valid` and `grace` and acts for an instant as it
-    /// wakes. A service that compares MIRROR_EPOCH with the latest it has seen is safe even then.
+    /// where `mirror` is not root; a process that waits for a disk in a way that no signal ends; and a
+    /// whole machine, or control group, that is frozen for longer than `valid` and `grace` and acts for
+    /// an instant as it wakes. A service that compares MIRROR_EPOCH with the latest it has seen is safe even then.
     ///
     /// stdin, stdout and stderr are the command's. It finds MIRROR_SERVICE, MIRROR_HOLDER and
     /// MIRROR_EPOCH, the fencing token, in its environment. `mirror` says on stderr what changes, one

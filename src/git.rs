@@ -22,7 +22,7 @@ use crate::exec::{Exec, Finished};
 
 /// What a command that only works on this machine may take. It is never cut short by the deadline
 /// of a breath, since half of its work helps nobody.
-const LOCAL: Duration = Duration::from_secs(60);
+pub(crate) const LOCAL: Duration = Duration::from_secs(60);
 /// How much output of a command is kept: a list of a few million files.
 const KEPT: u64 = 512 << 20;
 

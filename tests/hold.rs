@@ -20,9 +20,9 @@ use std::time::{Duration, Instant};
 
 use three_mirror::chain::Name;
 use three_mirror::deadline::Deadline;
-use three_mirror::lease::{Nonce, State, Value};
+use three_mirror::lease::State;
+use three_mirror::register;
 use three_mirror::register::file::FileRegister;
-use three_mirror::register::{self, Swapped};
 
 use support::mirror::{Network, Said};
 use support::processes::{descendants, kill, lives, pid_in, wait_until_gone};
@@ -196,22 +196,10 @@ fn gone(all: [i32; 3]) {
 }
 
 fn write(path: &Path, holder: &str, epoch: u64, state: State) {
-    let (service, register): (Name, _) = ("bot".parse().unwrap(), FileRegister::new(path));
-    let deadline = || Deadline::after(LONG);
-    let before = register::look(&register, &service, deadline()).unwrap().found;
-    let value = Value {
-        holder: holder.parse().unwrap(),
-        epoch,
-        state,
-        was: before.as_ref().map(|before| before.value.holder.clone()),
-        nonce: Nonce::fresh().unwrap(),
-        by: "test".to_owned(),
-        why: None,
-        at: String::new(),
-    };
-    let version = before.map(|before| before.version);
-    let swapped = register::swap(&register, &service, version.as_ref(), &value, deadline(), deadline());
-    assert!(matches!(swapped, Swapped::Won(_)), "{swapped:?}");
+    let (service, deadline): (Name, _) = ("bot".parse().unwrap(), Deadline::after(LONG));
+    let before = register::look(&FileRegister::new(path), &service, deadline).unwrap().found;
+    let was = before.as_ref().map(|before| before.value.holder.as_str());
+    support::lease::write(path, "test", holder, epoch, state, was);
 }
 
 /// A little while, in which what must not happen could.

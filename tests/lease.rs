@@ -15,15 +15,11 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use support::LONG;
 use support::mirror::{Network, Said, Started};
 use support::processes::kill;
 use support::service::{Bot, LOCAL};
 use support::sockets::Port;
-use three_mirror::deadline::Deadline;
-use three_mirror::lease::{self, Nonce, State};
-use three_mirror::register::file::FileRegister;
-use three_mirror::register::{self, Register, Swapped};
+use three_mirror::lease::State;
 
 /// Short enough to be waited out, long enough to be told from no wait on a loaded machine.
 const BRIEF: &str = "valid = \"1s\"\ngrace = \"500ms\"";
@@ -95,21 +91,7 @@ impl Stage {
     }
 
     fn seed_by(&self, by: &str, holder: &str, epoch: u64, state: State, was: Option<&str>) {
-        let register = FileRegister::new(self.leases().join("bot"));
-        let value = lease::Value {
-            holder: holder.parse().unwrap(),
-            epoch,
-            state,
-            was: was.map(|was| was.parse().unwrap()),
-            nonce: Nonce::fresh().unwrap(),
-            by: by.to_owned(),
-            why: None,
-            at: "2026-01-01T00:00:00.000Z".to_owned(),
-        };
-        let soon = || Deadline::after(LONG);
-        let before = register.read(soon()).unwrap().map(|held| held.version);
-        let swapped = register::swap(&register, &"bot".parse().unwrap(), before.as_ref(), &value, soon(), soon());
-        assert!(matches!(swapped, Swapped::Won(_)), "{swapped:?}");
+        support::lease::write(&self.leases().join("bot"), by, holder, epoch, state, was);
     }
 
     /// Granted to `a` in epoch 1, which runs it.

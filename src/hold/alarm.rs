@@ -24,11 +24,7 @@ impl Alarm {
     /// Sets it to this moment, or to none.
     pub fn set(&self, at: Option<Moment>) -> io::Result<()> {
         let zero = Timespec { tv_sec: 0, tv_nsec: 0 };
-        let value = match at {
-            None => zero,
-            // Zero would mean none.
-            Some(at) => Timespec::try_from(at.since().max(Duration::from_nanos(1))).map_err(io::Error::other)?,
-        };
+        let value = at.map_or(Ok(zero), goes_off)?;
         let once = Itimerspec { it_interval: zero, it_value: value };
         timerfd_settime(&self.0, TimerfdTimerFlags::ABSTIME, &once)?;
         Ok(())
@@ -40,4 +36,10 @@ impl AsFd for Alarm {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()
     }
+}
+
+/// As the kernel's timers take a moment.
+pub(super) fn goes_off(at: Moment) -> io::Result<Timespec> {
+    // Zero would mean none.
+    Timespec::try_from(at.since().max(Duration::from_nanos(1))).map_err(io::Error::other)
 }

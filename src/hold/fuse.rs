@@ -2,10 +2,8 @@
 
 use std::io;
 use std::mem::MaybeUninit;
-use std::time::Duration;
 
-use rustix::time::Timespec;
-
+use super::alarm::goes_off;
 use crate::moment::Moment;
 
 /// A timer of the kernel that kills this process at its moment, also one that is stopped: unlike any
@@ -37,8 +35,7 @@ impl Fuse {
     /// # Errors
     /// When the moment is beyond all clocks.
     pub fn set(&self, at: Moment) -> io::Result<()> {
-        // Zero would mean none.
-        let at = Timespec::try_from(at.since().max(Duration::from_nanos(1))).map_err(io::Error::other)?;
+        let at = goes_off(at)?;
         let zero = libc::timespec { tv_sec: 0, tv_nsec: 0 };
         let value = libc::timespec { tv_sec: at.tv_sec as libc::time_t, tv_nsec: at.tv_nsec as libc::c_long };
         let once = libc::itimerspec { it_interval: zero, it_value: value };

@@ -178,8 +178,8 @@ impl Sight {
     /// Keeps what holds beyond this boot.
     pub fn forget_times(&mut self) {
         if let Some(seen) = &mut self.seen {
-            let none = Seen::new(seen.found.clone(), Moment::default(), Moment::default());
-            *seen = Seen { asked: None, unnamed: None, ..none };
+            (seen.asked, seen.known, seen.unnamed) = (None, Moment::default(), None);
+            (seen.written_after, seen.claimed_after) = (None, None);
         }
     }
 }

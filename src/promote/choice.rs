@@ -9,6 +9,7 @@ use super::survey::Fare;
 use super::tenure::Tenure;
 use crate::chain::Name;
 use crate::decide::{self, Leader, Standing, State};
+use crate::lease::Value;
 
 impl Course<'_> {
     /// The target: the one that was named, or the one that the chain gives.
@@ -21,7 +22,7 @@ impl Course<'_> {
             };
         }
         // What a brain left unfinished as it died is finished, as long as it can be.
-        if let Some(holder) = self.tenure.as_ref().and_then(Tenure::unfinished)
+        if let Some(Value { holder, .. }) = self.tenure.as_ref().and_then(Tenure::unfinished)
             && self.chain.contains(holder)
             && self.seen.get(holder) == Some(&State::Alive)
             && self.fares.get(holder) != Some(&Fare::Unknown)

@@ -128,7 +128,7 @@ impl<'a> Course<'a> {
 
     /// Why the lease goes to another node, for whoever reads its history.
     fn why(&self, target: &Name) -> String {
-        let claim = self.tenure.as_ref().and_then(Tenure::value).filter(|value| value.granted_to().is_none());
+        let claim = self.tenure.as_ref().and_then(Tenure::unfinished);
         let claimed = claim.filter(|claim| claim.holder == *target).and_then(|claim| claim.why.as_deref());
         if let Some(why) = self.order.why.or(claimed) {
             return why.to_owned();

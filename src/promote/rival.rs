@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use super::course::Course;
 use super::survey::Fare;
-use super::tenure::Tenure;
 use crate::chain::Name;
 use crate::decide::State;
 use crate::lease::{self, Seen};
@@ -55,17 +54,16 @@ impl Evidence<'_> {
         // A grant is sent when its claim is known to be there: only one of the two comes late.
         let late = self.written.written_after.is_some_and(|after| after >= self.dead_since.plus(self.lag));
         let at_work = late || self.written.claimed_after.is_some_and(|after| after >= self.dead_since);
-        let until = self.written.known.plus(YIELD);
-        match self {
-            _ if !at_work && !self.most && self.written.found.value.state == lease::State::Claimed => Stance::Wait,
-            _ if !at_work => Stance::Succeed,
-            Evidence { well: true, .. } => Stance::Yield(None),
-            _ if now >= until => Stance::Overrule,
-            Evidence { most: true, overruled, .. } if overruled.is_none_or(|at| at.until(now) >= YIELD) => {
-                Stance::Overrule
-            }
-            _ => Stance::Yield(Some(until)),
+        if !at_work {
+            let unfinished = self.written.found.value.state == lease::State::Claimed;
+            return if unfinished && !self.most { Stance::Wait } else { Stance::Succeed };
         }
+        if self.well {
+            return Stance::Yield(None);
+        }
+        let until = self.written.known.plus(YIELD);
+        let may_overrule = self.most && self.overruled.is_none_or(|at| at.until(now) >= YIELD);
+        if may_overrule || now >= until { Stance::Overrule } else { Stance::Yield(Some(until)) }
     }
 }
 
@@ -74,20 +72,10 @@ impl Course<'_> {
     /// where it is to be taken over.
     pub(super) fn left_to_a_rival(&mut self, target: &Name) -> Option<String> {
         let (rival, stance) = self.rival(target)?;
-        let stance = if stance == Stance::Wait && !self.only_looks() {
-            if !self.tenure.as_mut().is_some_and(Tenure::outwait) {
-                let now = self.tenure.as_ref().and_then(Tenure::value).map(|value| value.summary(self.name));
-                let doubt = self.tenure.as_ref().and_then(Tenure::doubt).map(ToString::to_string);
-                let what = doubt.or(now).unwrap_or_default();
-                return Some(format!("{rival}, dead as seen from here, had claimed the lease; now: {what}."));
-            }
-            Stance::Succeed
-        } else {
-            stance
-        };
         let now = Moment::now();
         let rest = match stance {
-            Stance::Succeed | Stance::Wait => return None,
+            Stance::Succeed => return None,
+            Stance::Wait => return self.outwait(&rival),
             Stance::Overrule => {
                 self.record.overruled = Some(now);
                 return None;
@@ -103,6 +91,18 @@ impl Course<'_> {
             "{rival} is dead as seen from here, but has written the lease of {name} since it seemed to die: \
              it is left to {rival}, and nothing was touched.{rest}"
         ))
+    }
+
+    /// Gives its claim the time to be granted, unless nothing is to be done anyway; what became of it,
+    /// when it is no longer there.
+    fn outwait(&mut self, rival: &Name) -> Option<String> {
+        if self.only_looks() || self.tenure.as_mut()?.outwait() {
+            return None;
+        }
+        let tenure = self.tenure.as_ref()?;
+        let now = || tenure.value().map(|value| value.summary(self.name));
+        let what = tenure.doubt().map(ToString::to_string).or_else(now).unwrap_or_default();
+        Some(format!("{rival}, dead as seen from here, had claimed the lease; now: {what}."))
     }
 
     fn rival(&self, target: &Name) -> Option<(Name, Stance)> {

@@ -139,9 +139,13 @@ impl<'a> Tenure<'a> {
 
     /// Reads the register, unless this promotion has done so.
     pub(super) fn read(&mut self) {
-        if self.read.is_some() {
-            return;
+        if self.read.is_none() {
+            self.read_anew();
+            self.before = self.sight.value().cloned();
         }
+    }
+
+    fn read_anew(&mut self) {
         // Nothing is relied on meanwhile, so it may take as long as the nodes: a check that has to log in
         // anew needs that on a busy machine.
         let deadline = Deadline::after(self.timeout);
@@ -151,7 +155,6 @@ impl<'a> Tenure<'a> {
             Ok(()) => self.keep(),
             Err(doubt) => self.order.voice.step(format_args!("{}: lease: {doubt}", self.name)),
         }
-        self.before = self.sight.value().cloned();
         self.read = Some(read);
     }
 
@@ -183,10 +186,7 @@ impl<'a> Tenure<'a> {
         std::thread::sleep(begun.until(until));
         drop(shown);
         self.waited += begun.until(Moment::now());
-        let before = self.before.take();
-        self.read = None;
-        self.read();
-        self.before = before;
+        self.read_anew();
         self.doubt().is_none() && self.value() == claim.as_ref()
     }
 
@@ -210,9 +210,9 @@ impl<'a> Tenure<'a> {
         self.value().and_then(Value::last_granted)
     }
 
-    /// The node for which a brain claimed it that did not come to grant it.
-    pub(super) fn unfinished(&self) -> Option<&Name> {
-        self.value().filter(|value| value.granted_to().is_none()).map(|value| &value.holder)
+    /// The claim of a brain that did not come to grant it.
+    pub(super) fn unfinished(&self) -> Option<&Value> {
+        self.value().filter(|value| value.granted_to().is_none())
     }
 
     /// What is told of it.

@@ -6,7 +6,7 @@
 
 use std::cell::RefCell;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result};
 use xshell::{Cmd, cmd};
@@ -14,10 +14,8 @@ use xshell::{Cmd, cmd};
 use super::{Entry, Fault, Held, LONGEST, Register, Swap, Version};
 use crate::deadline::Deadline;
 use crate::exec::{Ended, Finished};
-use crate::git::{Git, is_id, words};
+use crate::git::{Git, LOCAL, is_id, words};
 
-/// How long git may look for damage.
-const FSCK: Duration = Duration::from_secs(60);
 /// More commits than git can be told to count.
 const MOST: usize = 1 << 30;
 
@@ -69,7 +67,7 @@ impl GitRegister {
     /// has found nothing.
     fn is_damaged(&self) -> bool {
         let sound = cmd!(self.git.shell(), "git fsck --no-dangling --no-progress --no-reflogs");
-        let looked = self.git.talk(sound, Deadline::after(FSCK));
+        let looked = self.git.talk(sound, Deadline::after(LOCAL));
         looked.is_ok_and(|looked| matches!(looked.ended, Ended::Exited(status) if status != 0))
     }
 

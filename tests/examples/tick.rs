@@ -6,29 +6,13 @@ use std::process::Child;
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
-use three_mirror::deadline::Deadline;
-use three_mirror::lease::{Nonce, State, Value};
-use three_mirror::register::file::FileRegister;
-use three_mirror::register::{self, Register, Swapped};
+use three_mirror::lease::State;
 
+use super::support::lease::write;
 use super::{PATIENCE, command, example, left, place, until};
 
 fn grant(leases: &Path, holder: &str, epoch: u64) {
-    let register = FileRegister::new(leases.join("bot"));
-    let soon = || Deadline::after(PATIENCE);
-    let before = register.read(soon()).unwrap().map(|held| held.version);
-    let value = Value {
-        holder: holder.parse().unwrap(),
-        epoch,
-        state: State::Granted,
-        was: None,
-        nonce: Nonce::fresh().unwrap(),
-        by: "tester".to_owned(),
-        why: None,
-        at: String::new(),
-    };
-    let swapped = register::swap(&register, &"bot".parse().unwrap(), before.as_ref(), &value, soon(), soon());
-    assert!(matches!(swapped, Swapped::Won(_)), "{swapped:?}");
+    write(&leases.join("bot"), "tester", holder, epoch, State::Granted, None);
 }
 
 /// Under way; dropped before its end, it is killed.

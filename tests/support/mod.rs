@@ -4,6 +4,7 @@
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used)]
 
 pub mod http;
+pub mod lease;
 pub mod mirror;
 pub mod processes;
 pub mod service;
