@@ -97,6 +97,9 @@ pub struct Record {
     /// When its lease was last taken from a brain that was dead from here and yet at work.
     #[serde(default)]
     pub overruled: Option<Moment>,
+    /// The epoch that a brain that was dead from here granted all the same, while its claim was waited for.
+    #[serde(default)]
+    pub granted_by_dead: Option<u64>,
 }
 
 /// A lock that is held until it is dropped.

@@ -317,12 +317,24 @@ fn alone_the_claim_of_another_brain_is_given_time() {
     let object = stage.promote("").expect(0, "started");
     assert!(waited(&object) > 0.0 && object["elapsed_ms"].as_f64() >= Some(BRIEF_WAIT), "{object:#}");
     assert_eq!(list(leased(&object)), told(2, "a", 3, "a", None));
-    // It was alive, and went on.
-    stage.seed_by("b", "b", 4, State::Claimed, Some("a"));
+}
+
+/// The node that serves is cut off, and the first that it learns of it is the claim.
+#[test]
+fn whoever_grants_what_it_claimed_lives() {
+    let mut stage = Stage::settled(BRIEF);
+    stage.change("\"1h\"", "\"1ms\"");
+    stage.promote("").expect(0, "in-place");
+    stage.fall("b");
+    stage.fall("c");
+    stage.seed_by("b", "b", 2, State::Claimed, Some("a"));
     let brain = Started::new(stage.network.mirror(["promote", "--json"]));
     std::thread::sleep(Duration::from_millis(400));
-    stage.seed_by("b", "b", 4, State::Granted, Some("a"));
+    stage.seed_by("b", "b", 2, State::Granted, Some("a"));
     brain.end().expect(3, "unknown");
+    stage.run("lease check --self b bot").expect(0, "self");
+    let object = stage.promote("").expect(3, "unknown");
+    assert!(only(&object)["reason"].as_str().unwrap().contains("it is left to b"), "{object:#}");
     stage.run("lease check --self b bot").expect(0, "self");
 }
 

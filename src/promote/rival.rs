@@ -30,6 +30,8 @@ struct Evidence<'a> {
     well: bool,
     /// Whether most nodes of the chain are alive as seen from here.
     most: bool,
+    /// Whether it granted a claim that was waited for here, when it had been dead already.
+    went_on: bool,
     /// When it was last overruled.
     overruled: Option<Moment>,
 }
@@ -53,7 +55,7 @@ impl Evidence<'_> {
     fn stance(&self, now: Moment) -> Stance {
         // A grant is sent when its claim is known to be there: only one of the two comes late.
         let late = self.written.written_after.is_some_and(|after| after >= self.dead_since.plus(self.lag));
-        let at_work = late || self.written.claimed_after.is_some_and(|after| after >= self.dead_since);
+        let at_work = self.went_on || late || self.written.claimed_after.is_some_and(|after| after >= self.dead_since);
         if !at_work {
             let unfinished = self.written.found.value.state == lease::State::Claimed;
             return if unfinished && !self.most { Stance::Wait } else { Stance::Succeed };
@@ -94,12 +96,15 @@ impl Course<'_> {
     }
 
     /// Gives its claim the time to be granted, unless nothing is to be done anyway; what became of it,
-    /// when it is no longer there.
+    /// when it is no longer there. That it was granted is remembered: the next check finds nothing else
+    /// that tells.
     fn outwait(&mut self, rival: &Name) -> Option<String> {
         if self.only_looks() || self.tenure.as_mut()?.outwait() {
             return None;
         }
         let tenure = self.tenure.as_ref()?;
+        let granted = tenure.value().filter(|value| value.by == rival.as_str() && value.granted_to().is_some());
+        self.record.granted_by_dead = granted.map(|value| value.epoch).or(self.record.granted_by_dead);
         let now = || tenure.value().map(|value| value.summary(self.name));
         let what = tenure.doubt().map(ToString::to_string).or_else(now).unwrap_or_default();
         Some(format!("{rival}, dead as seen from here, had claimed the lease; now: {what}."))
@@ -121,6 +126,7 @@ impl Course<'_> {
             lag: self.service.lease.map(|lease| lease.valid + lease.grace)?,
             well: value.granted_to().is_some_and(|holder| self.fares.get(holder) == Some(&Fare::Well)),
             most: alive * 2 > self.chain.len(),
+            went_on: self.record.granted_by_dead == Some(value.epoch),
             overruled: self.record.overruled,
         };
         Some((rival, evidence.stance(Moment::now())))
@@ -156,7 +162,7 @@ mod tests {
     /// As a node finds it that saw moscow die at 10 s and most nodes of the chain with it.
     fn alone(written: &Seen) -> Evidence<'_> {
         let lag = Duration::from_secs(2);
-        Evidence { written, dead_since: at(10.0), lag, well: false, most: false, overruled: None }
+        Evidence { written, dead_since: at(10.0), lag, well: false, most: false, went_on: false, overruled: None }
     }
 
     #[test]
@@ -179,6 +185,10 @@ mod tests {
         assert_eq!(alone(&granted).stance(at(14.0)), Stance::Yield(Some(at(613.0))));
         let granted = Seen { claimed_after: Some(at(9.9)), ..granted };
         assert_eq!(alone(&granted).stance(at(14.0)), Stance::Succeed);
+        // Or its claim was waited for here.
+        let granted = written(None, lease::State::Granted);
+        let went_on = Evidence { went_on: true, ..alone(&granted) };
+        assert_eq!(went_on.stance(at(14.0)), Stance::Yield(Some(at(613.0))));
         assert_eq!(alone(&claimed).stance(at(613.0)), Stance::Overrule, "or nobody would run if it has died");
     }
 
