@@ -32,7 +32,7 @@ struct Evidence<'a> {
     most: bool,
     /// Whether it granted a claim that was waited for here, when it had been dead already.
     went_on: bool,
-    /// When it was last overruled.
+    /// When a rival was last overruled.
     overruled: Option<Moment>,
 }
 
@@ -64,7 +64,9 @@ impl Evidence<'_> {
             return Stance::Yield(None);
         }
         let until = self.written.known.plus(YIELD);
-        let may_overrule = self.most && self.overruled.is_none_or(|at| at.until(now) >= YIELD);
+        // Seen alive since, it has a quarrel of its own.
+        let in_this_quarrel = self.overruled.filter(|at| *at >= self.dead_since);
+        let may_overrule = self.most && in_this_quarrel.is_none_or(|at| at.until(now) >= YIELD);
         if may_overrule || now >= until { Stance::Overrule } else { Stance::Yield(Some(until)) }
     }
 }
@@ -199,6 +201,8 @@ mod tests {
         assert_eq!(most.stance(at(14.0)), Stance::Overrule);
         let again = Evidence { overruled: Some(at(14.0)), ..most };
         assert_eq!(again.stance(at(15.0)), Stance::Yield(Some(at(613.0))));
+        let anew = Evidence { overruled: Some(at(9.0)), ..most };
+        assert_eq!(anew.stance(at(14.0)), Stance::Overrule, "it has been alive since");
     }
 
     #[test]

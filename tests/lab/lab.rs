@@ -271,9 +271,11 @@ impl Lab {
         let mut words = String::new();
         for name in NODES {
             let log = self.system.log_of(self, name);
-            let lines: Vec<&str> = log.lines().collect();
+            // What was left to another, or done by rote, tells nothing.
+            let routine = |line: &&str| ["not-brain", "in-step"].iter().any(|word| line.contains(word));
+            let lines: Vec<&str> = log.lines().filter(|line| !routine(line)).collect();
             words += &format!("{name}:\n");
-            for line in &lines[lines.len().saturating_sub(4)..] {
+            for line in &lines[lines.len().saturating_sub(12)..] {
                 words += &format!("  {}\n", line.chars().take(400).collect::<String>());
             }
         }
