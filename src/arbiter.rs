@@ -53,6 +53,14 @@ impl fmt::Display for Doubt {
     }
 }
 
+impl Doubt {
+    /// What to do about it, as a sentence's beginning; none where waiting is all there is.
+    pub fn remedy(&self, service: &Name) -> Option<String> {
+        let lost = matches!(self, Self::Distrusted(_));
+        lost.then(|| format!("if it was restored from a backup: mirror lease repair {service}"))
+    }
+}
+
 impl From<Fault> for Doubt {
     fn from(fault: Fault) -> Self {
         Self::Unreadable(fault.to_string())

@@ -417,7 +417,7 @@ fn a_register_from_a_backup_is_not_obeyed_until_it_is_repaired() {
         stage.run("lease check bot --self a").expect(3, "unknown");
         stage.run("lease show").expect(3, "unknown");
         let object = stage.promote("").expect(3, "unknown");
-        assert!(only(&object)["reason"].as_str().unwrap().contains("the register"), "{object:#}");
+        assert!(only(&object)["reason"].as_str().unwrap().ends_with("mirror lease repair bot."), "{object:#}");
         stage.promote("--to c").expect(3, "unknown");
         assert_eq!(stage.bot.acts(), acts);
         assert_eq!(stage.register(), restored.clone().unwrap_or_default());
@@ -591,6 +591,10 @@ fn the_node_list_is_checked_with_its_lease() {
         check(&format!("[lease]\nstore = \"etcd\"\nendpoints = {endpoints}\n{more}"))
     };
     assert_eq!(etcd("").0[1], "arbiter-on-node lease.endpoints[1]");
+    let clear = etcd("user = \"m\"\npassword_file = \"one\"").0;
+    assert_eq!(clear.iter().filter(|code| code.starts_with("password-in-clear")).count(), 2, "{clear:?}");
+    let short = check(&format!("{}\nvalid = \"299ms\"\ngrace = \"99ms\"", git("192.0.2.9"))).0;
+    assert_eq!(short, ["short-lease services.bot.lease.valid", "short-lease services.bot.lease.grace"]);
     // Two nodes that look in two places are two networks; where the password lies is each one's own.
     let other = check(&git("192.0.2.8")).2;
     assert!(bare.2 != away.2 && away.2 != other);

@@ -163,6 +163,8 @@ fn what_is_no_switch_is_not_written_over() {
     // And what it is, nobody knows: it may be a pause.
     let object = field.on("b", "promote bot").expect(3, "unknown");
     assert!(object["reason"].as_str().unwrap().contains("is paused is unknown"), "{object:#}");
+    let object = field.on("b", "chain show --probe").expect(0, "shown");
+    assert!(object["reason"].as_str().unwrap().starts_with("UNKNOWN whether anything is paused"), "{object:#}");
     std::fs::remove_file(field.network.path().join("lease/_pause")).unwrap();
     field.on("b", "promote bot").expect(0, "started");
 }

@@ -9,11 +9,13 @@ use crate::chain::{self, Chain, Name};
 use crate::cli;
 use crate::config::{self, Budget, Problem, Severity};
 use crate::deadline::Deadline;
-use crate::exec::Exec;
+use crate::exec::{Ended, Exec};
 use crate::report::{self, Finding, Paint, Status};
 
 /// What a node is asked for the digest of its own node list.
 const ASK_DIGEST: &str = "mirror chain show --json";
+/// How a `mirror` ends that cannot use its node list.
+const MISUSE: Ended = Ended::Exited(Status::Misuse as i32);
 
 /// The outcome of the check.
 #[derive(Clone, Copy, Debug, Serialize, JsonSchema)]
@@ -150,6 +152,11 @@ fn digest_of(name: &Name, command: std::process::Command, deadline: Deadline, ex
     };
     let finished = match Exec::new(command).run(deadline) {
         Ok(finished) if finished.success() => finished,
+        Ok(finished) if finished.ended == MISUSE => {
+            let words = finished.last_words().unwrap_or_default();
+            let message = format!("{name} has a node list that it cannot use ({words}); copy one to all nodes");
+            return Some(general(Severity::Error, "digest-differs", at.clone(), message));
+        }
         Ok(finished) => return unknown(finished.last_words().unwrap_or_else(|| format!("{:?}", finished.ended))),
         Err(error) => return unknown(error.to_string()),
     };

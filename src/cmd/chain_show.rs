@@ -12,7 +12,7 @@ use crate::cli;
 use crate::config::{Config, Node};
 use crate::deadline::Deadline;
 use crate::decide::{self, Leader, Seen, Standing, State};
-use crate::pause::{self, Paused};
+use crate::pause::{self, Paused, Pauses};
 use crate::report::{self, Finding, Paint, Status};
 use crate::state::Store;
 use crate::view::{self, Seeing};
@@ -43,7 +43,7 @@ pub struct Facts {
     /// The brain; null without `--probe` or `--down`, and when there is none or none is known.
     pub brain: Option<Name>,
     /// What is paused, as far as this node knows: with `--probe` by asking where that is kept, else by
-    /// what was last read of it.
+    /// what was last read of it. Where it cannot be asked, the reason says so.
     pub paused: Vec<Paused>,
     /// The intervals.
     pub cycle: Cycle,
@@ -121,7 +121,8 @@ impl report::Facts for Facts {
             vec!["chain".to_owned(), shown.chain.to_string(), order.join(" → ")]
         });
         let services = self.services.iter().map(|service| {
-            let target = service.target.as_ref().map_or_else(|| "–".to_owned(), |target| format!("on {target}"));
+            let target =
+                service.target.as_ref().map_or_else(|| "–".to_owned(), |target| format!("belongs on {target}"));
             vec!["service".to_owned(), service.service.to_string(), target]
         });
         let brain = self.brain.iter().map(|brain| vec!["brain".to_owned(), String::new(), brain.to_string()]);
@@ -150,9 +151,13 @@ pub(super) fn run(arguments: &cli::ChainShow, setting: &Setting) -> Result<Statu
     let store = Store::open(config);
     let pauses = if arguments.probe {
         let patience = Deadline::after(config.probe_timeout);
-        pause::in_force(config, &store, setting.own.as_ref(), patience).unwrap_or_default()
+        pause::in_force(config, &store, setting.own.as_ref(), patience)
     } else {
-        pause::known(config, &store)
+        Ok(pause::known(config, &store))
+    };
+    let (pauses, doubt) = match pauses {
+        Ok(pauses) => (pauses, String::new()),
+        Err(doubt) => (Pauses::default(), format!("UNKNOWN whether anything is paused: {doubt}. ")),
     };
     let facts = Facts {
         paused: pauses.0,
@@ -190,7 +195,7 @@ pub(super) fn run(arguments: &cli::ChainShow, setting: &Setting) -> Result<Statu
     };
     let loud =
         facts.paused.iter().map(|paused| format!("PAUSED: {}, {}. ", super::pause::whom(paused), paused.words()));
-    let reason = loud.collect::<String>() + &reason;
+    let reason = loud.collect::<String>() + &doubt + &reason;
     Ok(setting.tell(&Finding { verdict: Verdict::Shown, reason, facts }))
 }
 

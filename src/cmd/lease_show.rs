@@ -202,12 +202,7 @@ fn shown(service: &Name, lease: Lease, sight: &Sight, seen: Result<(), Doubt>) -
 /// Why a lease is unknown, what was known of it before, and what to do about a register that lost
 /// what it held.
 pub(super) fn unknown(service: &Name, doubt: &Doubt, known: Option<&Value>) -> String {
-    let advice = match doubt {
-        Doubt::Distrusted(_) => format!("; if it was restored from a backup: mirror lease repair {service}"),
-        Doubt::Unreadable(_) => match known {
-            Some(value) => format!("; last seen: {}", value.summary(service)),
-            None => String::new(),
-        },
-    };
-    format!("The lease of {service} is unknown: {doubt}{advice}.")
+    let seen = || known.map(|value| format!("last seen: {}", value.summary(service)));
+    let more = doubt.remedy(service).or_else(seen).map(|more| format!("; {more}")).unwrap_or_default();
+    format!("The lease of {service} is unknown: {doubt}{more}.")
 }

@@ -19,6 +19,14 @@ pub enum Address {
 }
 
 impl Address {
+    /// Whether what is sent there stays on this machine.
+    pub fn is_loopback(&self) -> bool {
+        match self {
+            Self::Ip(ip) => ip.is_loopback(),
+            Self::Host(name) => name == "localhost",
+        }
+    }
+
     /// The address as it stands in a URL: IPv6 in brackets.
     pub fn in_url(&self) -> String {
         match self {

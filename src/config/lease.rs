@@ -10,12 +10,16 @@ use toml::Spanned;
 use super::check::{Problem, Severity};
 use super::file::{self, StoreKind};
 use super::resolve::Resolver;
-use super::values::is_git_name;
+use super::values::{Span, is_git_name};
 use super::{Address, Node, place, shown};
 use crate::chain::Name;
 
 pub(super) const VALID: Duration = Duration::from_secs(2);
 pub(super) const GRACE: Duration = Duration::from_secs(1);
+/// Below these a lease is lost to what is usual on a busy machine: a read over a shared connection takes
+/// some 20 ms, and may take a third of `valid`.
+const LEAST_VALID: Duration = Duration::from_millis(300);
+const LEAST_GRACE: Duration = Duration::from_millis(100);
 const GIT_PREFIX: &str = "refs/mirror/";
 const ETCD_PREFIX: &str = "/mirror/";
 /// A read may take this part of `valid`, and the next one begins as long after: with both, a good
@@ -184,9 +188,12 @@ impl Resolver<'_> {
                     }
                 };
                 for (index, endpoint) in endpoints.get_ref().iter().enumerate() {
-                    if let Some(host) = host_of(&endpoint.get_ref().0) {
-                        let at = format!("lease.endpoints[{index}]");
-                        self.warn_of_node(&host, nodes, endpoint.span(), &at, ETCD_ON_NODE);
+                    let (url, at) = (&endpoint.get_ref().0, format!("lease.endpoints[{index}]"));
+                    let Some(host) = host_of(url) else { continue };
+                    self.warn_of_node(&host, nodes, endpoint.span(), &at, ETCD_ON_NODE);
+                    if user.is_some() && url.starts_with("http:") && !host.is_loopback() {
+                        let message = "the password goes there for everybody on the way to read; write https";
+                        self.warning(endpoint.span(), "password-in-clear", &at, message.to_owned());
                     }
                 }
                 Some(Store::Etcd {
@@ -256,12 +263,25 @@ impl Resolver<'_> {
         let grace = self.span(table.grace.as_ref(), "lease.grace", GRACE);
         let valid = self.span(own.valid.as_ref(), &format!("{at}.valid"), valid);
         let grace = self.span(own.grace.as_ref(), &format!("{at}.grace"), grace);
-        let guard = own.guard.as_ref().or(table.guard.as_ref()).map_or(Guard::Hold, |guard| *guard.get_ref());
+        let guard = own.guard.as_ref().or(table.guard.as_ref());
+        let said_of = |own: Option<&Spanned<Span>>, all: Option<&Spanned<Span>>| own.or(all).map(Spanned::span);
+        let said = said_of(own.valid.as_ref(), table.valid.as_ref());
+        let least = [
+            ("valid", valid, LEAST_VALID, said.clone()),
+            ("grace", grace, LEAST_GRACE, said_of(own.grace.as_ref(), table.grace.as_ref())),
+        ];
+        let shown = humantime::format_duration;
+        for (key, value, least, said) in least.into_iter().filter(|(_, value, least, _)| value < least) {
+            let message = format!(
+                "{key} is {}: below {}, a busy machine loses its service for nothing",
+                shown(value),
+                shown(least)
+            );
+            self.warning(said.unwrap_or(span.clone()), "short-lease", &format!("{at}.{key}"), message);
+        }
         let needed = check + timeout;
-        if guard == Guard::Tick && valid <= needed {
-            let said = [own.valid.as_ref(), table.valid.as_ref()].into_iter().flatten().next().map(Spanned::span);
-            let guard = [own.guard.as_ref(), table.guard.as_ref()].into_iter().flatten().next().map(Spanned::span);
-            let shown = humantime::format_duration;
+        let guarded = guard.map_or(Guard::Hold, |guard| *guard.get_ref());
+        if guarded == Guard::Tick && valid <= needed {
             let message = format!(
                 "with guard = \"tick\" a tick comes every {} (cycle.check) and its stop may take {} (the timeout of \
                  {service}), so valid has to be longer than {}, and is {}; lengthen valid, or use guard = \"hold\"",
@@ -270,9 +290,10 @@ impl Resolver<'_> {
                 shown(needed),
                 shown(valid)
             );
-            self.error(said.or(guard).unwrap_or(span), "short-valid", format!("{at}.valid"), message);
+            let span = said.or(guard.map(Spanned::span)).unwrap_or(span);
+            self.error(span, "short-valid", format!("{at}.valid"), message);
         }
-        Some(Lease { valid, grace, guard })
+        Some(Lease { valid, grace, guard: guarded })
     }
 
     fn warn_of_node(

@@ -23,7 +23,8 @@ impl<'a> Course<'a> {
             format!("{} runs on {}, but ", self.name, list(runs.into_iter()))
         };
         let what = if on.is_empty() { "The" } else { "the" };
-        Some(format!("{on}{what} lease of {} is unknown: {doubt}; nothing was touched.", self.name))
+        let remedy = doubt.remedy(self.name).map(|remedy| format!("; {remedy}")).unwrap_or_default();
+        Some(format!("{on}{what} lease of {} is unknown: {doubt}; nothing was touched{remedy}.", self.name))
     }
 
     /// The nodes that live and did not say how the service fares there. Under a lease that keeps
