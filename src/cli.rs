@@ -188,8 +188,9 @@ pub enum Command {
 
     /// Show what this node did and saw
     ///
-    /// Every change, the oldest first: promotions that did something or tried to, another brain, pauses,
-    /// and what `mirror hold` started and ended. It is kept in the state directory, 512 KiB at most, as
+    /// Every change, the oldest first: promotions that did something or tried to, nodes that died or
+    /// returned, another brain, claims and grants of leases by whomever, pauses, and what `mirror hold`
+    /// started and ended. It is kept in the state directory, 512 KiB at most, as
     /// lines of JSON in history.old.jsonl and history.jsonl. The takeovers of all nodes are in the
     /// register itself: `mirror lease history`.
     #[command(after_long_help = HISTORY_STATUSES)]

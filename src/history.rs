@@ -12,8 +12,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::chain::Name;
-use crate::promote::{Outcome, Promotion};
-use crate::report::{Status, Verdict as _};
+use crate::decide::State;
+use crate::lease::{self, Sight};
 use crate::state::Store;
 
 /// A file that is longer is put aside, and a new one begun.
@@ -40,7 +40,7 @@ pub struct Entry {
     pub epoch: Option<u64>,
     /// The change in a sentence for people.
     pub reason: String,
-    /// What was given by `--why`; null when nothing was.
+    /// What was given by `--why`, or why a lease moved; null when nothing was said.
     pub why: Option<String>,
 }
 
@@ -52,6 +52,10 @@ pub enum Event {
     Promote,
     /// Another node than before is the brain, as seen from here.
     Brain,
+    /// A node died or returned, as seen from here.
+    Node,
+    /// A lease was claimed or granted, by whomever.
+    Lease,
     /// `mirror pause`.
     Pause,
     /// `mirror resume`.
@@ -84,32 +88,6 @@ pub fn record(store: &Store, entry: &Entry) {
     let _ = append(store, entry);
 }
 
-/// Writes down which of these promotions did something. A try that fails again and again as the last
-/// one did is written once.
-pub fn record_promotions(store: &Store, own: Option<&Name>, promotions: &[Promotion], why: Option<&str>) {
-    let did_something = |promotion: &&Promotion| promotion.steps.iter().any(|step| step.outcome != Outcome::Planned);
-    for promotion in promotions.iter().filter(did_something) {
-        let entry = Entry {
-            service: Some(promotion.service.clone()),
-            node: promotion.target.clone(),
-            verdict: serde_json::to_value(promotion.verdict).ok().and_then(|v| Some(v.as_str()?.to_owned())),
-            epoch: promotion.lease.as_ref().and_then(|lease| lease.epoch),
-            why: why.map(str::to_owned),
-            ..Entry::new(own, Event::Promote, promotion.reason.clone())
-        };
-        let again = || {
-            let before = read(store).into_iter().rev().find(|before| before.service == entry.service);
-            before.is_some_and(|before| {
-                (before.event, &before.verdict, &before.node, &before.reason)
-                    == (entry.event, &entry.verdict, &entry.node, &entry.reason)
-            })
-        };
-        if promotion.verdict.status() == Status::Yes || !again() {
-            record(store, &entry);
-        }
-    }
-}
-
 /// Writes down that this node is the brain, if another one was when that was last asked.
 pub fn saw_brain(store: &Store, own: Option<&Name>, brain: &Name) {
     let before = store.brain();
@@ -122,6 +100,40 @@ pub fn saw_brain(store: &Store, own: Option<&Name>, brain: &Name) {
         None => format!("{brain} is the brain."),
     };
     record(store, &Entry { node: Some(brain.clone()), ..Entry::new(own, Event::Brain, reason) });
+}
+
+/// Writes down who died and who returned.
+pub fn saw_nodes(store: &Store, own: Option<&Name>, changes: &[(Name, State)]) {
+    for (node, state) in changes {
+        let (verdict, reason) = match state {
+            State::Alive => ("alive", format!("{node} is alive again.")),
+            State::Dead => ("dead", format!("{node} is dead as seen from here.")),
+            State::Unknown => continue,
+        };
+        let entry = Entry::new(own, Event::Node, reason);
+        record(store, &Entry { node: Some(node.clone()), verdict: Some(verdict.to_owned()), ..entry });
+    }
+}
+
+/// Keeps what is known of a lease, and writes down what is new about it.
+pub fn keep_sight(store: &Store, own: Option<&Name>, service: &Name, sight: &Sight) {
+    if store.keep_sight(service, sight)
+        && let Some(value) = sight.value()
+    {
+        let verdict = match value.state {
+            lease::State::Claimed => "claimed",
+            lease::State::Granted => "granted",
+        };
+        let entry = Entry {
+            service: Some(service.clone()),
+            node: Some(value.holder.clone()),
+            verdict: Some(verdict.to_owned()),
+            epoch: Some(value.epoch),
+            why: value.why.clone(),
+            ..Entry::new(own, Event::Lease, format!("{}.", value.summary(service)))
+        };
+        record(store, &entry);
+    }
 }
 
 /// All that is still known, the oldest first.

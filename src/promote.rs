@@ -27,6 +27,7 @@ use crate::state::{Record, Store};
 use crate::view::View;
 
 mod act;
+mod ages;
 mod choice;
 mod course;
 mod leased;
@@ -37,14 +38,12 @@ mod starting;
 mod survey;
 mod tenure;
 
+use ages::Ages;
 use course::Course;
 use look::Look;
 use tenure::Tenure;
 
 pub use tenure::Leased;
-
-/// A node that was not looked at for so many intervals of `cycle.check` counts as new.
-const MISSED_CHECKS: u32 = 3;
 
 /// What became of a service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
@@ -268,7 +267,7 @@ pub fn promote(order: &Order<'_>, store: &Store) -> Result<Promoted> {
     }
     let began = Moment::now();
     let (view, brain) = tenure::read_beside(order, &records, &mut tenures, || look.take())?;
-    let (seen, mut spans) = (view.seen(), store.spans());
+    let (seen, ages) = (view.seen(), Ages::new(order, store));
     if let Some(brain) = &brain
         && !matches!(brain, Brain::Known(name) if Some(name) == order.own)
     {
@@ -276,24 +275,18 @@ pub fn promote(order: &Order<'_>, store: &Store) -> Result<Promoted> {
             Brain::Known(_) | Brain::Nobody => Verdict::NotBrain,
             Brain::Isolated | Brain::Unknown(_) | Brain::Open => Verdict::Unknown,
         };
-        // Who is not the brain looks at few nodes, and would not see a dead one return.
-        if spans.forget_deaths() && !order.dry_run {
-            store.keep_spans(&spans);
-        }
+        ages.forget_deaths();
         let reason = brain.sentence_to(order.own);
         let all = order.services.iter();
         let services = all.map(|(name, _)| Promotion::without_act(name, verdict, reason.clone())).collect();
         return Ok(Promoted { brain: Some(brain.clone()), services });
     }
-    spans.update(&seen, began, order.config.cycle.check * MISSED_CHECKS + order.config.probe_timeout);
-    if !order.dry_run {
-        store.keep_spans(&spans);
-    }
+    ages.add(&seen, began);
     let pauses = PausesOnDemand { order, store, read: OnceLock::new() };
     let go = &|name, service, tenure| {
         let record = records.get(name).cloned()?;
         let known = (record, tenure, &pauses);
-        let course = Course::new(order, &remote, (name, service), known, seen.clone(), &spans);
+        let course = Course::new(order, &remote, (name, service), known, seen.clone(), &ages);
         let (promotion, record) = course.run();
         if !order.dry_run {
             store.keep_record(name, &record);

@@ -199,7 +199,7 @@ pub struct Waiting<'a>(&'a Waits, Wait);
 impl Waits {
     /// A wait for the lease of `service` begins, and takes this long at most.
     pub fn begin(&self, service: &Name, length: Duration) -> Waiting<'_> {
-        let what = format!("{service}: until the old holder has stopped");
+        let what = format!("{service}: until whoever may run it has stopped");
         let wait = Wait { what, begun: Instant::now(), length };
         self.0.lock().unwrap_or_else(PoisonError::into_inner).push(wait.clone());
         Waiting(self, wait)

@@ -51,17 +51,27 @@ struct Span {
 }
 
 impl Spans {
-    /// Adds what was seen by a look that began at `now`. A node that was not looked at for longer
-    /// than `gap` starts anew; a dead one not before a takeover may have taken all the time since.
-    pub fn update(&mut self, seen: &Seen, now: Moment, gap: Duration) {
+    /// Adds what was seen by a look that began at `now`, and tells who died and who returned. A node
+    /// that was not looked at for longer than `gap` starts anew; a dead one not before a takeover may
+    /// have taken all the time since.
+    pub fn update(&mut self, seen: &Seen, now: Moment, gap: Duration) -> Vec<(Name, State)> {
+        let mut changes = Vec::new();
         for (node, state) in seen {
+            let before = self.0.remove(node);
             let gap = if *state == State::Dead { gap.max(TAKEOVER) } else { gap };
             let goes_on = |span: &Span| span.state == *state && span.last.until(now) <= gap;
-            let since = self.0.remove(node).filter(goes_on).map_or(now, |span| span.since);
+            let since = before.filter(goes_on).map_or(now, |span| span.since);
             if *state != State::Unknown {
                 self.0.insert(node.clone(), Span { state: *state, since, last: now });
             }
+            match (before.map(|span| span.state), state) {
+                (None | Some(State::Alive), State::Dead) | (Some(State::Dead), State::Alive) => {
+                    changes.push((node.clone(), *state));
+                }
+                _ => {}
+            }
         }
+        changes
     }
 
     /// Forgets which nodes were dead, and tells whether any were.
@@ -165,20 +175,21 @@ impl Store {
         Some(sight)
     }
 
-    /// Keeps it, unless another process has seen a later value meanwhile.
-    pub fn keep_sight(&self, service: &Name, sight: &Sight) {
+    /// Keeps it, unless another process has seen a later value meanwhile; tells whether its value is news.
+    pub fn keep_sight(&self, service: &Name, sight: &Sight) -> bool {
         let _ = std::fs::create_dir_all(&self.directory);
         let path = self.directory.join(format!("{}.lock", sight_file(service)));
         let lock = OpenOptions::new().create(true).truncate(false).write(true).open(path);
         if lock.as_ref().is_ok_and(|lock| !lock_soon(lock)) {
-            return;
+            return false;
         }
         let stored = self.stored_sight(service);
         if stored.as_ref().is_some_and(|stored| stored.is_later_than(sight)) {
-            return;
+            return false;
         }
         let news = stored.as_ref().and_then(Sight::value) != sight.value();
         self.put(&sight_file(service), sight, news);
+        news
     }
 
     /// The directory in which a register, by its name, may keep what it has fetched.
@@ -318,14 +329,14 @@ mod tests {
         let mut spans = Spans::default();
         let age = |spans: &Spans, now| spans.alive_for(at(now)).get(&node).copied();
 
-        spans.update(&seen(State::Alive), at(0), gap);
+        assert_eq!(spans.update(&seen(State::Alive), at(0), gap), []);
         spans.update(&seen(State::Alive), at(9_000), gap);
         assert_eq!(age(&spans, 9_000), Some(Duration::from_secs(9)));
         spans.update(&seen(State::Alive), at(30_000), gap);
         assert_eq!((age(&spans, 30_000), spans.dead_since(&node)), (Some(Duration::ZERO), None));
-        spans.update(&seen(State::Dead), at(31_000), gap);
+        assert_eq!(spans.update(&seen(State::Dead), at(31_000), gap), [(node.clone(), State::Dead)]);
         assert_eq!((age(&spans, 31_000), spans.dead_since(&node)), (None, Some(at(31_000))));
-        spans.update(&seen(State::Dead), at(91_000), gap);
+        assert_eq!(spans.update(&seen(State::Dead), at(91_000), gap), []);
         assert_eq!(spans.dead_since(&node), Some(at(31_000)), "a promotion may take so long");
         spans.update(&seen(State::Dead), at(152_000), gap);
         assert_eq!(spans.dead_since(&node), Some(at(152_000)));

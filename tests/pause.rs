@@ -4,27 +4,27 @@
 
 mod support;
 
-use std::net::TcpListener;
 use std::process::Command;
 
 use serde_json::Value;
 
 use support::mirror::{Network, Said, run};
 use support::service::{Bot, LOCAL};
+use support::sockets::Port;
 
 /// Two living nodes that are both this machine, and a service; every node has a state of its own.
 struct Field {
     network: Network,
     bot: Bot,
-    _nodes: [TcpListener; 2],
+    nodes: [Port; 2],
 }
 
 const LEASE: &str = r#"lease = { store = "file", path = "lease", valid = "2s", grace = "1s" }"#;
 
 impl Field {
     fn new(lease: &str) -> Self {
-        let nodes = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
-        let [a, b] = [&nodes[0], &nodes[1]].map(|node| node.local_addr().unwrap().port());
+        let nodes = [(); 2].map(|()| Port::silent());
+        let [a, b] = nodes.each_ref().map(Port::number);
         let bot = Bot::new();
         let network = Network::new(&format!(
             r#"
@@ -52,7 +52,7 @@ impl Field {
             bot.commands()
         ));
         std::fs::create_dir(network.path().join("lease")).unwrap();
-        Self { network, bot, _nodes: nodes }
+        Self { network, bot, nodes }
     }
 
     /// `mirror` as this node, with its own state; on the own node commands run without the template.
@@ -212,4 +212,35 @@ fn what_was_done_and_seen_is_in_the_history_and_what_was_not_is_not() {
         (Some("first"), Some("a"))
     );
     assert_eq!(object["entries"][3]["why"], "maintenance");
+}
+
+#[test]
+fn who_died_and_what_became_of_a_lease_is_in_the_history() {
+    let mut field = Field::new(LEASE);
+    field.on("a", "promote bot").expect(0, "started");
+    let last = |field: &Field, number: usize| {
+        let object = field.on("a", &format!("history --last {number}")).expect(0, "listed");
+        let told = |entry: &Value| {
+            let part = |key: &str| entry[key].as_str().unwrap_or("-").to_owned();
+            format!("{} {} {} {}", part("event"), part("node"), part("verdict"), entry["epoch"])
+        };
+        object["entries"].as_array().unwrap().iter().map(told).collect::<Vec<_>>()
+    };
+    assert_eq!(last(&field, 9), ["lease a claimed 1", "lease a granted 1", "promote a started 1"]);
+    // Another brain moved it.
+    field.on("b", "promote bot --to b --why tidy").expect(0, "moved");
+    field.on("a", "lease check bot").expect(1, "other");
+    assert_eq!(last(&field, 1), ["lease b granted 2"]);
+    let object = field.on("a", "history --last 1").expect(0, "listed");
+    assert_eq!(object["entries"][0]["why"], "tidy", "{object:#}");
+    field.nodes[1].refuse();
+    for _ in 0..2 {
+        field.on("a", "promote bot --dry-run").expect(0, "planned");
+    }
+    assert_eq!(last(&field, 1), ["lease b granted 2"]);
+    field.on("a", "promote bot").expect(0, "moved");
+    assert_eq!(last(&field, 4)[0], "node b dead null");
+    field.nodes[1].listen();
+    field.on("a", "promote bot --to b").expect(0, "moved");
+    assert_eq!(last(&field, 4)[0], "node b alive null");
 }

@@ -124,7 +124,7 @@ pub(super) fn run(arguments: &cli::Hold, setting: &Setting) -> Result<ExitCode> 
         open: opener(setting, service),
     };
     let (outcome, sight) = hold::hold(&plan, keeper, &mut |change, sight| told.change(change, sight))?;
-    store.keep_sight(service, &sight);
+    history::keep_sight(&store, Some(node), service, &sight);
     Ok(told.outcome(outcome))
 }
 
@@ -185,7 +185,7 @@ impl<'a> Told<'a> {
                 self.say(&reason);
                 self.show(Verdict::Running, &reason);
                 self.record(Event::HoldStart, None, &reason);
-                self.store.keep_sight(service, sight);
+                history::keep_sight(self.store, Some(self.node), service, sight);
             }
             Change::Good => self.notify.tell("WATCHDOG=1"),
             Change::Sure => {

@@ -10,6 +10,7 @@ use crate::arbiter::{Arbiter, Doubt};
 use crate::chain::Name;
 use crate::cli;
 use crate::deadline::Deadline;
+use crate::history;
 use crate::lease::{Permit, Sight, State};
 use crate::misuse::Misuse;
 use crate::moment::Moment;
@@ -110,7 +111,7 @@ fn ask(arbiter: &Arbiter<'_>, store: &Store, sight: &mut Sight, own: &Name) -> R
     let mut this_alone = Sight::default();
     this_alone.note(reading.clone())?;
     sight.note(reading)?;
-    store.keep_sight(arbiter.service, sight);
+    history::keep_sight(store, Some(own), arbiter.service, sight);
     // Another process of this machine may know of a later value, which ends what this read permits.
     let newest = sight.value() == this_alone.value();
     Ok(this_alone.permit(own, Moment::now(), &arbiter.params()).filter(|_| newest))

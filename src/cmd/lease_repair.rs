@@ -10,6 +10,7 @@ use crate::arbiter::{Arbiter, Doubt};
 use crate::chain::Name;
 use crate::cli;
 use crate::deadline::Deadline;
+use crate::history;
 use crate::lease::{Sight, State, Value};
 use crate::register::Swapped;
 use crate::report::{self, Finding, Paint, Spinner, Status};
@@ -79,8 +80,8 @@ pub(super) fn run(arguments: &cli::LeaseRepair, setting: &Setting) -> Result<Sta
         }
     };
     let spinner = Spinner::start(setting.voice, "asking the arbiter");
-    let repaired =
-        arbiter.and_then(|arbiter| repair(&arbiter, &store, service.timeout, arguments.why.as_deref(), &mut facts));
+    let (own, why) = (setting.own.as_ref(), arguments.why.as_deref());
+    let repaired = arbiter.and_then(|arbiter| repair(&arbiter, &store, own, service.timeout, why, &mut facts));
     drop(spinner);
     let (verdict, reason) = match repaired {
         Ok(None) => (Verdict::Sound, format!("The register of {name} is sound; nothing was written.")),
@@ -105,6 +106,7 @@ pub(super) fn run(arguments: &cli::LeaseRepair, setting: &Setting) -> Result<Sta
 fn repair(
     arbiter: &Arbiter<'_>,
     store: &Store,
+    own: Option<&Name>,
     timeout: std::time::Duration,
     why: Option<&str>,
     facts: &mut Facts,
@@ -116,7 +118,7 @@ fn repair(
     facts.epoch_seen = sight.value().map(|value| value.epoch);
     match sight.note(reading) {
         Ok(()) => {
-            store.keep_sight(arbiter.service, &sight);
+            history::keep_sight(store, own, arbiter.service, &sight);
             return Ok(None);
         }
         Err(distrust) if sight.value().is_none() => return Err(distrust.into()),
@@ -142,6 +144,6 @@ fn repair(
         Swapped::Lost(_) => return Err(Doubt::Unreadable("somebody else wrote to it meanwhile".to_owned())),
         Swapped::Unknown(fault) => return Err(fault.into()),
     }
-    store.keep_sight(arbiter.service, &anew);
+    history::keep_sight(store, own, arbiter.service, &anew);
     Ok(Some(claim))
 }

@@ -12,6 +12,7 @@ use crate::chain::Name;
 use crate::cli;
 use crate::config::{Lease, Service};
 use crate::deadline::Deadline;
+use crate::history;
 use crate::lease::{Sight, State, Value};
 use crate::misuse::Misuse;
 use crate::moment::Moment;
@@ -95,8 +96,10 @@ impl report::Facts for Facts {
                 Status::Misuse | Status::Unknown => paint.doubtful("??"),
             };
             let by = lease.by.iter().map(|by| format!("by {by}")).chain(lease.at.iter().map(|at| format!("at {at}")));
+            let seen = lease.seen_since.iter().map(|since| format!("seen since {since}"));
             let why = lease.why.iter().map(|why| format!("({why})"));
-            vec![mark, lease.reason.clone(), paint.faint(&by.chain(why).collect::<Vec<_>>().join(" "))]
+            let more = by.chain(why).chain(seen).collect::<Vec<_>>().join(" ");
+            vec![mark, lease.reason.clone(), paint.faint(&more)]
         });
         report::columns(&rows.collect::<Vec<_>>())
     }
@@ -153,7 +156,7 @@ fn show(setting: &Setting, store: &Store, name: &Name, service: &Service) -> Opt
     let mut sight = store.sight(name);
     let seen = arbiter(setting, store, name).ok()?.and_then(|arbiter| {
         arbiter.look(&mut sight, Deadline::after(service.timeout))?;
-        store.keep_sight(name, &sight);
+        history::keep_sight(store, setting.own.as_ref(), name, &sight);
         Ok(())
     });
     Some(shown(name, lease, &sight, seen))

@@ -11,9 +11,9 @@ use crate::brain::Brain;
 use crate::chain::Name;
 use crate::cli;
 use crate::config::Service;
-use crate::history;
+use crate::history::{self, Entry, Event};
 use crate::misuse::Misuse;
-use crate::promote::{self, Order, Promoted, Promotion, Verdict};
+use crate::promote::{self, Order, Outcome, Promoted, Promotion, Verdict};
 use crate::report::{self, Finding, Paint, Spinner, Status, Verdict as _, Waits};
 use crate::state::Store;
 use crate::view::{self, Reading, View};
@@ -92,7 +92,33 @@ fn write_down(promoted: &Promoted, arguments: &cli::Promote, setting: &Setting, 
     if let Some(Brain::Known(brain)) = &promoted.brain {
         history::saw_brain(store, own, brain);
     }
-    history::record_promotions(store, own, &promoted.services, arguments.why.as_deref());
+    record_promotions(store, own, &promoted.services, arguments.why.as_deref());
+}
+
+/// Writes down which of these promotions did something. A try that fails again and again as the last
+/// one did is written once.
+fn record_promotions(store: &Store, own: Option<&Name>, promotions: &[Promotion], why: Option<&str>) {
+    let did_something = |promotion: &&Promotion| promotion.steps.iter().any(|step| step.outcome != Outcome::Planned);
+    for promotion in promotions.iter().filter(did_something) {
+        let entry = Entry {
+            service: Some(promotion.service.clone()),
+            node: promotion.target.clone(),
+            verdict: serde_json::to_value(promotion.verdict).ok().and_then(|v| Some(v.as_str()?.to_owned())),
+            epoch: promotion.lease.as_ref().and_then(|lease| lease.epoch),
+            why: why.map(str::to_owned),
+            ..Entry::new(own, Event::Promote, promotion.reason.clone())
+        };
+        let again = || {
+            let before = history::read(store).into_iter().rev().find(|before| before.service == entry.service);
+            before.is_some_and(|before| {
+                (before.event, &before.verdict, &before.node, &before.reason)
+                    == (entry.event, &entry.verdict, &entry.node, &entry.reason)
+            })
+        };
+        if promotion.verdict.status() == Status::Yes || !again() {
+            history::record(store, &entry);
+        }
+    }
 }
 
 fn order<'a>(

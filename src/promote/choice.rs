@@ -63,7 +63,7 @@ impl Course<'_> {
         let standing = Standing {
             on: on.cloned(),
             on_for: remembered.map_or(Duration::ZERO, |(_, since)| since.until(self.now)),
-            alive_for: self.spans.alive_for(self.now),
+            alive_for: self.ages.alive_for(self.now),
             passed_over: self.record.passed_over.keys().chain(self.silent()).cloned().collect(),
         };
         decide::target(&self.chain, &self.seen, self.service.failback, &standing)

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use super::ages::Ages;
 use super::opinion::Opinion;
 use super::survey::{self, Fare};
 use super::tenure::Tenure;
@@ -15,7 +16,7 @@ use crate::moment::Moment;
 use crate::pause::Paused;
 use crate::remote::Remote;
 use crate::service::Place;
-use crate::state::{Record, Spans};
+use crate::state::Record;
 use crate::view;
 
 /// How long a node on which a start failed is passed over when `failback` is `"always"`: at once
@@ -35,7 +36,7 @@ pub(super) struct Course<'a> {
     /// The pause that holds for it, once that was asked: then nothing is touched.
     paused: Option<Paused>,
     pub(super) seen: Seen,
-    pub(super) spans: &'a Spans,
+    pub(super) ages: &'a Ages<'a>,
     pub(super) now: Moment,
     /// How it fares where that was asked.
     pub(super) fares: BTreeMap<Name, Fare>,
@@ -51,7 +52,7 @@ impl<'a> Course<'a> {
         (name, service): (&'a Name, &'a Service),
         (record, tenure, pauses): (Record, Option<Tenure<'a>>, &'a PausesOnDemand<'a>),
         seen: Seen,
-        spans: &'a Spans,
+        ages: &'a Ages<'a>,
     ) -> Self {
         let chain = order.config.chains.get(&service.chain).cloned().unwrap_or_default();
         Self {
@@ -65,7 +66,7 @@ impl<'a> Course<'a> {
             pauses,
             paused: None,
             seen,
-            spans,
+            ages,
             now: Moment::now(),
             fares: BTreeMap::new(),
             opinion: None,
@@ -208,8 +209,11 @@ impl<'a> Course<'a> {
         if nodes.is_empty() {
             return;
         }
+        let began = Moment::now();
         if let Ok(rest) = view::take(&nodes, &[], self.remote, view::everybody, |_, _| false) {
-            self.seen.extend(rest.seen());
+            let seen = rest.seen();
+            self.ages.add(&seen, began);
+            self.seen.extend(seen);
         }
     }
 

@@ -16,15 +16,16 @@ impl<'a> Course<'a> {
     /// Why nothing is touched: what the lease says is not known.
     pub(super) fn lease_in_doubt(&self) -> Option<String> {
         let doubt = self.tenure.as_ref()?.doubt()?;
+        let name = self.name;
         let runs: Vec<&Name> = self.fares.iter().filter(|(_, fare)| **fare == Fare::Well).map(|(n, _)| n).collect();
-        let on = if runs.is_empty() {
-            String::new()
-        } else {
-            format!("{} runs on {}, but ", self.name, list(runs.into_iter()))
+        let stopped = !self.fares.is_empty() && self.fares.values().all(|fare| *fare == Fare::Stopped);
+        let lease = match runs.as_slice() {
+            [] if stopped => format!("{name} runs on no living node, and its lease"),
+            [] => format!("The lease of {name}"),
+            _ => format!("{name} runs on {}, but its lease", list(runs.into_iter())),
         };
-        let what = if on.is_empty() { "The" } else { "the" };
-        let remedy = doubt.remedy(self.name).map(|remedy| format!("; {remedy}")).unwrap_or_default();
-        Some(format!("{on}{what} lease of {} is unknown: {doubt}; nothing was touched{remedy}.", self.name))
+        let remedy = doubt.remedy(name).map(|remedy| format!("; {remedy}")).unwrap_or_default();
+        Some(format!("{lease} is unknown: {doubt}; nothing was touched{remedy}."))
     }
 
     /// The nodes that live and did not say how the service fares there. Under a lease that keeps

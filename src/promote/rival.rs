@@ -124,7 +124,7 @@ impl Course<'_> {
         let alive = self.chain.iter().filter(|node| self.seen.get(*node) == Some(&State::Alive)).count();
         let evidence = Evidence {
             written,
-            dead_since: self.spans.dead_since(&rival)?,
+            dead_since: self.ages.dead_since(&rival).unwrap_or(self.now),
             lag: self.service.lease.map(|lease| lease.valid + lease.grace)?,
             well: value.granted_to().is_some_and(|holder| self.fares.get(holder) == Some(&Fare::Well)),
             most: alive * 2 > self.chain.len(),

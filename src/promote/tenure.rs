@@ -15,6 +15,7 @@ use crate::arbiter::{Arbiter, Doubt};
 use crate::chain::Name;
 use crate::config::{self, Service};
 use crate::deadline::Deadline;
+use crate::history;
 use crate::lease::{self, Next, Sight, Stopped, Value};
 use crate::moment::Moment;
 use crate::report::millis;
@@ -167,7 +168,7 @@ impl<'a> Tenure<'a> {
 
     fn keep(&self) {
         if !self.order.dry_run {
-            self.store.keep_sight(self.name, &self.sight);
+            history::keep_sight(self.store, self.order.own, self.name, &self.sight);
         }
     }
 
