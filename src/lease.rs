@@ -121,6 +121,23 @@ mod tests {
     }
 
     #[test]
+    fn who_replaced_a_value_has_read_it() {
+        let mut sight = Sight::default();
+        let moments = |sight: &Sight| sight.seen.as_ref().map(|seen| (seen.written_after, seen.read_after));
+        sight.note(reading(10.0, 11.0, Some(&value("a", 4, State::Granted, "")))).expect("trusted");
+        assert_eq!(moments(&sight), Some((None, None)));
+        sight.note(reading(12.0, 13.0, Some(&value("b", 5, State::Claimed, "a")))).expect("trusted");
+        assert_eq!(moments(&sight), Some((Some(at(10.0)), None)));
+        sight.note(reading(14.0, 15.0, Some(&value("b", 5, State::Granted, "a")))).expect("trusted");
+        assert_eq!(moments(&sight), Some((Some(at(12.0)), Some(at(10.0)))));
+        // Of one's own write one knows more.
+        sight.note_own(reading(16.0, 17.0, Some(&value("a", 6, State::Claimed, "b")))).expect("trusted");
+        assert_eq!(moments(&sight), Some((Some(at(16.0)), Some(at(12.0)))));
+        sight.note(reading(18.0, 19.0, Some(&value("b", 7, State::Claimed, "b")))).expect("trusted");
+        assert_eq!(moments(&sight), Some((Some(at(16.0)), Some(at(16.0)))));
+    }
+
+    #[test]
     fn a_takeover_waits_and_a_switchover_does_not() {
         let mut sight = Sight::default();
         sight.note(reading(10.0, 11.0, Some(&value("a", 4, State::Granted, "")))).expect("trusted");

@@ -344,6 +344,25 @@ fn whoever_grants_what_it_claimed_lives() {
     }
 }
 
+/// Nobody replaces what he has not read.
+#[test]
+fn whoever_replaced_what_was_written_here_lives() {
+    let mut stage = Stage::settled(BRIEF);
+    stage.change("\"1h\"", "\"1ms\"");
+    stage.promote("").expect(0, "in-place");
+    stage.fall("b");
+    stage.fall("c");
+    // It took the lease, and may have died since.
+    stage.seed_by("b", "b", 2, State::Granted, Some("a"));
+    let brain = Started::new(stage.network.mirror(["promote", "--json"]));
+    support::wait_for("a claim", || stage.register().contains("\"epoch\":3").then_some(()));
+    stage.seed_by("b", "b", 4, State::Granted, Some("b"));
+    brain.end().expect(3, "unknown");
+    let object = stage.promote("").expect(3, "unknown");
+    assert!(only(&object)["reason"].as_str().unwrap().contains("it is left to b"), "{object:#}");
+    stage.run("lease check --self b bot").expect(0, "self");
+}
+
 /// As when the node that serves is cut off from the others, and not from the arbiter.
 #[test]
 fn of_two_brains_that_do_not_see_each_other_one_gives_way() {

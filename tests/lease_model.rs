@@ -296,7 +296,7 @@ impl Lease {
             known: Moment::default(),
             unnamed: unnamed.map(ago),
             written_after: None,
-            claimed_after: None,
+            read_after: None,
         });
         Sight { seen }
     }
@@ -329,7 +329,7 @@ impl Lease {
             known: Moment::default(),
             unnamed: None,
             written_after: None,
-            claimed_after: None,
+            read_after: None,
         });
         let mut sight = Sight { seen };
         state.distrusted |= sight.note(Reading { began, ended: NOW, found: Some(self.found(short)) }).is_err();

@@ -38,9 +38,10 @@ pub struct Seen {
     /// when none was read in this boot. No rule of the lease relies on it.
     #[serde(default)]
     pub written_after: Option<Moment>,
-    /// The same of its claim, when it is a grant by whoever claimed it, and the claim was read here.
+    /// A moment before its writer last read the register: what it replaced was written after that. None
+    /// when there is no telling.
     #[serde(default)]
-    pub claimed_after: Option<Moment>,
+    pub read_after: Option<Moment>,
 }
 
 /// A node may run the service.
@@ -116,9 +117,8 @@ impl Sight {
         let one_history = from != to || (&old.holder, &old.was) == (&new.holder, &new.was);
         match new.rank().cmp(&old.rank()) {
             std::cmp::Ordering::Greater if one_history => {
-                let is_his_grant = from == to && old.by == new.by;
-                let claimed_after = seen.written_after.filter(|_| is_his_grant);
-                *seen = Seen { written_after: seen.asked, claimed_after, ..Seen::new(found, began, ended) };
+                let (written_after, read_after) = (seen.asked, seen.written_after);
+                *seen = Seen { written_after, read_after, ..Seen::new(found, began, ended) };
                 Ok(())
             }
             std::cmp::Ordering::Less if late(seen) => Ok(()),
@@ -136,11 +136,11 @@ impl Sight {
     /// # Errors
     /// When the register is not to be obeyed.
     pub fn note_own(&mut self, reading: Reading) -> Result<(), Distrust> {
-        let unnamed = self.seen.as_ref().and_then(|seen| seen.unnamed);
+        let (unnamed, began) = (self.seen.as_ref().and_then(|seen| seen.unnamed), reading.began);
         self.note(reading)?;
-        if let (Some(seen), Some(before)) = (&mut self.seen, unnamed)
-            && let Some(since) = &mut seen.unnamed
-        {
+        let Some(seen) = &mut self.seen else { return Ok(()) };
+        seen.written_after = Some(began);
+        if let (Some(since), Some(before)) = (&mut seen.unnamed, unnamed) {
             *since = before.min(*since);
         }
         Ok(())
@@ -179,7 +179,7 @@ impl Sight {
     pub fn forget_times(&mut self) {
         if let Some(seen) = &mut self.seen {
             (seen.asked, seen.known, seen.unnamed) = (None, Moment::default(), None);
-            (seen.written_after, seen.claimed_after) = (None, None);
+            (seen.written_after, seen.read_after) = (None, None);
         }
     }
 }
@@ -187,6 +187,6 @@ impl Sight {
 impl Seen {
     fn new(found: Found, began: Moment, ended: Moment) -> Self {
         let unnamed = (found.value.state == State::Claimed).then_some(ended);
-        Self { found, asked: Some(began), known: ended, unnamed, written_after: None, claimed_after: None }
+        Self { found, asked: Some(began), known: ended, unnamed, written_after: None, read_after: None }
     }
 }

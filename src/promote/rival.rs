@@ -53,9 +53,10 @@ impl Evidence<'_> {
     /// Whoever sees fewer nodes gives way; of two that both see most of them, or both do not, the one
     /// who has overruled the other before, since the other comes to do so once too.
     fn stance(&self, now: Moment) -> Stance {
-        // A grant is sent when its claim is known to be there: only one of the two comes late.
+        // What it sent before it died may have come late; but it cannot have replaced what it had not read.
         let late = self.written.written_after.is_some_and(|after| after >= self.dead_since.plus(self.lag));
-        let at_work = self.went_on || late || self.written.claimed_after.is_some_and(|after| after >= self.dead_since);
+        let has_read = self.written.read_after.is_some_and(|after| after >= self.dead_since);
+        let at_work = self.went_on || late || has_read;
         if !at_work {
             let unfinished = self.written.found.value.state == lease::State::Claimed;
             return if unfinished && !self.most { Stance::Wait } else { Stance::Succeed };
@@ -158,7 +159,7 @@ mod tests {
         };
         let found = Found { version: Version("1".to_owned()), value };
         let written_after = after.map(at);
-        Seen { found, asked: Some(at(13.0)), known: at(13.0), unnamed: None, written_after, claimed_after: None }
+        Seen { found, asked: Some(at(13.0)), known: at(13.0), unnamed: None, written_after, read_after: None }
     }
 
     /// As a node finds it that saw moscow die at 10 s and most nodes of the chain with it.
@@ -182,10 +183,10 @@ mod tests {
     fn who_wrote_after_it_died_is_left_alone_for_a_time() {
         let claimed = written(Some(12.0), lease::State::Claimed);
         assert_eq!(alone(&claimed).stance(at(14.0)), Stance::Yield(Some(at(613.0))));
-        // It may have sent one thing before it died, and not two.
-        let granted = Seen { claimed_after: Some(at(10.0)), ..written(Some(10.2), lease::State::Granted) };
+        // It may have sent something before it died, but not read what was written later.
+        let granted = Seen { read_after: Some(at(10.0)), ..written(Some(10.2), lease::State::Granted) };
         assert_eq!(alone(&granted).stance(at(14.0)), Stance::Yield(Some(at(613.0))));
-        let granted = Seen { claimed_after: Some(at(9.9)), ..granted };
+        let granted = Seen { read_after: Some(at(9.9)), ..granted };
         assert_eq!(alone(&granted).stance(at(14.0)), Stance::Succeed);
         // Or its claim was waited for here.
         let granted = written(None, lease::State::Granted);

@@ -8,7 +8,7 @@ use anyhow::Result;
 use crate::doubt::{self, Part};
 use crate::lab::{Lab, NODES};
 use crate::scenario::{self, Recovery, Trouble};
-use crate::system::{Arbiter, System};
+use crate::system::{Arbiter, BRAINS, System};
 use crate::tally::Row;
 use crate::truth;
 
@@ -200,7 +200,13 @@ pub(crate) fn carry_out(
             back.add_false_alarms(stale.false_failovers);
             return Ok(vec![first, back, leg("second death", &stale.second)]);
         }
-        CutOffFromNodes => row.add(&doubt::cut_off(lab, true, patience)?),
+        CutOffFromNodes => {
+            // Every other time it is the brain itself.
+            if system.lease().is_some() && number % 2 == 1 {
+                lab.system.move_to(lab, BRAINS[0])?;
+            }
+            row.add(&doubt::cut_off(lab, true, patience)?);
+        }
         CutOffFromAll => row.add(&doubt::cut_off(lab, false, patience)?),
         BrainCutOff => row.add(&doubt::brain_cut_off_from_some(lab, number, patience)?),
         OneWayCut => row.add(&doubt::one_way(lab, number, patience)?),
