@@ -120,17 +120,19 @@ pub fn keep_sight(store: &Store, own: Option<&Name>, service: &Name, sight: &Sig
     if store.keep_sight(service, sight)
         && let Some(value) = sight.value()
     {
-        let verdict = match value.state {
-            lease::State::Claimed => "claimed",
-            lease::State::Granted => "granted",
+        let (verdict, to) = match value.state {
+            lease::State::Claimed => ("claimed", "for"),
+            lease::State::Granted => ("granted", "to"),
         };
+        let lease::Value { holder, epoch, by, .. } = value;
+        let reason = format!("The lease of {service} is {verdict} {to} {holder} in epoch {epoch}, by {by}.");
         let entry = Entry {
             service: Some(service.clone()),
-            node: Some(value.holder.clone()),
+            node: Some(holder.clone()),
             verdict: Some(verdict.to_owned()),
-            epoch: Some(value.epoch),
+            epoch: Some(*epoch),
             why: value.why.clone(),
-            ..Entry::new(own, Event::Lease, format!("{}.", value.summary(service)))
+            ..Entry::new(own, Event::Lease, reason)
         };
         record(store, &entry);
     }
