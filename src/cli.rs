@@ -240,9 +240,9 @@ pub enum Lease {
 
     /// Ask whether this node may run a service now
     ///
-    /// By one read that begins now and may take a third of `valid`; what was read before counts for
-    /// nothing. For the ExecCondition of a unit, and for a watchdog that stops the service on anything
-    /// but 0.
+    /// By one read that begins now; what was read before counts for nothing. It may take `valid`, and with
+    /// guard = "tick" a third of that, but no longer than `grace`. For the ExecCondition of a unit, and for
+    /// a watchdog that stops the service on anything but 0.
     #[command(after_long_help = LEASE_CHECK_STATUSES)]
     Check(LeaseCheck),
 

@@ -20,6 +20,7 @@ use support::processes::kill;
 use support::service::{Bot, LOCAL};
 use support::sockets::Port;
 use three_mirror::lease::State;
+use three_mirror::register::git::GitRegister;
 
 /// Short enough to be waited out, long enough to be told from no wait on a loaded machine.
 const BRIEF: &str = "valid = \"1s\"\ngrace = \"500ms\"";
@@ -571,6 +572,27 @@ fn in_a_git_remote_every_takeover_is_kept() {
     let mut elsewhere = stage.network.mirror(["lease", "check", "bot", "--self", "a"]);
     elsewhere.env("STATE_DIRECTORY", stage.network.path().join("elsewhere"));
     support::mirror::run(elsewhere).expect(0, "self");
+}
+
+/// A unit's ExecCondition has to bear a slow arbiter, and a tick has a service to stop.
+#[test]
+fn a_check_waits_while_its_answer_could_count_and_at_a_tick_no_longer_than_grace() {
+    let lease = "store = \"git\"\nremote = \"ssh://git@192.0.2.9/lease\"\nvalid = \"15s\"\ngrace = \"2s\"";
+    for (guard, pause, status, verdict) in
+        [("hold", "4", 0, "self"), ("tick", "0", 0, "self"), ("tick", "4", 3, "unknown")]
+    {
+        let stage = Stage::with(&format!("{lease}\nguard = \"{guard}\""), "timeout = \"4s\"");
+        stage.make_remote();
+        let (here, remote) = (stage.network.path(), stage.network.path().join("lease.git"));
+        let git = GitRegister::open(&here.join("cache"), remote.to_str().unwrap(), "refs/mirror/bot", "tester", None);
+        support::lease::write_to(&git.unwrap(), "tester", "a", 1, State::Granted, None);
+        // Instead of another host this one, after a while.
+        let ssh = format!("#!/bin/sh\nsleep {pause}\nexec git upload-pack '{}'\n", remote.display());
+        std::fs::write(here.join("ssh"), ssh).unwrap();
+        let mut check = stage.network.mirror(["lease", "check", "bot", "--self", "a"]);
+        check.env("GIT_SSH_COMMAND", format!("sh '{}'", here.join("ssh").display())).env("GIT_SSH_VARIANT", "simple");
+        support::mirror::run(check).expect(status, verdict);
+    }
 }
 
 #[test]

@@ -107,7 +107,7 @@ pub(super) fn run(arguments: &cli::LeaseCheck, setting: &Setting) -> Result<Stat
 
 /// By this read alone: what was read before tells only whether the register is to be obeyed.
 fn ask(arbiter: &Arbiter<'_>, store: &Store, sight: &mut Sight, own: &Name) -> Result<Option<Permit>, Doubt> {
-    let reading = arbiter.read(Deadline::after(arbiter.lease.read_timeout()))?;
+    let reading = arbiter.read(Deadline::after(arbiter.lease.check_timeout()))?;
     let mut this_alone = Sight::default();
     this_alone.note(reading.clone())?;
     sight.note(reading)?;

@@ -88,6 +88,15 @@ impl Lease {
     pub fn read_timeout(&self) -> Duration {
         self.valid / PARTS
     }
+
+    /// What the read of `lease check` may take. Before a `hold` it may use all the time that its answer
+    /// is good for; at a tick, the stop has to follow within `grace` of when it was due.
+    pub fn check_timeout(&self) -> Duration {
+        match self.guard {
+            Guard::Hold => self.valid,
+            Guard::Tick => self.read_timeout().min(self.grace),
+        }
+    }
 }
 
 /// Who enforces the run rule on the node that runs a service.

@@ -1,4 +1,4 @@
-//! What a brain writes into a register that is a file.
+//! What a brain writes into a register.
 
 use std::path::Path;
 
@@ -9,12 +9,16 @@ use three_mirror::register::{self, Register, Swapped};
 
 use super::LONG;
 
+/// [`write_to`] a register that is a file.
+pub fn write(path: &Path, by: &str, holder: &str, epoch: u64, state: State, was: Option<&str>) {
+    write_to(&FileRegister::new(path), by, holder, epoch, state, was);
+}
+
 /// Puts a value of the service `bot` in place of whatever is there.
 ///
 /// # Panics
 /// When somebody else was quicker, or it cannot be written.
-pub fn write(path: &Path, by: &str, holder: &str, epoch: u64, state: State, was: Option<&str>) {
-    let register = FileRegister::new(path);
+pub fn write_to(register: &dyn Register, by: &str, holder: &str, epoch: u64, state: State, was: Option<&str>) {
     let soon = || Deadline::after(LONG);
     let value = Value {
         holder: holder.parse().unwrap(),
@@ -27,6 +31,6 @@ pub fn write(path: &Path, by: &str, holder: &str, epoch: u64, state: State, was:
         at: "2026-01-01T00:00:00.000Z".to_owned(),
     };
     let before = register.read(soon()).unwrap().map(|held| held.version);
-    let swapped = register::swap(&register, &"bot".parse().unwrap(), before.as_ref(), &value, soon(), soon());
+    let swapped = register::swap(register, &"bot".parse().unwrap(), before.as_ref(), &value, soon(), soon());
     assert!(matches!(swapped, Swapped::Won(_)), "{swapped:?}");
 }
