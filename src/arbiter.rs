@@ -57,7 +57,7 @@ impl Doubt {
     /// What to do about it, as a sentence's beginning; none where waiting is all there is.
     pub fn remedy(&self, service: &Name) -> Option<String> {
         let lost = matches!(self, Self::Distrusted(_));
-        lost.then(|| format!("if it was restored from a backup: mirror lease repair {service}"))
+        lost.then(|| format!("if it was restored from a backup, on this node: mirror lease repair {service}"))
     }
 }
 

@@ -41,6 +41,9 @@ impl Brain {
     pub fn sentence_to(&self, own: Option<&Name>) -> String {
         match self {
             Self::Known(name) if Some(name) == own => "This node is the brain.".to_owned(),
+            Self::Known(name) if own.is_none() => {
+                format!("{name} is the brain; this machine is no node of the list, unless --self names it.")
+            }
             Self::Known(name) => format!("{name} is the brain, not this node."),
             _ => self.sentence(),
         }

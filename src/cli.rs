@@ -263,7 +263,11 @@ pub enum Lease {
     /// The claim says that nobody knows who runs the service, so the next promotion waits for `valid`
     /// and `grace`, whatever the nodes confirm, and grants it then. Give the command on the node that
     /// has seen the latest epoch, mostly the brain; a node that has seen a later one says so, and needs
-    /// it once more. Where nothing is wrong, nothing is written.
+    /// it once more. Where nothing is wrong as far as this machine knows, nothing is written.
+    ///
+    /// Stop the service everywhere before the arbiter is restored: a node that never saw the epochs that
+    /// were lost takes the old register for good, and one that it names may run the service again while
+    /// the holder relies on its last read. A restore also brings back pauses, or loses them.
     #[command(after_long_help = LEASE_REPAIR_STATUSES)]
     Repair(LeaseRepair),
 }

@@ -456,7 +456,8 @@ fn a_register_from_a_backup_is_not_obeyed_until_it_is_repaired() {
         assert!(epoch > seen["epoch_before"].as_u64().unwrap_or(0), "{seen:#}");
         assert!(stage.register().contains(r#""why":"restored""#));
         stage.run("lease check bot --self b").expect(1, "claimed");
-        stage.run("lease repair bot").expect(0, "sound");
+        let sound = stage.run("lease repair bot").expect(0, "sound");
+        assert!(sound["reason"].as_str().unwrap().contains(&format!("seen epoch {epoch} at the latest")), "{sound:#}");
         // Whatever the nodes confirm, it is waited out: nobody knows who runs it.
         let object = stage.promote("").expect(0, "started");
         assert!(begun.elapsed() >= Duration::from_millis(1500), "{object:#}");

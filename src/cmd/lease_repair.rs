@@ -84,7 +84,14 @@ pub(super) fn run(arguments: &cli::LeaseRepair, setting: &Setting) -> Result<Sta
     let repaired = arbiter.and_then(|arbiter| repair(&arbiter, &store, own, service.timeout, why, &mut facts));
     drop(spinner);
     let (verdict, reason) = match repaired {
-        Ok(None) => (Verdict::Sound, format!("The register of {name} is sound; nothing was written.")),
+        Ok(None) => {
+            let seen = facts.epoch_before.map(|epoch| format!(", which has seen epoch {epoch} at the latest"));
+            let reason = format!(
+                "The register of {name} is sound as far as this machine knows{}; nothing was written.",
+                seen.unwrap_or_default()
+            );
+            (Verdict::Sound, reason)
+        }
         Ok(Some(claim)) => {
             facts.epoch = Some(claim.epoch);
             facts.holder = Some(claim.holder.clone());

@@ -73,7 +73,7 @@ pub(super) fn whom(paused: &Paused) -> String {
 /// Who sees it, for people.
 pub(super) fn sight_of(place: Place) -> &'static str {
     match place {
-        Place::Register => "every node sees it",
+        Place::Register => "every node heeds it from its next check on",
         Place::Node => "only this node sees it, as there is no lease",
     }
 }
