@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::chain::Name;
 use crate::decide::State;
-use crate::lease::{self, Sight};
+use crate::lease::Sight;
 use crate::state::Store;
 
 /// A file that is longer is put aside, and a new one begun.
@@ -102,16 +102,21 @@ pub fn saw_brain(store: &Store, own: Option<&Name>, brain: &Name) {
     record(store, &Entry { node: Some(brain.clone()), ..Entry::new(own, Event::Brain, reason) });
 }
 
+/// A verdict or a state as it stands in an entry.
+pub fn slug(what: impl Serialize) -> Option<String> {
+    serde_json::to_value(what).ok()?.as_str().map(str::to_owned)
+}
+
 /// Writes down who died and who returned.
 pub fn saw_nodes(store: &Store, own: Option<&Name>, changes: &[(Name, State)]) {
     for (node, state) in changes {
-        let (verdict, reason) = match state {
-            State::Alive => ("alive", format!("{node} is alive again.")),
-            State::Dead => ("dead", format!("{node} is dead as seen from here.")),
+        let reason = match state {
+            State::Alive => format!("{node} is alive again."),
+            State::Dead => format!("{node} is dead as seen from here."),
             State::Unknown => continue,
         };
         let entry = Entry::new(own, Event::Node, reason);
-        record(store, &Entry { node: Some(node.clone()), verdict: Some(verdict.to_owned()), ..entry });
+        record(store, &Entry { node: Some(node.clone()), verdict: slug(state), ..entry });
     }
 }
 
@@ -120,17 +125,12 @@ pub fn keep_sight(store: &Store, own: Option<&Name>, service: &Name, sight: &Sig
     if store.keep_sight(service, sight)
         && let Some(value) = sight.value()
     {
-        let (verdict, to) = match value.state {
-            lease::State::Claimed => ("claimed", "for"),
-            lease::State::Granted => ("granted", "to"),
-        };
-        let lease::Value { holder, epoch, by, .. } = value;
-        let reason = format!("The lease of {service} is {verdict} {to} {holder} in epoch {epoch}, by {by}.");
+        let reason = format!("The lease of {service} is {}.", value.done());
         let entry = Entry {
             service: Some(service.clone()),
-            node: Some(holder.clone()),
-            verdict: Some(verdict.to_owned()),
-            epoch: Some(*epoch),
+            node: Some(value.holder.clone()),
+            verdict: slug(value.state),
+            epoch: Some(value.epoch),
             why: value.why.clone(),
             ..Entry::new(own, Event::Lease, reason)
         };

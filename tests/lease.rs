@@ -104,6 +104,23 @@ impl Stage {
     }
 
     /// An empty repository, for leases in git.
+    /// Granted to `a`, which runs it, looks at all nodes every `sync`, and has just lost the others.
+    fn cut_off(sync: &str) -> Self {
+        let mut stage = Self::settled(BRIEF);
+        stage.change("\"1h\"", &format!("\"{sync}\""));
+        stage.promote("").expect(0, "in-place");
+        stage.fall("b");
+        stage.fall("c");
+        stage
+    }
+
+    /// It is known for a brain that lives, and keeps the lease.
+    fn is_left_to_b(&self) {
+        let object = self.promote("").expect(3, "unknown");
+        assert!(only(&object)["reason"].as_str().unwrap().contains("it is left to b"), "{object:#}");
+        self.run("lease check --self b bot").expect(0, "self");
+    }
+
     fn make_remote(&self) {
         let path = self.network.path().join("lease.git");
         let made = std::process::Command::new("git").args(["init", "-q", "--bare"]).arg(path).status();
@@ -325,11 +342,7 @@ fn alone_the_claim_of_another_brain_is_given_time() {
 #[test]
 fn whoever_grants_what_it_claimed_lives() {
     for (sync, stops) in [("1ms", false), ("1h", true)] {
-        let mut stage = Stage::settled(BRIEF);
-        stage.change("\"1h\"", &format!("\"{sync}\""));
-        stage.promote("").expect(0, "in-place");
-        stage.fall("b");
-        stage.fall("c");
+        let stage = Stage::cut_off(sync);
         stage.seed_by("b", "b", 2, State::Claimed, Some("a"));
         if stops {
             stage.bot.crash("a");
@@ -339,29 +352,21 @@ fn whoever_grants_what_it_claimed_lives() {
         stage.seed_by("b", "b", 2, State::Granted, Some("a"));
         brain.end().expect(3, "unknown");
         stage.run("lease check --self b bot").expect(0, "self");
-        let object = stage.promote("").expect(3, "unknown");
-        assert!(only(&object)["reason"].as_str().unwrap().contains("it is left to b"), "{object:#}");
-        stage.run("lease check --self b bot").expect(0, "self");
+        stage.is_left_to_b();
     }
 }
 
 /// Nobody replaces what he has not read.
 #[test]
 fn whoever_replaced_what_was_written_here_lives() {
-    let mut stage = Stage::settled(BRIEF);
-    stage.change("\"1h\"", "\"1ms\"");
-    stage.promote("").expect(0, "in-place");
-    stage.fall("b");
-    stage.fall("c");
+    let stage = Stage::cut_off("1ms");
     // It took the lease, and may have died since.
     stage.seed_by("b", "b", 2, State::Granted, Some("a"));
     let brain = Started::new(stage.network.mirror(["promote", "--json"]));
     support::wait_for("a claim", || stage.register().contains("\"epoch\":3").then_some(()));
     stage.seed_by("b", "b", 4, State::Granted, Some("b"));
     brain.end().expect(3, "unknown");
-    let object = stage.promote("").expect(3, "unknown");
-    assert!(only(&object)["reason"].as_str().unwrap().contains("it is left to b"), "{object:#}");
-    stage.run("lease check --self b bot").expect(0, "self");
+    stage.is_left_to_b();
 }
 
 /// As when the node that serves is cut off from the others, and not from the arbiter.

@@ -285,12 +285,11 @@ impl<'a> Told<'a> {
     }
 
     fn record(&self, event: Event, verdict: Option<Verdict>, reason: &str) {
-        let verdict = verdict.and_then(|verdict| serde_json::to_value(verdict).ok()?.as_str().map(str::to_owned));
         let entry = Entry {
             service: Some(self.service.clone()),
             node: Some(self.node.clone()),
             epoch: self.facts.epoch,
-            verdict,
+            verdict: verdict.and_then(history::slug),
             ..Entry::new(Some(self.node), event, reason)
         };
         history::record(self.store, &entry);

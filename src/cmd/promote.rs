@@ -103,7 +103,7 @@ fn record_promotions(store: &Store, own: Option<&Name>, promotions: &[Promotion]
         let entry = Entry {
             service: Some(promotion.service.clone()),
             node: promotion.target.clone(),
-            verdict: serde_json::to_value(promotion.verdict).ok().and_then(|v| Some(v.as_str()?.to_owned())),
+            verdict: history::slug(promotion.verdict),
             epoch: promotion.lease.as_ref().and_then(|lease| lease.epoch),
             why: why.map(str::to_owned),
             ..Entry::new(own, Event::Promote, promotion.reason.clone())

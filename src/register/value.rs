@@ -71,13 +71,18 @@ impl Value {
 
     /// In words, on one line, without the time.
     pub fn summary(&self, service: &Name) -> String {
+        let line = format!("{service}: {}", self.done());
+        line.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+    }
+
+    /// What was done, by whom, as a sentence's end.
+    pub fn done(&self) -> String {
         let Self { holder, epoch, by, .. } = self;
         let done = match self.state {
             State::Claimed => "claimed for",
             State::Granted => "granted to",
         };
-        let line = format!("{service}: {done} {holder} in epoch {epoch} by {by}");
-        line.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+        format!("{done} {holder} in epoch {epoch} by {by}")
     }
 
     /// As one line of JSON that says what it is and for which service.
