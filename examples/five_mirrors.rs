@@ -33,9 +33,9 @@ fn main() -> ExitCode {
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     let Some((program, arguments)) = words.split_first() else { return ExitCode::FAILURE };
     let done = match (program.rsplit('/').next().unwrap_or(program), arguments) {
-        ("mirror", _) => return three_mirror::cmd::main(),
+        ("mirror", _) => return three_mirror::commands::main(),
         ("call", [port, command]) => return node::call(port, &format!("{} {command}", node::RUN)),
-        ("bot", [verb]) => return node::call(&field::setting(field::PORT), &format!("{} {verb}", node::BOT)),
+        ("bot", [verb]) => return node::call(&field::context(field::PORT), &format!("{} {verb}", node::BOT)),
         (_, ["node", parent]) => node::lead(parent),
         (_, ["hub", parent]) => node::hub(parent),
         (_, ["beat", parent]) => bot::beat(parent),

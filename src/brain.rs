@@ -38,10 +38,10 @@ impl Brain {
     }
 
     /// The same, said on a node that asks whether it is itself.
-    pub fn sentence_to(&self, own: Option<&Name>) -> String {
+    pub fn sentence_to(&self, local_node: Option<&Name>) -> String {
         match self {
-            Self::Known(name) if Some(name) == own => "This node is the brain.".to_owned(),
-            Self::Known(name) if own.is_none() => {
+            Self::Known(name) if Some(name) == local_node => "This node is the brain.".to_owned(),
+            Self::Known(name) if local_node.is_none() => {
                 format!("{name} is the brain; this machine is no node of the list, unless --self names it.")
             }
             Self::Known(name) => format!("{name} is the brain, not this node."),
@@ -54,12 +54,12 @@ impl Brain {
 ///
 /// # Errors
 /// When there is no brain chain.
-pub fn nodes_to_ask<'a>(config: &'a Config, own: Option<&Name>) -> Result<Vec<(&'a Name, &'a Node)>> {
+pub fn nodes_to_ask<'a>(config: &'a Config, local_node: Option<&Name>) -> Result<Vec<(&'a Name, &'a Node)>> {
     let mut nodes: Vec<(&Name, &Node)> = Vec::new();
     for name in config.chain(BRAIN)? {
         nodes.push(config.node(name.as_str())?);
     }
-    if own.is_some() && !config.witnesses.is_empty() {
+    if local_node.is_some() && !config.witnesses.is_empty() {
         let missing = config.nodes.iter().filter(|(name, _)| !nodes.iter().any(|(known, _)| known == name));
         let missing: Vec<_> = missing.collect();
         nodes.extend(missing);
@@ -68,26 +68,28 @@ pub fn nodes_to_ask<'a>(config: &'a Config, own: Option<&Name>) -> Result<Vec<(&
 }
 
 /// Who the brain is by what has come so far; `Open` when more is needed, none without a chain.
-pub fn decided(config: &Config, own: Option<&Name>, view: &View) -> Option<Brain> {
+pub fn decided(config: &Config, local_node: Option<&Name>, view: &View) -> Option<Brain> {
     let chain = config.chains.get(BRAIN)?;
     let seen = view.seen();
     let leader = decide::leader(chain, &seen);
     // A living node other than this one proves that this one is not cut off.
     if let Leader::Known(name) = leader
-        && Some(name) != own
+        && Some(name) != local_node
     {
         return Some(Brain::Known(name.clone()));
     }
     if matches!(leader, Leader::Open(_)) {
         return Some(Brain::Open);
     }
-    let others = config.nodes.keys().filter(|name| Some(*name) != own).count();
-    Some(match (decide::isolated(own, &seen, others, &view.witnesses), leader) {
+    let others = config.nodes.keys().filter(|name| Some(*name) != local_node).count();
+    Some(match (decide::isolated(local_node, &seen, others, &view.witnesses), leader) {
         (None, _) => Brain::Open,
         (Some(true), _) => Brain::Isolated,
         (Some(false), Leader::Known(name)) => Brain::Known(name.clone()),
         (Some(false), Leader::Nobody) => Brain::Nobody,
-        (Some(false), Leader::Doubt(name) | Leader::Open(name)) => Brain::Unknown(format!("{name} could not be asked")),
+        (Some(false), Leader::LeaseError(name) | Leader::Open(name)) => {
+            Brain::Unknown(format!("{name} could not be asked"))
+        }
     })
 }
 
@@ -96,18 +98,18 @@ pub fn decided(config: &Config, own: Option<&Name>, view: &View) -> Option<Brain
 ///
 /// # Errors
 /// When there is no brain chain, or nobody can be asked.
-pub fn by_view(config: &Config, own: Option<&Name>, remote: &Remote, view: &mut View) -> Result<Brain> {
+pub fn by_view(config: &Config, local_node: Option<&Name>, remote: &Remote, view: &mut View) -> Result<Brain> {
     let chain = config.chain(BRAIN)?;
     let seen = view.seen();
     let settled = !matches!(decide::leader(chain, &seen), Leader::Open(_));
-    if settled && decided(config, own, view) == Some(Brain::Open) && view.witnesses.contains(&None) {
+    if settled && decided(config, local_node, view) == Some(Brain::Open) && view.witnesses.contains(&None) {
         let reached = |look: &View| look.witnesses.contains(&Some(true));
         view.witnesses =
             view::take(&[], &config.witnesses, remote, view::everybody, |look, _| reached(look))?.witnesses;
     }
-    Ok(match decided(config, own, view) {
+    Ok(match decided(config, local_node, view) {
         Some(Brain::Open) | None => match decide::final_leader(chain, &seen) {
-            Leader::Doubt(name) => Brain::Unknown(format!("{name} was not asked")),
+            Leader::LeaseError(name) => Brain::Unknown(format!("{name} was not asked")),
             _ => Brain::Unknown("not every node was asked".to_owned()),
         },
         Some(brain) => brain,

@@ -178,7 +178,7 @@ impl Breath<'_> {
             Err(error) if error.root_cause().is::<std::io::Error>() => return Ok(Err(Stop::Failed(error))),
             opened => opened?,
         };
-        if git.setting(&format!("remote.{}.url", self.remote)).is_none() {
+        if git.context(&format!("remote.{}.url", self.remote)).is_none() {
             bail!(
                 "{}: no remote `{}` is configured; add it with `git remote add {} URL`",
                 self.repo.display(),

@@ -2,6 +2,7 @@
 //! place in the man page; so are the exit statuses, which the page shows in a section of their own.
 
 mod arguments;
+pub(crate) mod completion;
 mod links;
 mod statuses;
 
@@ -11,7 +12,6 @@ use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueHint};
 use clap_complete::engine::ArgValueCandidates;
 
-use crate::complete;
 use statuses::*;
 
 pub use arguments::*;
@@ -59,8 +59,8 @@ pub struct Global {
     /// The node that this machine is [default: `self` in the node list, else the node whose address
     /// it bears, else none]
     #[arg(long = "self", global = true, value_name = "NODE", env = "MIRROR_SELF", hide_env_values = true)]
-    #[arg(add = ArgValueCandidates::new(complete::nodes), help_heading = GLOBAL)]
-    pub own: Option<String>,
+    #[arg(add = ArgValueCandidates::new(completion::nodes), help_heading = GLOBAL)]
+    pub local_node: Option<String>,
 
     /// Print JSON even on a terminal
     #[arg(long, global = true, help_heading = GLOBAL)]

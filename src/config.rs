@@ -13,20 +13,20 @@ use indexmap::IndexMap;
 use serde::Deserialize;
 
 use crate::chain::{Chain, Name};
-use crate::misuse::Misuse;
+use crate::usage_error::UsageError;
 
 pub mod address;
-mod check;
 mod digest;
-mod file;
 mod lease;
+mod raw;
 mod resolve;
+mod validate;
 mod values;
 mod words;
 
 pub use address::{Address, Witness};
-pub use check::{Budget, Problem, Severity, budget};
 pub use lease::{Guard, Lease, Store};
+pub use validate::{Budget, Problem, Severity, budget};
 pub use values::Failback;
 
 /// A longer file is no node list.
@@ -40,7 +40,7 @@ pub struct Config {
     /// The file it was read from.
     pub file: PathBuf,
     /// The node this is, when the file says so.
-    pub own: Option<Name>,
+    pub local_node: Option<Name>,
     /// Where state is kept, when the file says so.
     pub state: Option<PathBuf>,
     /// The nodes, in the file's order.
@@ -198,7 +198,11 @@ impl Config {
     /// When there is no such chain.
     pub fn chain(&self, name: &str) -> Result<&Chain> {
         self.chains.get(name).ok_or_else(|| {
-            Misuse::new(format!("{}: no chain is named {name:?}; {}", self.file.display(), known(self.chains.keys())))
+            UsageError::new(format!(
+                "{}: no chain is named {name:?}; {}",
+                self.file.display(),
+                known(self.chains.keys())
+            ))
         })
     }
 
@@ -208,7 +212,7 @@ impl Config {
     /// When there is no such node.
     pub fn node(&self, name: &str) -> Result<(&Name, &Node)> {
         self.nodes.get_key_value(name).ok_or_else(|| {
-            Misuse::new(format!("{}: no node is named {name:?}; {}", self.file.display(), known(self.nodes.keys())))
+            UsageError::new(format!("{}: no node is named {name:?}; {}", self.file.display(), known(self.nodes.keys())))
         })
     }
 
@@ -218,7 +222,7 @@ impl Config {
     /// When there is no such service.
     pub fn service(&self, name: &str) -> Result<(&Name, &Service)> {
         self.services.get_key_value(name).ok_or_else(|| {
-            Misuse::new(format!(
+            UsageError::new(format!(
                 "{}: no service is named {name:?}; {}",
                 self.file.display(),
                 known(self.services.keys())
@@ -240,7 +244,7 @@ pub fn load(given: Option<&Path>) -> Result<Config> {
     let loaded = load_with_problems(given)?;
     match loaded.problems.iter().find(|p| p.severity == Severity::Error) {
         None => Ok(loaded.config),
-        Some(problem) => Err(Misuse::new(format!(
+        Some(problem) => Err(UsageError::new(format!(
             "{}:{}:{}: {}",
             loaded.config.file.display(),
             problem.line,
@@ -272,10 +276,10 @@ pub fn parse(path: &Path, text: &str) -> Result<Loaded> {
         let span = error.span().unwrap_or_default();
         let (line, column) = place(text, span.start);
         let message = clear(error.message(), text.get(span).unwrap_or_default());
-        Misuse::new(format!("{}:{line}:{column}: {message}", path.display()))
+        UsageError::new(format!("{}:{line}:{column}: {message}", path.display()))
     };
     let table = toml::Deserializer::parse(text).map_err(|error| wrong(&error, words::of_syntax))?;
-    let file = file::File::deserialize(table).map_err(|error| wrong(&error, words::of_value))?;
+    let file = raw::File::deserialize(table).map_err(|error| wrong(&error, words::of_value))?;
     resolve::resolve(path, file, text)
 }
 
@@ -308,7 +312,10 @@ fn find() -> Result<PathBuf> {
     .collect();
     candidates.iter().find(|path| path.exists()).cloned().ok_or_else(|| {
         let looked: Vec<String> = candidates.iter().map(|path| path.display().to_string()).collect();
-        Misuse::new(format!("no configuration found; write one to {}, or name it with --config", looked.join(" or ")))
+        UsageError::new(format!(
+            "no configuration found; write one to {}, or name it with --config",
+            looked.join(" or ")
+        ))
     })
 }
 
@@ -317,16 +324,16 @@ fn read(path: &Path) -> Result<String> {
     let mut bytes = Vec::new();
     std::fs::File::open(path)
         .and_then(|file| file.take(LONGEST_FILE + 1).read_to_end(&mut bytes))
-        .map_err(|error| Misuse::new(format!("{shown}: {error}; name a file that can be read with --config")))?;
+        .map_err(|error| UsageError::new(format!("{shown}: {error}; name a file that can be read with --config")))?;
     if bytes.len() as u64 > LONGEST_FILE {
-        return Err(Misuse::new(format!(
+        return Err(UsageError::new(format!(
             "{shown}: longer than 1 MiB, so it is no node list; name another file with --config"
         )));
     }
     String::from_utf8(bytes).map_err(|error| {
         let at = error.utf8_error().valid_up_to();
         let (line, column) = place(&String::from_utf8_lossy(&error.as_bytes()[..at]), usize::MAX);
-        Misuse::new(format!("{shown}:{line}:{column}: not UTF-8; save the file as UTF-8"))
+        UsageError::new(format!("{shown}:{line}:{column}: not UTF-8; save the file as UTF-8"))
     })
 }
 

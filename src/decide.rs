@@ -25,7 +25,7 @@ pub enum State {
 }
 
 /// The states seen so far. A node that is not in it has not answered yet, or was not asked.
-pub type Seen = BTreeMap<Name, State>;
+pub type NodeStates = BTreeMap<Name, State>;
 
 /// Who leads a chain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,18 +35,18 @@ pub enum Leader<'a> {
     /// Every node is dead.
     Nobody,
     /// This node is unknown, and no node before it is alive: nobody leads on doubt.
-    Doubt(&'a Name),
+    LeaseError(&'a Name),
     /// This node has not answered yet, and no node before it is alive.
     Open(&'a Name),
 }
 
 /// Walks a chain in its order.
-pub fn leader<'a>(chain: impl IntoIterator<Item = &'a Name>, seen: &Seen) -> Leader<'a> {
+pub fn leader<'a>(chain: impl IntoIterator<Item = &'a Name>, seen: &NodeStates) -> Leader<'a> {
     for node in chain {
         match seen.get(node) {
             Some(State::Alive) => return Leader::Known(node),
             Some(State::Dead) => {}
-            Some(State::Unknown) => return Leader::Doubt(node),
+            Some(State::Unknown) => return Leader::LeaseError(node),
             None => return Leader::Open(node),
         }
     }
@@ -54,9 +54,9 @@ pub fn leader<'a>(chain: impl IntoIterator<Item = &'a Name>, seen: &Seen) -> Lea
 }
 
 /// Who leads when nothing more will be seen: what is open is in doubt.
-pub fn final_leader<'a>(chain: impl IntoIterator<Item = &'a Name>, seen: &Seen) -> Leader<'a> {
+pub fn final_leader<'a>(chain: impl IntoIterator<Item = &'a Name>, seen: &NodeStates) -> Leader<'a> {
     match leader(chain, seen) {
-        Leader::Open(node) => Leader::Doubt(node),
+        Leader::Open(node) => Leader::LeaseError(node),
         settled => settled,
     }
 }
@@ -65,9 +65,14 @@ pub fn final_leader<'a>(chain: impl IntoIterator<Item = &'a Name>, seen: &Seen) 
 ///
 /// `None` while that is still open. Without a witness, or on a machine that is no node, never.
 /// `others` is the number of nodes beside `own`; a witness is `None` until it was asked.
-pub fn isolated(own: Option<&Name>, seen: &Seen, others: usize, witnesses: &[Option<bool>]) -> Option<bool> {
-    let Some(own) = own.filter(|_| !witnesses.is_empty()) else { return Some(false) };
-    let other_states = || seen.iter().filter(|(node, _)| *node != own).map(|(_, state)| *state);
+pub fn isolated(
+    local_node: Option<&Name>,
+    seen: &NodeStates,
+    others: usize,
+    witnesses: &[Option<bool>],
+) -> Option<bool> {
+    let Some(local_node) = local_node.filter(|_| !witnesses.is_empty()) else { return Some(false) };
+    let other_states = || seen.iter().filter(|(node, _)| *node != local_node).map(|(_, state)| *state);
     if other_states().any(|state| state == State::Alive) || witnesses.contains(&Some(true)) {
         return Some(false);
     }
@@ -77,7 +82,7 @@ pub fn isolated(own: Option<&Name>, seen: &Seen, others: usize, witnesses: &[Opt
 
 /// What is known of a service when its target is chosen.
 #[derive(Clone, Debug, Default)]
-pub struct Standing {
+pub struct Placement {
     /// The node on which it was last seen to run well.
     pub on: Option<Name>,
     /// For how long it has been seen there.
@@ -85,7 +90,7 @@ pub struct Standing {
     /// For how long each node has been seen alive without a gap.
     pub alive_for: BTreeMap<Name, Duration>,
     /// Nodes on which it could not be started lately.
-    pub passed_over: BTreeSet<Name>,
+    pub cooldown: BTreeSet<Name>,
 }
 
 /// The node that ought to run a service.
@@ -94,13 +99,13 @@ pub struct Standing {
 /// well on a lower node stays there until a better node has been alive, and the service has been
 /// where it is, for `failback`. When every living node has been passed over, that is forgotten:
 /// to try again is better than to run nowhere.
-pub fn target<'a>(chain: &'a [Name], seen: &Seen, failback: Failback, standing: &Standing) -> Leader<'a> {
-    if let Some(place) = standing.on.as_ref().and_then(|on| chain.iter().position(|node| node == on))
+pub fn target<'a>(chain: &'a [Name], seen: &NodeStates, failback: Failback, placement: &Placement) -> Leader<'a> {
+    if let Some(place) = placement.on.as_ref().and_then(|on| chain.iter().position(|node| node == on))
         && seen.get(&chain[place]) == Some(&State::Alive)
     {
-        return stay_or_return(&chain[..=place], seen, failback, standing);
+        return stay_or_return(&chain[..=place], seen, failback, placement);
     }
-    let in_favour = || chain.iter().filter(|node| !standing.passed_over.contains(*node));
+    let in_favour = || chain.iter().filter(|node| !placement.cooldown.contains(*node));
     match leader(in_favour(), seen) {
         Leader::Nobody => leader(chain, seen),
         settled => settled,
@@ -109,16 +114,16 @@ pub fn target<'a>(chain: &'a [Name], seen: &Seen, failback: Failback, standing: 
 
 /// For a service that runs well on the last of `chain`: there, or the first node before it whose
 /// time has come. A node that is in doubt or has not answered takes nothing away from it.
-fn stay_or_return<'a>(chain: &'a [Name], seen: &Seen, failback: Failback, standing: &Standing) -> Leader<'a> {
+fn stay_or_return<'a>(chain: &'a [Name], seen: &NodeStates, failback: Failback, placement: &Placement) -> Leader<'a> {
     let Some((current, better)) = chain.split_last() else { return Leader::Nobody };
     let due = |node: &Name| match failback {
         Failback::Always => true,
         Failback::Never => false,
         Failback::After(wait) => {
-            standing.on_for >= wait && standing.alive_for.get(node).is_some_and(|alive| *alive >= wait)
+            placement.on_for >= wait && placement.alive_for.get(node).is_some_and(|alive| *alive >= wait)
         }
     };
-    for node in better.iter().filter(|node| !standing.passed_over.contains(*node)) {
+    for node in better.iter().filter(|node| !placement.cooldown.contains(*node)) {
         match seen.get(node) {
             Some(State::Alive) if due(node) => return Leader::Known(node),
             Some(State::Alive | State::Dead) => {}

@@ -75,7 +75,7 @@ impl Finished {
     }
 
     /// The last line that is not empty of what it said, its errors before its output, for people.
-    pub fn last_words(&self) -> Option<String> {
+    pub fn last_line(&self) -> Option<String> {
         let of = |text: &str| {
             text.lines()
                 .map(str::trim)

@@ -111,7 +111,7 @@ impl Git {
         git.config = settings(&git.read(cmd!(git.shell, "git config --null --list"))?);
         // Asking git costs a process, and the plain case is the one that breathes all day.
         let plain = git.dir.join("HEAD").is_file() && git.dir.join("objects").is_dir();
-        if !plain || git.setting("core.worktree").is_some() || git.is_set("core.bare") {
+        if !plain || git.context("core.worktree").is_some() || git.is_set("core.bare") {
             git.locate(&path)?;
         }
         Ok(git)
@@ -133,7 +133,7 @@ impl Git {
         let ask = cmd!(self.shell, "git rev-parse --is-bare-repository --absolute-git-dir --git-common-dir");
         let found = self.run(ask, b"")?;
         if !found.success() {
-            let words = found.last_words().unwrap_or_default();
+            let words = found.last_line().unwrap_or_default();
             bail!(
                 "{}: not a git repository that can be used: {words}; name one by --repo, or by repo in [breath]",
                 path.display()
@@ -176,7 +176,7 @@ impl Git {
     }
 
     /// The last value of a setting; section and name in lower case.
-    pub fn setting(&self, key: &str) -> Option<&str> {
+    pub fn context(&self, key: &str) -> Option<&str> {
         self.settings(key).last()
     }
 
@@ -187,7 +187,7 @@ impl Git {
 
     /// Whether a setting that is a yes or a no is a yes.
     pub fn is_set(&self, key: &str) -> bool {
-        self.setting(key).is_some_and(|value| matches!(&value.to_lowercase()[..], "true" | "yes" | "on" | "1"))
+        self.context(key).is_some_and(|value| matches!(&value.to_lowercase()[..], "true" | "yes" | "on" | "1"))
     }
 
     /// From now on, commands on this machine alone inherit `lock`.
@@ -198,7 +198,7 @@ impl Git {
     /// Talks to remotes through `command`, unless the environment or the repository says otherwise.
     pub fn ssh_through(&mut self, command: Option<&str>) {
         let said = std::env::var_os("GIT_SSH_COMMAND").is_some() || std::env::var_os("GIT_SSH").is_some();
-        if !said && self.setting("core.sshcommand").is_none() {
+        if !said && self.context("core.sshcommand").is_none() {
             self.ssh_command = command.map(str::to_owned);
         }
     }
@@ -342,7 +342,7 @@ pub fn words(finished: &Finished) -> String {
         .map(str::trim)
         .find(|line| !line.is_empty() && !line.starts_with("warning:") && !line.starts_with("hint:"))
         .map(plain)
-        .or_else(|| finished.last_words())
+        .or_else(|| finished.last_line())
         .unwrap_or_else(|| format!("{:?}", finished.ended))
 }
 

@@ -10,14 +10,14 @@
 //!
 //! Whichever of the two is killed, the other ends the command at once.
 
-pub mod alarm;
-pub mod fuse;
-pub mod guard;
-pub mod keeper;
-pub mod link;
+pub mod ipc;
+pub mod kill_timer;
 pub mod notify;
-pub mod tree;
-pub mod watch;
+pub mod policy;
+pub mod poller;
+pub mod reaper;
+pub mod supervisor;
+pub mod timer;
 
 use std::io::Read;
 use std::os::fd::AsFd;
@@ -29,15 +29,15 @@ use anyhow::{Context, Result};
 use rustix::event::{PollFd, PollFlags};
 use rustix::io::Errno;
 
+use crate::boot_instant::BootInstant;
 use crate::chain::Name;
 use crate::exec;
-use crate::lease::{Params, Permit, Sight};
-use crate::moment::Moment;
-use alarm::Alarm;
-use guard::{Guard, Heard, Term};
-use keeper::Keeper;
-use link::{Ended, Order, Report, Word};
-use watch::{News, Open, Watch};
+use crate::lease::{LeaseView, Params, Permit};
+use ipc::{Ended, Message, SupervisorOrder, SupervisorReport};
+use policy::{Heard, RunPolicy, RunWindow};
+use poller::{Open, PollResult, Poller};
+use supervisor::Supervisor;
+use timer::Timer;
 
 /// What is to be held.
 pub struct Plan<'a> {
@@ -50,7 +50,7 @@ pub struct Plan<'a> {
     /// From one read to the next.
     pub check: Duration,
     /// What is known of the register from before.
-    pub known: Sight,
+    pub known: LeaseView,
     /// Opens the register.
     pub open: Arc<Open>,
 }
@@ -119,16 +119,16 @@ pub enum Stopped {
 }
 
 /// The process that holds, from its begin on.
-pub struct Hold<'a> {
+pub struct HoldRun<'a> {
     plan: &'a Plan<'a>,
-    keeper: Keeper,
+    supervisor: Supervisor,
     /// Whether the keeper said itself that nothing runs.
     settled: bool,
-    guard: Guard,
+    policy: RunPolicy,
     signals: UnixStream,
-    alarm: Alarm,
+    alarm: Timer,
     /// Until when the command may run, once it does.
-    term: Option<Term>,
+    term: Option<RunWindow>,
     /// Why it is stopped, once it is.
     stopped: Stopped,
     /// What the latest read that brought nothing said, until a good one.
@@ -140,28 +140,32 @@ pub struct Hold<'a> {
 ///
 /// # Errors
 /// When this process lacks what it needs. Nothing runs then.
-pub fn hold(plan: &Plan<'_>, keeper: Keeper, tell: &mut dyn FnMut(&Change, &Sight)) -> Result<(Outcome, Sight)> {
-    let mut hold = Hold {
+pub fn hold(
+    plan: &Plan<'_>,
+    supervisor: Supervisor,
+    tell: &mut dyn FnMut(&Change, &LeaseView),
+) -> Result<(Outcome, LeaseView)> {
+    let mut hold = HoldRun {
         plan,
         settled: false,
-        guard: Guard::new(plan.node.clone(), plan.params, Moment::now(), plan.known.clone()),
+        policy: RunPolicy::new(plan.node.clone(), plan.params, BootInstant::now(), plan.known.clone()),
         signals: signals().context("no signals to be had")?,
-        alarm: Alarm::new().context("no timer to be had")?,
-        keeper,
+        alarm: Timer::new().context("no timer to be had")?,
+        supervisor,
         term: None,
         stopped: Stopped::Not,
         doubt: None,
     };
-    let watch = Watch::begin(plan.service, Arc::clone(&plan.open), plan.check, plan.params.valid)?;
+    let watch = Poller::begin(plan.service, Arc::clone(&plan.open), plan.check, plan.params.valid)?;
     let outcome = hold.run(&watch, tell);
     if hold.settled || hold.term.is_none() {
-        hold.keeper.dismiss();
+        hold.supervisor.dismiss();
         // The reads that are under way, in peace: nothing else runs any more.
         exec::end_all();
     } else {
-        hold.keeper.overrule();
+        hold.supervisor.kill_tree();
     }
-    Ok((outcome?, hold.guard.sight().clone()))
+    Ok((outcome?, hold.policy.lease_view().clone()))
 }
 
 /// Readable when a signal has told this process to end.
@@ -183,9 +187,9 @@ fn drain(mut stream: &UnixStream) -> bool {
     any
 }
 
-impl Hold<'_> {
-    fn run(&mut self, watch: &Watch, tell: &mut dyn FnMut(&Change, &Sight)) -> Result<Outcome> {
-        let given_up = Moment::now().plus(self.plan.params.valid);
+impl HoldRun<'_> {
+    fn run(&mut self, watch: &Poller, tell: &mut dyn FnMut(&Change, &LeaseView)) -> Result<Outcome> {
+        let given_up = BootInstant::now().plus(self.plan.params.valid);
         loop {
             if let Some(outcome) = self.hear_keeper(tell) {
                 return Ok(outcome);
@@ -197,13 +201,13 @@ impl Hold<'_> {
                 self.stop(Stopped::Asked, "a signal told it to", tell);
             }
             drain(&watch.wake);
-            exec::reap_strangers(self.keeper.pid());
+            exec::reap_strangers(self.supervisor.pid());
             while let Ok(news) = watch.news.try_recv() {
                 if let Some(outcome) = self.hear_news(news, tell) {
                     return Ok(outcome);
                 }
             }
-            let now = Moment::now();
+            let now = BootInstant::now();
             let next = match &self.term {
                 None if now >= given_up => return Ok(Outcome::Unknown(self.why_not())),
                 None => given_up,
@@ -221,7 +225,7 @@ impl Hold<'_> {
                 Some(term) => term.overdue(),
             };
             self.alarm.set(Some(next))?;
-            let fds = [self.keeper.link.as_fd(), self.signals.as_fd(), watch.wake.as_fd(), self.alarm.as_fd()];
+            let fds = [self.supervisor.link.as_fd(), self.signals.as_fd(), watch.wake.as_fd(), self.alarm.as_fd()];
             match rustix::event::poll(&mut fds.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)), None) {
                 Ok(_) | Err(Errno::INTR) => {}
                 Err(error) => return Err(error.into()),
@@ -229,25 +233,25 @@ impl Hold<'_> {
         }
     }
 
-    fn hear_keeper(&mut self, tell: &mut dyn FnMut(&Change, &Sight)) -> Option<Outcome> {
+    fn hear_keeper(&mut self, tell: &mut dyn FnMut(&Change, &LeaseView)) -> Option<Outcome> {
         loop {
-            match self.keeper.link.hear() {
-                Word::Nothing => return None,
-                Word::Said(Report::Started { pid }) => {
-                    let epoch = self.guard.epoch().unwrap_or_default();
-                    tell(&Change::Runs { epoch, pid }, self.guard.sight());
+            match self.supervisor.link.hear() {
+                Message::Nothing => return None,
+                Message::Said(SupervisorReport::Started { pid }) => {
+                    let epoch = self.policy.epoch().unwrap_or_default();
+                    tell(&Change::Runs { epoch, pid }, self.policy.lease_view());
                 }
-                Word::Said(Report::NotStarted { why, missing }) => {
+                Message::Said(SupervisorReport::NotStarted { why, missing }) => {
                     self.settled = true;
                     return Some(Outcome::NotStarted { why, missing });
                 }
-                Word::Said(Report::Ended(Ended { status, lapsed, killed })) => {
+                Message::Said(SupervisorReport::Ended(Ended { status, expired, killed })) => {
                     self.settled = true;
                     let stopped = self.stopped.clone();
-                    let stopped = if lapsed { stopped.or_lost(&self.why_not()) } else { stopped };
+                    let stopped = if expired { stopped.or_lost(&self.why_not()) } else { stopped };
                     return Some(Outcome::Ended { status, stopped, killed });
                 }
-                Word::Gone => {
+                Message::Gone => {
                     if self.term.is_none() {
                         return Some(Outcome::Unknown("its keeper was killed".to_owned()));
                     }
@@ -258,28 +262,28 @@ impl Hold<'_> {
         }
     }
 
-    fn hear_news(&mut self, news: News, tell: &mut dyn FnMut(&Change, &Sight)) -> Option<Outcome> {
-        let now = Moment::now();
+    fn hear_news(&mut self, news: PollResult, tell: &mut dyn FnMut(&Change, &LeaseView)) -> Option<Outcome> {
+        let now = BootInstant::now();
         let heard = match news {
-            News::Read(reading) => self.guard.hear(reading, now),
-            News::Fault(why) => Heard::Nothing(why),
+            PollResult::Read(reading) => self.policy.hear(reading, now),
+            PollResult::StoreError(why) => Heard::Nothing(why),
         };
         match (heard, &mut self.term) {
             (Heard::Permit(Permit { epoch, until }), None) => {
-                self.guard.started(epoch);
-                self.term = Some(Term::new(until, self.plan.params.grace));
-                self.keeper.link.say(&Order::Start { epoch, until });
+                self.policy.started(epoch);
+                self.term = Some(RunWindow::new(until, self.plan.params.grace));
+                self.supervisor.link.say(&SupervisorOrder::Start { epoch, until });
             }
             (Heard::Permit(Permit { until, .. }), Some(term)) => {
                 // Where the permit has run out in between, the frozen one that just woke stops: a read
                 // of now says nothing of the time that it slept through.
                 if self.stopped == Stopped::Not && now < term.stops() {
                     term.extend(until);
-                    self.keeper.link.say(&Order::Extend { until });
+                    self.supervisor.link.say(&SupervisorOrder::Extend { until });
                     if self.doubt.take().is_some() {
-                        tell(&Change::Sure, self.guard.sight());
+                        tell(&Change::Sure, self.policy.lease_view());
                     }
-                    tell(&Change::Good, self.guard.sight());
+                    tell(&Change::Good, self.policy.lease_view());
                 }
             }
             (Heard::Not(why), None) => return Some(Outcome::NotOurs(why)),
@@ -288,19 +292,19 @@ impl Hold<'_> {
             (Heard::Nothing(why), Some(term)) => {
                 let left = now.until(term.stops());
                 if self.doubt.replace(why.clone()).is_none() && self.stopped == Stopped::Not {
-                    tell(&Change::Doubtful { why, left }, self.guard.sight());
+                    tell(&Change::Doubtful { why, left }, self.policy.lease_view());
                 }
             }
         }
         None
     }
 
-    fn stop(&mut self, why: Stopped, words: &str, tell: &mut dyn FnMut(&Change, &Sight)) {
+    fn stop(&mut self, why: Stopped, words: &str, tell: &mut dyn FnMut(&Change, &LeaseView)) {
         if let Some(term) = self.term.as_mut().filter(|_| self.stopped == Stopped::Not) {
-            term.stop(Moment::now());
-            self.keeper.link.say(&Order::Stop);
+            term.stop(BootInstant::now());
+            self.supervisor.link.say(&SupervisorOrder::Stop);
             self.stopped = why;
-            tell(&Change::Stops(words.to_owned()), self.guard.sight());
+            tell(&Change::Stops(words.to_owned()), self.policy.lease_view());
         }
     }
 

@@ -18,32 +18,29 @@
 //! A command is one file in [`cmd`], which gathers, calls and reports; `cmd/whois_brain.rs` is the
 //! one to read first. [`exec`] is the only place that starts a process.
 
-pub mod arbiter;
+pub mod boot_instant;
 pub mod brain;
 pub mod breath;
 pub mod chain;
 pub mod cli;
-pub mod cmd;
-mod complete;
+pub mod commands;
 pub mod config;
 pub mod deadline;
 pub mod decide;
 pub mod exec;
 pub mod git;
-pub mod history;
 pub mod hold;
 pub mod http;
 pub mod lease;
-pub mod misuse;
-pub mod moment;
-pub mod own;
+pub mod local_node;
+pub mod output;
 pub mod pause;
-pub mod placeholder;
 pub mod probe;
 pub mod promote;
 pub mod register;
 pub mod remote;
-pub mod report;
 pub mod service;
 pub mod state;
+pub mod template;
+pub mod usage_error;
 pub mod view;

@@ -3,5 +3,5 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    three_mirror::cmd::main()
+    three_mirror::commands::main()
 }

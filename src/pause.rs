@@ -8,14 +8,14 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::arbiter::{self, Doubt};
 use crate::chain::Name;
 use crate::config::Config;
 use crate::deadline::Deadline;
+use crate::lease::client::{self, LeaseError};
+use crate::lease::record::Nonce;
 use crate::register::file::FileRegister;
-use crate::register::value::Nonce;
-use crate::register::{self, Entry, Fault, Held, Register, Swap};
-use crate::state::Store;
+use crate::register::{self, Entry, Held, Register, StoreError, Swap};
+use crate::state::StateDir;
 
 /// The name and version of the written form.
 const SCHEMA: &str = "mirror.paused/1";
@@ -131,8 +131,8 @@ impl Switch {
     ///
     /// # Errors
     /// When this machine cannot use it.
-    pub fn open(config: &Config, store: &Store, own: Option<&Name>) -> Result<Self, Doubt> {
-        if let Some(register) = arbiter::beside(config, store, own, NAME)? {
+    pub fn open(config: &Config, store: &StateDir, local_node: Option<&Name>) -> Result<Self, LeaseError> {
+        if let Some(register) = client::beside(config, store, local_node, NAME)? {
             return Ok(Self { place: Place::Register, register });
         }
         let path = store.directory().join(HERE);
@@ -143,13 +143,13 @@ impl Switch {
     ///
     /// # Errors
     /// When it did not serve, or holds what is no switch.
-    pub fn read(&self, store: &Store, deadline: Deadline) -> Result<Pauses, Fault> {
+    pub fn read(&self, store: &StateDir, deadline: Deadline) -> Result<Pauses, StoreError> {
         let pauses = pauses(self.register.read(deadline)?.as_ref())?;
         self.remember(store, &pauses);
         Ok(pauses)
     }
 
-    fn remember(&self, store: &Store, pauses: &Pauses) {
+    fn remember(&self, store: &StateDir, pauses: &Pauses) {
         if self.place == Place::Register && seen(store).as_ref() != Some(pauses) {
             store.show(SEEN, &pauses.written().unwrap_or_default());
         }
@@ -161,11 +161,11 @@ impl Switch {
     /// When it did not serve, or holds what is no switch. It may have been turned all the same.
     pub fn turn(
         &self,
-        store: &Store,
+        store: &StateDir,
         summary: &str,
         deadline: Deadline,
         change: impl Fn(&mut Pauses),
-    ) -> Result<(Pauses, Pauses), Fault> {
+    ) -> Result<(Pauses, Pauses), StoreError> {
         let turned = turn(self.register.as_ref(), summary, deadline, change)?;
         self.remember(store, &turned.1);
         Ok(turned)
@@ -177,26 +177,31 @@ impl Switch {
 ///
 /// # Errors
 /// When the switch does not serve, and this node knows of no pause: there may be one.
-pub fn in_force(config: &Config, store: &Store, own: Option<&Name>, deadline: Deadline) -> Result<Pauses, Doubt> {
+pub fn in_force(
+    config: &Config,
+    store: &StateDir,
+    local_node: Option<&Name>,
+    deadline: Deadline,
+) -> Result<Pauses, LeaseError> {
     if config.lease.is_none() && !store.directory().join(HERE).exists() {
         return Ok(Pauses::default());
     }
-    let read = Switch::open(config, store, own).and_then(|switch| Ok(switch.read(store, deadline)?));
+    let read = Switch::open(config, store, local_node).and_then(|switch| Ok(switch.read(store, deadline)?));
     let paused = || seen(store).filter(|pauses| !pauses.0.is_empty());
     read.or_else(|doubt| paused().ok_or(doubt))
 }
 
 /// What is paused as far as this node knows without asking anybody.
-pub fn known(config: &Config, store: &Store) -> Pauses {
+pub fn known(config: &Config, store: &StateDir) -> Pauses {
     let path = if config.lease.is_some() { SEEN } else { HERE };
     text_of(store, path).unwrap_or_default()
 }
 
-fn seen(store: &Store) -> Option<Pauses> {
+fn seen(store: &StateDir) -> Option<Pauses> {
     text_of(store, SEEN)
 }
 
-fn text_of(store: &Store, name: &str) -> Option<Pauses> {
+fn text_of(store: &StateDir, name: &str) -> Option<Pauses> {
     Pauses::parse(std::fs::read_to_string(store.directory().join(name)).ok()?.trim_end()).ok()
 }
 
@@ -205,7 +210,7 @@ fn turn(
     summary: &str,
     deadline: Deadline,
     change: impl Fn(&mut Pauses),
-) -> Result<(Pauses, Pauses), Fault> {
+) -> Result<(Pauses, Pauses), StoreError> {
     let mut held = register.read(deadline)?;
     for _ in 0..MOST_TRIES {
         let before = pauses(held.as_ref())?;
@@ -214,8 +219,8 @@ fn turn(
         if after == before {
             return Ok((before, after));
         }
-        let text = after.written().map_err(|error| Fault::Failed(format!("no random bits to be had: {error}")))?;
-        register::fits(&text).map_err(|why| Fault::Failed(format!("nothing was written: {why}")))?;
+        let text = after.written().map_err(|error| StoreError::Failed(format!("no random bits to be had: {error}")))?;
+        register::fits(&text).map_err(|why| StoreError::Failed(format!("nothing was written: {why}")))?;
         let entry = Entry { text: &text, summary };
         held = match register.compare_and_swap(held.as_ref().map(|held| &held.version), &entry, deadline) {
             Swap::Won(_) => return Ok((before, after)),
@@ -226,13 +231,13 @@ fn turn(
             },
         };
     }
-    Err(Fault::Failed("others kept turning the switch".to_owned()))
+    Err(StoreError::Failed("others kept turning the switch".to_owned()))
 }
 
-fn pauses(held: Option<&Held>) -> Result<Pauses, Fault> {
+fn pauses(held: Option<&Held>) -> Result<Pauses, StoreError> {
     let parsed = held.map(|held| Pauses::parse(&held.text)).transpose();
     parsed.map(Option::unwrap_or_default).map_err(|why| {
-        Fault::Foreign(format!(
+        StoreError::Foreign(format!(
             "where the pause is kept there is something else ({why}); delete it, or point elsewhere"
         ))
     })
@@ -271,7 +276,7 @@ mod tests {
         let soon = || Deadline::after(Duration::from_secs(60));
         let long = Paused { why: Some("w".repeat(70_000)), ..paused(Some("bot")) };
         let refused = turn(&register, "paused", soon(), |pauses| pauses.pause(std::slice::from_ref(&long)));
-        assert!(matches!(refused, Err(Fault::Failed(_))), "{refused:?}");
+        assert!(matches!(refused, Err(StoreError::Failed(_))), "{refused:?}");
         turn(&register, "paused", soon(), |pauses| pauses.pause(&[paused(None)])).expect("it can still be turned");
     }
 
@@ -293,6 +298,6 @@ mod tests {
         let held = register.read(deadline()).expect("read");
         assert_eq!(pauses(held.as_ref()).expect("a switch").0.len(), 8);
         std::fs::write(&path, "something else\n").expect("written");
-        assert!(matches!(turn(&register, "paused", deadline(), |_| ()), Err(Fault::Foreign(_))));
+        assert!(matches!(turn(&register, "paused", deadline(), |_| ()), Err(StoreError::Foreign(_))));
     }
 }

@@ -13,11 +13,11 @@ use anyhow::Result;
 use crate::config::{Address, Method, Probe};
 use crate::decide::State;
 
-mod course;
 mod engine;
 mod http;
 mod process;
-mod socket;
+mod target;
+mod tcp;
 
 /// What is asked, and how.
 #[derive(Clone, Debug)]

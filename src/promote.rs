@@ -14,16 +14,16 @@ use anyhow::Result;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use crate::arbiter::Doubt;
+use crate::boot_instant::BootInstant;
 use crate::brain::Brain;
 use crate::chain::Name;
 use crate::config::{Config, Service};
 use crate::deadline::Deadline;
-use crate::moment::Moment;
+use crate::lease::client::LeaseError;
+use crate::output::{self, ExitStatus, OutputMode, PendingWaits};
 use crate::pause::{self, Paused, Pauses};
 use crate::remote::Remote;
-use crate::report::{self, Status, Voice, Waits};
-use crate::state::{Record, Store};
+use crate::state::{ServiceRecord, StateDir};
 use crate::view::View;
 
 mod act;
@@ -38,17 +38,17 @@ mod starting;
 mod survey;
 mod tenure;
 
-use ages::Ages;
-use course::Course;
+use ages::Uptime;
+use course::ServiceRun;
 use look::Look;
-use tenure::Tenure;
+use tenure::Takeover;
 
-pub use tenure::Leased;
+pub use tenure::LeaseReport;
 
 /// What became of a service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
-pub enum Verdict {
+pub enum PromoteVerdict {
     /// It runs on its target and nowhere else; nothing was touched.
     InPlace,
     /// It ran nowhere, and was started on its target.
@@ -76,12 +76,12 @@ pub enum Verdict {
     Unknown,
 }
 
-impl report::Verdict for Verdict {
-    fn status(self) -> Status {
+impl output::HasStatus for PromoteVerdict {
+    fn status(self) -> ExitStatus {
         match self {
-            Self::InPlace | Self::Started | Self::Moved | Self::StoppedElsewhere | Self::Planned => Status::Yes,
-            Self::Refused | Self::NotBrain | Self::Failed | Self::Paused => Status::No,
-            Self::Blocked | Self::Busy | Self::Unknown => Status::Unknown,
+            Self::InPlace | Self::Started | Self::Moved | Self::StoppedElsewhere | Self::Planned => ExitStatus::Yes,
+            Self::Refused | Self::NotBrain | Self::Failed | Self::Paused => ExitStatus::No,
+            Self::Blocked | Self::Busy | Self::Unknown => ExitStatus::Unknown,
         }
     }
 }
@@ -142,11 +142,11 @@ pub enum Outcome {
 
 /// What became of one service.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
-pub struct Promotion {
+pub struct ServiceOutcome {
     /// The service.
     pub service: Name,
     /// The outcome as a stable slug.
-    pub verdict: Verdict,
+    pub verdict: PromoteVerdict,
     /// The outcome as a sentence for people.
     pub reason: String,
     /// The node that ought to run it; null when that is not known.
@@ -158,15 +158,15 @@ pub struct Promotion {
     /// What was done, in the order of its end.
     pub steps: Vec<Step>,
     /// What became of its lease; null where it is under none, and where nobody was asked.
-    pub lease: Option<Leased>,
+    pub lease: Option<LeaseReport>,
 }
 
 /// What is wanted.
-pub struct Order<'a> {
+pub struct Request<'a> {
     /// The node list.
     pub config: &'a Config,
     /// The node this is.
-    pub own: Option<&'a Name>,
+    pub local_node: Option<&'a Name>,
     /// The services.
     pub services: Vec<(&'a Name, &'a Service)>,
     /// The node to run them on, when not the first living one.
@@ -180,9 +180,9 @@ pub struct Order<'a> {
     /// The reason, for whoever reads the lease's history.
     pub why: Option<&'a str>,
     /// Where each step is said.
-    pub voice: Voice,
+    pub output_mode: OutputMode,
     /// Where it is told for what is being waited.
-    pub waits: Waits,
+    pub waits: PendingWaits,
 }
 
 /// What became of an order.
@@ -190,20 +190,20 @@ pub struct Promoted {
     /// Who the brain is, when that was asked.
     pub brain: Option<Brain>,
     /// One for each service, in the order asked.
-    pub services: Vec<Promotion>,
+    pub services: Vec<ServiceOutcome>,
 }
 
-impl Promotion {
+impl ServiceOutcome {
     /// What was found out of a service that is paused.
     fn while_paused(mut self, paused: &Paused, dry_run: bool) -> Self {
         let name = &self.service;
         let words = paused.words();
         (self.verdict, self.reason) = match (self.verdict, self.steps.is_empty(), &self.target) {
-            (Verdict::Planned, true, Some(target)) if !dry_run => {
-                (Verdict::InPlace, format!("{name} runs on {target}, and is {words}."))
+            (PromoteVerdict::Planned, true, Some(target)) if !dry_run => {
+                (PromoteVerdict::InPlace, format!("{name} runs on {target}, and is {words}."))
             }
-            (Verdict::Planned, false, _) => (
-                Verdict::Paused,
+            (PromoteVerdict::Planned, false, _) => (
+                PromoteVerdict::Paused,
                 format!("{name} is {words}. Nothing was touched; after `mirror resume`: {}", self.reason),
             ),
             (verdict, ..) => (verdict, format!("{} It is {words}.", self.reason)),
@@ -212,7 +212,7 @@ impl Promotion {
     }
 
     /// A promotion that came to nothing.
-    pub(crate) fn without_act(service: &Name, verdict: Verdict, reason: String) -> Self {
+    pub(crate) fn without_act(service: &Name, verdict: PromoteVerdict, reason: String) -> Self {
         let (target, previous, fencing, steps, lease) = (None, None, None, Vec::new(), None);
         Self { service: service.clone(), verdict, reason, target, previous, fencing, steps, lease }
     }
@@ -220,18 +220,18 @@ impl Promotion {
 
 /// What is paused: asked once, and only by those who find that there is something to do.
 struct PausesOnDemand<'a> {
-    order: &'a Order<'a>,
-    store: &'a Store,
-    read: OnceLock<Result<Pauses, Doubt>>,
+    request: &'a Request<'a>,
+    store: &'a StateDir,
+    read: OnceLock<Result<Pauses, LeaseError>>,
 }
 
 impl PausesOnDemand<'_> {
-    fn get(&self) -> &Result<Pauses, Doubt> {
-        let Order { config, own, services, .. } = self.order;
+    fn get(&self) -> &Result<Pauses, LeaseError> {
+        let Request { config, local_node, services, .. } = self.request;
         // As long as a lease is read: what was just paused has to be fetched too.
         let patience = services.iter().map(|(_, service)| service.timeout).max();
         let deadline = Deadline::after(patience.unwrap_or_default().max(config.probe_timeout));
-        self.read.get_or_init(|| pause::in_force(config, self.store, *own, deadline))
+        self.read.get_or_init(|| pause::in_force(config, self.store, *local_node, deadline))
     }
 }
 
@@ -239,16 +239,16 @@ impl PausesOnDemand<'_> {
 ///
 /// # Errors
 /// When this process cannot ask anybody, or `if_brain` is asked and there is no brain chain.
-pub fn promote(order: &Order<'_>, store: &Store) -> Result<Promoted> {
-    let remote = Remote::new(order.config, order.own);
-    let mut busy: BTreeMap<&Name, Promotion> = BTreeMap::new();
+pub fn promote(request: &Request<'_>, store: &StateDir) -> Result<Promoted> {
+    let remote = Remote::new(request.config, request.local_node);
+    let mut busy: BTreeMap<&Name, ServiceOutcome> = BTreeMap::new();
     let mut locks = Vec::new();
-    let mut records: BTreeMap<&Name, Record> = BTreeMap::new();
-    for (name, _) in &order.services {
-        match if order.dry_run { Ok(None) } else { store.lock(name).map(Some) } {
+    let mut records: BTreeMap<&Name, ServiceRecord> = BTreeMap::new();
+    for (name, _) in &request.services {
+        match if request.dry_run { Ok(None) } else { store.lock(name).map(Some) } {
             Ok(Some(None)) => {
                 let reason = format!("Another promotion of {name} is under way on this node.");
-                busy.insert(name, Promotion::without_act(name, Verdict::Busy, reason));
+                busy.insert(name, ServiceOutcome::without_act(name, PromoteVerdict::Busy, reason));
             }
             Ok(lock) => {
                 locks.extend(lock.flatten());
@@ -256,52 +256,53 @@ pub fn promote(order: &Order<'_>, store: &Store) -> Result<Promoted> {
             }
             Err(error) => {
                 let reason = format!("No lock can be had for {name}: {error}.");
-                busy.insert(name, Promotion::without_act(name, Verdict::Unknown, reason));
+                busy.insert(name, ServiceOutcome::without_act(name, PromoteVerdict::Unknown, reason));
             }
         }
     }
-    let look = Look { order, remote: &remote, records: &records };
-    let mut tenures: BTreeMap<&Name, Tenure<'_>> = BTreeMap::new();
-    for (name, service) in order.services.iter().filter(|(name, _)| records.contains_key(name)) {
-        tenures.extend(Tenure::new(order, store, (name, service)).map(|tenure| (*name, tenure)));
+    let look = Look { request, remote: &remote, records: &records };
+    let mut takeovers: BTreeMap<&Name, Takeover<'_>> = BTreeMap::new();
+    for (name, service) in request.services.iter().filter(|(name, _)| records.contains_key(name)) {
+        takeovers.extend(Takeover::new(request, store, (name, service)).map(|takeover| (*name, takeover)));
     }
-    let began = Moment::now();
-    let (view, brain) = tenure::read_beside(order, &records, &mut tenures, || look.take())?;
-    let (seen, ages) = (view.seen(), Ages::new(order, store));
+    let began = BootInstant::now();
+    let (view, brain) = tenure::read_beside(request, &records, &mut takeovers, || look.take())?;
+    let (seen, uptime) = (view.seen(), Uptime::new(request, store));
     if let Some(brain) = &brain
-        && !matches!(brain, Brain::Known(name) if Some(name) == order.own)
+        && !matches!(brain, Brain::Known(name) if Some(name) == request.local_node)
     {
         let verdict = match brain {
-            Brain::Known(_) | Brain::Nobody => Verdict::NotBrain,
-            Brain::Isolated | Brain::Unknown(_) | Brain::Open => Verdict::Unknown,
+            Brain::Known(_) | Brain::Nobody => PromoteVerdict::NotBrain,
+            Brain::Isolated | Brain::Unknown(_) | Brain::Open => PromoteVerdict::Unknown,
         };
-        ages.forget_deaths();
-        let reason = brain.sentence_to(order.own);
-        let all = order.services.iter();
-        let services = all.map(|(name, _)| Promotion::without_act(name, verdict, reason.clone())).collect();
+        uptime.forget_deaths();
+        let reason = brain.sentence_to(request.local_node);
+        let all = request.services.iter();
+        let services = all.map(|(name, _)| ServiceOutcome::without_act(name, verdict, reason.clone())).collect();
         return Ok(Promoted { brain: Some(brain.clone()), services });
     }
-    ages.add(&seen, began);
-    let pauses = PausesOnDemand { order, store, read: OnceLock::new() };
-    let go = &|name, service, tenure| {
+    uptime.add(&seen, began);
+    let pauses = PausesOnDemand { request, store, read: OnceLock::new() };
+    let go = &|name, service, takeover| {
         let record = records.get(name).cloned()?;
-        let known = (record, tenure, &pauses);
-        let course = Course::new(order, &remote, (name, service), known, seen.clone(), &ages);
-        let (promotion, record) = course.run();
-        if !order.dry_run {
+        let known = (record, takeover, &pauses);
+        let service_run = ServiceRun::new(request, &remote, (name, service), known, seen.clone(), &uptime);
+        let (promotion, record) = service_run.run();
+        if !request.dry_run {
             store.keep_record(name, &record);
         }
         Some(promotion)
     };
     let services = std::thread::scope(|scope| {
         let mut threads = Vec::new();
-        for &(name, service) in &order.services {
-            let tenure = tenures.remove(name);
-            threads.push(scope.spawn(move || go(name, service, tenure)));
+        for &(name, service) in &request.services {
+            let takeover = takeovers.remove(name);
+            threads.push(scope.spawn(move || go(name, service, takeover)));
         }
-        let broken_off =
-            |name: &Name| Promotion::without_act(name, Verdict::Unknown, format!("The promotion of {name} broke off."));
-        let ended = threads.into_iter().zip(&order.services).map(|(thread, (name, _))| {
+        let broken_off = |name: &Name| {
+            ServiceOutcome::without_act(name, PromoteVerdict::Unknown, format!("The promotion of {name} broke off."))
+        };
+        let ended = threads.into_iter().zip(&request.services).map(|(thread, (name, _))| {
             let promotion = thread.join().ok().flatten();
             promotion.or_else(|| busy.remove(name)).unwrap_or_else(|| broken_off(name))
         });

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::chain::Name;
 use crate::config::{Config, Node};
-use crate::placeholder;
+use crate::template;
 
 /// A shared connection is kept for so long after its last use.
 const KEPT_OPEN: &str = "10m";
@@ -22,14 +22,14 @@ pub struct Remote {
     command: Vec<String>,
     default: OnceLock<Vec<String>>,
     probe_timeout: Duration,
-    own: Option<Name>,
+    local_node: Option<Name>,
 }
 
 impl Remote {
     /// By the configuration in force, seen from the node `own`.
-    pub fn new(config: &Config, own: Option<&Name>) -> Self {
+    pub fn new(config: &Config, local_node: Option<&Name>) -> Self {
         let (command, probe_timeout) = (config.remote_command.clone(), config.probe_timeout);
-        Self { command, default: OnceLock::new(), probe_timeout, own: own.cloned() }
+        Self { command, default: OnceLock::new(), probe_timeout, local_node: local_node.cloned() }
     }
 
     fn template(&self) -> &[String] {
@@ -42,10 +42,10 @@ impl Remote {
 
     /// The arguments, program first, that run the shell command `command` on `node`.
     pub fn words(&self, name: &Name, node: &Node, command: &str) -> Vec<String> {
-        if self.own.as_ref() == Some(name) {
+        if self.local_node.as_ref() == Some(name) {
             return ["sh", "-c", command].map(str::to_owned).to_vec();
         }
-        let value = |placeholder: &str| match placeholder {
+        let value = |template: &str| match template {
             "node" => Some(name.to_string()),
             "address" => Some(node.address.to_string()),
             "port" => Some(node.port.to_string()),
@@ -53,7 +53,7 @@ impl Remote {
             "command" => Some(command.to_owned()),
             _ => None,
         };
-        self.template().iter().map(|word| placeholder::fill(word, value)).collect()
+        self.template().iter().map(|word| template::fill(word, value)).collect()
     }
 
     /// The process that runs the shell command `command` on `node`.
@@ -100,11 +100,11 @@ fn ssh_options(timeout: Duration) -> Vec<String> {
 /// no sharing, where there is no such place.
 fn socket_directory() -> Option<PathBuf> {
     let runtime = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from).filter(|path| path.is_absolute());
-    let own = rustix::process::geteuid();
+    let local_node = rustix::process::geteuid();
     let candidates = [
         runtime.map(|path| path.join("mirror")),
-        own.is_root().then(|| PathBuf::from("/run/mirror")),
-        Some(PathBuf::from(format!("/tmp/mirror-{}", own.as_raw()))),
+        local_node.is_root().then(|| PathBuf::from("/run/mirror")),
+        Some(PathBuf::from(format!("/tmp/mirror-{}", local_node.as_raw()))),
     ];
     candidates.into_iter().flatten().find(|path| is_private(path))
 }

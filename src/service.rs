@@ -30,7 +30,7 @@ pub enum Condition {
 
 /// What became of one command on one node.
 #[derive(Clone, Debug)]
-pub struct Done {
+pub struct CommandResult {
     /// Whether the command exited with 0, with another status of its own, or could not be asked.
     pub condition: Condition,
     /// Why not: a stable slug.
@@ -43,7 +43,7 @@ pub struct Done {
 
 /// A service on a node.
 #[derive(Clone, Copy, Debug)]
-pub struct Place<'a> {
+pub struct Instance<'a> {
     /// How commands get there.
     pub remote: &'a Remote,
     /// The service's name.
@@ -56,18 +56,18 @@ pub struct Place<'a> {
     pub node: &'a Node,
 }
 
-/// What a [`Done`] says of a node that fell while it was waited for.
-pub const DIED: &str = "died";
+/// What a [`CommandResult`] says of a node that fell while it was waited for.
+pub const NODE_DIED: &str = "died";
 
-impl Place<'_> {
+impl Instance<'_> {
     /// Asks whether it runs.
-    pub fn status(&self, deadline: Deadline) -> Done {
+    pub fn status(&self, deadline: Deadline) -> CommandResult {
         self.run(&self.service.status, deadline)
     }
 
     /// Runs `start` once. Where nothing but the node's own tick guards the service, the node asks the
     /// register first: a start that was long on its way must not take effect after the lease has gone.
-    pub fn start(&self, deadline: Deadline) -> Done {
+    pub fn start(&self, deadline: Deadline) -> CommandResult {
         let start = &self.service.start;
         match self.service.lease {
             Some(Lease { guard: Guard::Tick, .. }) => {
@@ -79,18 +79,18 @@ impl Place<'_> {
     }
 
     /// Runs `stop` once.
-    pub fn stop(&self, deadline: Deadline) -> Done {
+    pub fn stop(&self, deadline: Deadline) -> CommandResult {
         self.run(&self.service.stop, deadline)
     }
 
     /// Asks for its status until it is `wanted`, the node falls, or the deadline passes.
-    pub fn await_status(&self, wanted: Condition, deadline: Deadline) -> Done {
+    pub fn await_status(&self, wanted: Condition, deadline: Deadline) -> CommandResult {
         let begun = Instant::now();
         let mut pause = FIRST_PAUSE;
         loop {
             let mut done = self.status(deadline);
             // A node that has fallen will not say it later either.
-            if done.condition == wanted || done.cause == Some(DIED) || deadline.left() <= pause {
+            if done.condition == wanted || done.cause == Some(NODE_DIED) || deadline.left() <= pause {
                 done.elapsed = begun.elapsed();
                 return done;
             }
@@ -101,7 +101,7 @@ impl Place<'_> {
 
     /// Runs a command there. A node that is slow to answer is probed meanwhile: one that has fallen
     /// since it was seen alive is not waited for until the deadline.
-    fn run(&self, command: &str, deadline: Deadline) -> Done {
+    fn run(&self, command: &str, deadline: Deadline) -> CommandResult {
         let begun = Instant::now();
         let finished = Exec::new(self.remote.command(self.name, self.node, command)).start().and_then(|mut running| {
             loop {
@@ -114,7 +114,7 @@ impl Place<'_> {
                 }
             }
         });
-        let unknown = |cause, detail| Done {
+        let unknown = |cause, detail| CommandResult {
             condition: Condition::Unknown,
             cause: Some(cause),
             detail,
@@ -122,7 +122,7 @@ impl Place<'_> {
         };
         let finished = match finished {
             Ok(Some(finished)) => finished,
-            Ok(None) => return unknown(DIED, Some("it fell while it was waited for".to_owned())),
+            Ok(None) => return unknown(NODE_DIED, Some("it fell while it was waited for".to_owned())),
             Err(error) => return unknown("not-started", Some(error.to_string())),
         };
         let (condition, cause) = match finished.ended {
@@ -135,11 +135,11 @@ impl Place<'_> {
         };
         let detail = match finished.ended {
             Ended::Exited(0) => None,
-            Ended::TimedOut => finished.last_words(),
-            Ended::Exited(code) => Some(said(&format!("exit status {code}"), finished.last_words())),
-            Ended::Signaled(signal) => Some(said(&format!("signal {signal}"), finished.last_words())),
+            Ended::TimedOut => finished.last_line(),
+            Ended::Exited(code) => Some(said(&format!("exit status {code}"), finished.last_line())),
+            Ended::Signaled(signal) => Some(said(&format!("signal {signal}"), finished.last_line())),
         };
-        Done { condition, cause, detail, elapsed: finished.elapsed }
+        CommandResult { condition, cause, detail, elapsed: finished.elapsed }
     }
 
     fn has_died(&self) -> bool {

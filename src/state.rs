@@ -15,13 +15,14 @@ use std::time::{Duration, Instant};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use crate::boot_instant::BootInstant;
 use crate::chain::Name;
 use crate::config::Config;
-use crate::decide::{Seen, State};
-use crate::lease::Sight;
-use crate::moment::Moment;
+use crate::decide::{NodeStates, State};
+use crate::lease::LeaseView;
 
 mod here;
+pub mod history;
 
 /// How long the lock of a sight is waited for.
 const PATIENCE: Duration = Duration::from_millis(250);
@@ -30,7 +31,7 @@ const TAKEOVER: Duration = Duration::from_secs(60);
 
 /// The directory that holds the state.
 #[derive(Debug)]
-pub struct Store {
+pub struct StateDir {
     directory: PathBuf,
     boot: String,
     /// What is locked when the directory cannot be written: the configuration file.
@@ -41,20 +42,20 @@ pub struct Store {
 
 /// Since when nodes have been seen alive, or dead.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Spans(BTreeMap<Name, Span>);
+pub struct Uptimes(BTreeMap<Name, Span>);
 
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 struct Span {
     state: State,
-    since: Moment,
-    last: Moment,
+    since: BootInstant,
+    last: BootInstant,
 }
 
-impl Spans {
+impl Uptimes {
     /// Adds what was seen by a look that began at `now`, and tells who died and who returned. A node
     /// that was not looked at for longer than `gap` starts anew; a dead one not before a takeover may
     /// have taken all the time since.
-    pub fn update(&mut self, seen: &Seen, now: Moment, gap: Duration) -> Vec<(Name, State)> {
+    pub fn update(&mut self, seen: &NodeStates, now: BootInstant, gap: Duration) -> Vec<(Name, State)> {
         let mut changes = Vec::new();
         for (node, state) in seen {
             let before = self.0.remove(node);
@@ -82,31 +83,31 @@ impl Spans {
     }
 
     /// For how long each node has been seen alive without a gap.
-    pub fn alive_for(&self, now: Moment) -> BTreeMap<Name, Duration> {
+    pub fn alive_for(&self, now: BootInstant) -> BTreeMap<Name, Duration> {
         let alive = self.0.iter().filter(|(_, span)| span.state == State::Alive);
         alive.map(|(node, span)| (node.clone(), span.since.until(now))).collect()
     }
 
     /// When the first look began that found a node dead, of those since it was last seen alive.
-    pub fn dead_since(&self, node: &Name) -> Option<Moment> {
+    pub fn dead_since(&self, node: &Name) -> Option<BootInstant> {
         self.0.get(node).filter(|span| span.state == State::Dead).map(|span| span.since)
     }
 }
 
 /// What is remembered of a service.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Record {
+pub struct ServiceRecord {
     /// The node on which it was last seen to run well, and since when.
-    pub on: Option<(Name, Moment)>,
+    pub on: Option<(Name, BootInstant)>,
     /// When all living nodes were last asked for it.
-    pub swept: Option<Moment>,
+    pub swept: Option<BootInstant>,
     /// Where it could not be started, and when that was.
-    pub passed_over: BTreeMap<Name, Moment>,
+    pub cooldown: BTreeMap<Name, BootInstant>,
     /// What its chain's nodes were at the last check.
-    pub seen: Seen,
+    pub seen: NodeStates,
     /// When its lease was last taken from a brain that was dead from here and yet at work.
     #[serde(default)]
-    pub overruled: Option<Moment>,
+    pub overruled: Option<BootInstant>,
     /// The epoch that a brain that was dead from here granted all the same, while its claim was waited for.
     #[serde(default)]
     pub granted_by_dead: Option<u64>,
@@ -122,7 +123,7 @@ struct Envelope<T> {
     value: T,
 }
 
-impl Store {
+impl StateDir {
     /// The directory by the configuration: `state`, else `$STATE_DIRECTORY`, else `/var/lib/mirror`
     /// for root and `$XDG_STATE_HOME/mirror` for others.
     pub fn open(config: &Config) -> Self {
@@ -141,54 +142,54 @@ impl Store {
     }
 
     /// Since when nodes have been seen alive, or dead.
-    pub fn spans(&self) -> Spans {
+    pub fn uptimes(&self) -> Uptimes {
         self.read("spans.json").unwrap_or_default()
     }
 
     /// Keeps it.
-    pub fn keep_spans(&self, spans: &Spans) {
-        self.write("spans.json", spans);
+    pub fn keep_uptimes(&self, uptimes: &Uptimes) {
+        self.write("spans.json", uptimes);
     }
 
     /// What is remembered of a service.
-    pub fn record(&self, service: &Name) -> Record {
+    pub fn record(&self, service: &Name) -> ServiceRecord {
         self.read(&format!("service-{service}.json")).unwrap_or_default()
     }
 
     /// Keeps it.
-    pub fn keep_record(&self, service: &Name, record: &Record) {
+    pub fn keep_record(&self, service: &Name, record: &ServiceRecord) {
         self.write(&format!("service-{service}.json"), record);
     }
 
     /// What this machine knows of a service's lease. It outlives a reboot, though its times do not:
     /// without it, a register that was restored from a backup is not told from an honest one.
-    pub fn sight(&self, service: &Name) -> Sight {
-        self.stored_sight(service).unwrap_or_default()
+    pub fn lease_view(&self, service: &Name) -> LeaseView {
+        self.stored_lease_view(service).unwrap_or_default()
     }
 
-    fn stored_sight(&self, service: &Name) -> Option<Sight> {
-        let bytes = std::fs::read(self.directory.join(sight_file(service))).ok()?;
-        let Envelope { boot, value: mut sight } = serde_json::from_slice::<Envelope<Sight>>(&bytes).ok()?;
-        if boot != self.boot || sight.is_ahead_of(Moment::now()) {
-            sight.forget_times();
+    fn stored_lease_view(&self, service: &Name) -> Option<LeaseView> {
+        let bytes = std::fs::read(self.directory.join(lease_view_file(service))).ok()?;
+        let Envelope { boot, value: mut lease_view } = serde_json::from_slice::<Envelope<LeaseView>>(&bytes).ok()?;
+        if boot != self.boot || lease_view.is_ahead_of(BootInstant::now()) {
+            lease_view.forget_times();
         }
-        Some(sight)
+        Some(lease_view)
     }
 
     /// Keeps it, unless another process has seen a later value meanwhile; tells whether its value is news.
-    pub fn keep_sight(&self, service: &Name, sight: &Sight) -> bool {
+    pub fn keep_lease_view(&self, service: &Name, lease_view: &LeaseView) -> bool {
         let _ = std::fs::create_dir_all(&self.directory);
-        let path = self.directory.join(format!("{}.lock", sight_file(service)));
+        let path = self.directory.join(format!("{}.lock", lease_view_file(service)));
         let lock = OpenOptions::new().create(true).truncate(false).write(true).open(path);
         if lock.as_ref().is_ok_and(|lock| !lock_soon(lock)) {
             return false;
         }
-        let stored = self.stored_sight(service);
-        if stored.as_ref().is_some_and(|stored| stored.is_later_than(sight)) {
+        let stored = self.stored_lease_view(service);
+        if stored.as_ref().is_some_and(|stored| stored.is_later_than(lease_view)) {
             return false;
         }
-        let news = stored.as_ref().and_then(Sight::value) != sight.value();
-        self.put(&sight_file(service), sight, news);
+        let news = stored.as_ref().and_then(LeaseView::value) != lease_view.value();
+        self.put(&lease_view_file(service), lease_view, news);
         news
     }
 
@@ -271,7 +272,7 @@ fn lock_soon(file: &File) -> bool {
     true
 }
 
-fn sight_file(service: &Name) -> String {
+fn lease_view_file(service: &Name) -> String {
     format!("lease-{service}.json")
 }
 
@@ -292,7 +293,7 @@ mod tests {
         let fallback = tempfile::NamedTempFile::new().expect("a file");
         let text = "state = \"/dev/null/nowhere\"\nnodes = { a = \"192.0.2.1\" }\nchains = { brain = [\"a\"] }";
         let config = crate::config::parse(fallback.path(), text).expect("parses").config;
-        let (store, other) = (Store::open(&config), Store::open(&config));
+        let (store, other) = (StateDir::open(&config), StateDir::open(&config));
         let service = |name: &str| name.parse::<Name>().expect("a name");
         let first = store.lock(&service("a")).expect("can be locked");
         let second = store.lock(&service("b")).expect("can be locked");
@@ -309,12 +310,13 @@ mod tests {
             "state = \"{}\"\nnodes = {{ a = \"192.0.2.1\" }}\nchains = {{ brain = [\"a\"] }}",
             directory.path().display()
         );
-        let store = Store::open(&crate::config::parse(&directory.path().join("list"), &text).expect("parses").config);
+        let store =
+            StateDir::open(&crate::config::parse(&directory.path().join("list"), &text).expect("parses").config);
         let lock = File::create(directory.path().join("lease-a.json.lock")).expect("a file");
         lock.lock().expect("a lock");
         let (done, end) = std::sync::mpsc::channel();
         std::thread::spawn(move || {
-            store.keep_sight(&"a".parse().expect("a name"), &Sight::default());
+            store.keep_lease_view(&"a".parse().expect("a name"), &LeaseView::default());
             done.send(())
         });
         end.recv_timeout(Duration::from_secs(60)).expect("it goes on");
@@ -323,24 +325,24 @@ mod tests {
     #[test]
     fn a_node_that_was_not_looked_at_starts_anew() {
         let node: Name = "a".parse().expect("a name");
-        let seen = |state| Seen::from([(node.clone(), state)]);
+        let seen = |state| NodeStates::from([(node.clone(), state)]);
         let gap = Duration::from_secs(10);
-        let at = |ms| Moment::since_boot(Duration::from_millis(ms));
-        let mut spans = Spans::default();
-        let age = |spans: &Spans, now| spans.alive_for(at(now)).get(&node).copied();
+        let at = |ms| BootInstant::since_boot(Duration::from_millis(ms));
+        let mut uptimes = Uptimes::default();
+        let age = |uptimes: &Uptimes, now| uptimes.alive_for(at(now)).get(&node).copied();
 
-        assert_eq!(spans.update(&seen(State::Alive), at(0), gap), []);
-        spans.update(&seen(State::Alive), at(9_000), gap);
-        assert_eq!(age(&spans, 9_000), Some(Duration::from_secs(9)));
-        spans.update(&seen(State::Alive), at(30_000), gap);
-        assert_eq!((age(&spans, 30_000), spans.dead_since(&node)), (Some(Duration::ZERO), None));
-        assert_eq!(spans.update(&seen(State::Dead), at(31_000), gap), [(node.clone(), State::Dead)]);
-        assert_eq!((age(&spans, 31_000), spans.dead_since(&node)), (None, Some(at(31_000))));
-        assert_eq!(spans.update(&seen(State::Dead), at(91_000), gap), []);
-        assert_eq!(spans.dead_since(&node), Some(at(31_000)), "a promotion may take so long");
-        spans.update(&seen(State::Dead), at(152_000), gap);
-        assert_eq!(spans.dead_since(&node), Some(at(152_000)));
-        assert!(spans.forget_deaths() && !spans.forget_deaths());
-        assert_eq!(spans.dead_since(&node), None);
+        assert_eq!(uptimes.update(&seen(State::Alive), at(0), gap), []);
+        uptimes.update(&seen(State::Alive), at(9_000), gap);
+        assert_eq!(age(&uptimes, 9_000), Some(Duration::from_secs(9)));
+        uptimes.update(&seen(State::Alive), at(30_000), gap);
+        assert_eq!((age(&uptimes, 30_000), uptimes.dead_since(&node)), (Some(Duration::ZERO), None));
+        assert_eq!(uptimes.update(&seen(State::Dead), at(31_000), gap), [(node.clone(), State::Dead)]);
+        assert_eq!((age(&uptimes, 31_000), uptimes.dead_since(&node)), (None, Some(at(31_000))));
+        assert_eq!(uptimes.update(&seen(State::Dead), at(91_000), gap), []);
+        assert_eq!(uptimes.dead_since(&node), Some(at(31_000)), "a promotion may take so long");
+        uptimes.update(&seen(State::Dead), at(152_000), gap);
+        assert_eq!(uptimes.dead_since(&node), Some(at(152_000)));
+        assert!(uptimes.forget_deaths() && !uptimes.forget_deaths());
+        assert_eq!(uptimes.dead_since(&node), None);
     }
 }

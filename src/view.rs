@@ -15,11 +15,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::chain::Name;
 use crate::config::{Config, Method, Node};
-use crate::decide::{Seen, State};
-use crate::misuse::Misuse;
+use crate::decide::{NodeStates, State};
+use crate::output::{OutputMode, Style, millis};
 use crate::probe::{self, Answer, Target};
 use crate::remote::Remote;
-use crate::report::{Paint, Voice, millis};
+use crate::usage_error::UsageError;
 
 /// The name and version of the object that holds a view.
 pub const SCHEMA: &str = "mirror.probe/1";
@@ -53,22 +53,22 @@ pub struct View {
 
 impl View {
     /// The states that were seen.
-    pub fn seen(&self) -> Seen {
+    pub fn seen(&self) -> NodeStates {
         let state = |(node, answer): (&Name, &Option<Answer>)| Some((node.clone(), answer.as_ref()?.state));
         self.answers.iter().filter_map(state).collect()
     }
 }
 
 /// Says an answer to whoever asked to hear of each step.
-pub fn say(voice: Voice, name: &Name, answer: &Answer) {
+pub fn say(output_mode: OutputMode, name: &Name, answer: &Answer) {
     let cause = answer.cause.as_deref().unwrap_or("answered");
     let state = format!("{:?}", answer.state).to_lowercase();
-    voice.step(format_args!("{name}: {state}, {cause}"));
+    output_mode.step(format_args!("{name}: {state}, {cause}"));
 }
 
 /// One node as a look saw it.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
-pub struct Sight {
+pub struct NodeReport {
     /// The node.
     pub node: Name,
     /// Its address in the configuration.
@@ -76,7 +76,7 @@ pub struct Sight {
     /// How it was asked: `tcp`, `ssh-banner`, `ssh`, `http` or `exec`.
     pub method: &'static str,
     /// What it was found to be.
-    pub state: Seeing,
+    pub state: ReportedState,
     /// Why it is not alive, as a slug; null when it is alive or was not asked.
     pub cause: Option<String>,
     /// The same in words, where there is more to say.
@@ -90,7 +90,7 @@ pub struct Sight {
 /// What a node was found to be, or that its answer was not needed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
-pub enum Seeing {
+pub enum ReportedState {
     /// An answer came.
     Alive,
     /// A definite no, or no answer in time.
@@ -101,7 +101,7 @@ pub enum Seeing {
     Unasked,
 }
 
-impl From<Option<State>> for Seeing {
+impl From<Option<State>> for ReportedState {
     fn from(state: Option<State>) -> Self {
         match state {
             Some(State::Alive) => Self::Alive,
@@ -112,7 +112,7 @@ impl From<Option<State>> for Seeing {
     }
 }
 
-impl Sight {
+impl NodeReport {
     /// The node as `answer` has it.
     pub fn new(name: &Name, node: &Node, answer: Option<&Answer>) -> Self {
         Self {
@@ -128,16 +128,16 @@ impl Sight {
     }
 
     /// The node as a line of a table for people.
-    pub fn row(&self, paint: Paint) -> Vec<String> {
+    pub fn row(&self, style: Style) -> Vec<String> {
         let state = match self.state {
-            Seeing::Alive => paint.good("alive"),
-            Seeing::Dead => paint.bad("dead"),
-            Seeing::Unknown => paint.doubtful("unknown"),
-            Seeing::Unasked => paint.faint("unasked"),
+            ReportedState::Alive => style.good("alive"),
+            ReportedState::Dead => style.bad("dead"),
+            ReportedState::Unknown => style.doubtful("unknown"),
+            ReportedState::Unasked => style.faint("unasked"),
         };
         let latency = self.latency_ms.map_or_else(String::new, |ms| format!("{ms:.1} ms"));
         let why: Vec<&str> = [&self.cause, &self.detail].into_iter().flatten().map(String::as_str).collect();
-        vec![self.node.to_string(), self.address.clone(), state, latency, paint.faint(&why.join(": "))]
+        vec![self.node.to_string(), self.address.clone(), state, latency, style.faint(&why.join(": "))]
     }
 }
 
@@ -211,7 +211,7 @@ struct WrittenNode {
 }
 
 /// A view that was read, or why it is not to be trusted.
-pub enum Reading {
+pub enum LoadedView {
     /// It is of this node list, and fresh.
     Trusted(View),
     /// It is too old, or of another node list: as good as none.
@@ -222,7 +222,7 @@ pub enum Reading {
 ///
 /// # Errors
 /// When it cannot be read, is no view, or is from the future.
-pub fn read(path: &Path, config: &Config, now: SystemTime) -> Result<Reading> {
+pub fn read(path: &Path, config: &Config, now: SystemTime) -> Result<LoadedView> {
     let shown = if path == Path::new("-") { "standard input".to_owned() } else { path.display().to_string() };
     let mut bytes = Vec::new();
     let source: std::io::Result<Box<dyn Read>> = if path == Path::new("-") {
@@ -240,14 +240,14 @@ pub fn read(path: &Path, config: &Config, now: SystemTime) -> Result<Reading> {
 ///
 /// # Errors
 /// When it is no view, or is from the future.
-pub fn parse(shown: &str, bytes: &[u8], config: &Config, now: SystemTime) -> Result<Reading> {
+pub fn parse(shown: &str, bytes: &[u8], config: &Config, now: SystemTime) -> Result<LoadedView> {
     let wrong = |what: String| wrong(shown, &what);
     if bytes.len() as u64 > LONGEST_VIEW {
         return Err(wrong("longer than 16 MiB, so it is no view".to_owned()));
     }
     let object: serde_json::Value = serde_json::from_slice(bytes).map_err(|error| {
         let (line, column) = (error.line().max(1), error.column().max(1));
-        Misuse::new(format!(
+        UsageError::new(format!(
             "{shown}:{line}:{column}: no view, as this is not one whole JSON object ({error}); {MAKE_ONE}"
         ))
     })?;
@@ -269,10 +269,10 @@ fn brief(text: &str) -> String {
 }
 
 fn wrong(shown: &str, what: &str) -> anyhow::Error {
-    Misuse::new(format!("{shown}: {what}; {MAKE_ONE}"))
+    UsageError::new(format!("{shown}: {what}; {MAKE_ONE}"))
 }
 
-fn judge(written: Written, at: SystemTime, config: &Config, now: SystemTime) -> Result<Reading, String> {
+fn judge(written: Written, at: SystemTime, config: &Config, now: SystemTime) -> Result<LoadedView, String> {
     let age = now.duration_since(at).unwrap_or_default();
     if at.duration_since(now).is_ok_and(|ahead| ahead > CLOCK_STEP) {
         return Err(format!("taken at {}, which is in the future; set the clock", written.at));
@@ -280,12 +280,12 @@ fn judge(written: Written, at: SystemTime, config: &Config, now: SystemTime) -> 
     let limit = config.cycle.check + config.probe_timeout;
     if age > limit {
         let (age, limit) = (age.as_secs_f64(), limit.as_secs_f64());
-        return Ok(Reading::Distrusted(format!(
+        return Ok(LoadedView::Distrusted(format!(
             "the view is {age:.3} s old, which is more than cycle.check + probe.timeout ({limit:.3} s)"
         )));
     }
     if written.digest != config.digest {
-        return Ok(Reading::Distrusted(format!(
+        return Ok(LoadedView::Distrusted(format!(
             "the view was taken with another node list (digest {}, here {})",
             brief(&written.digest),
             config.digest
@@ -307,5 +307,5 @@ fn judge(written: Written, at: SystemTime, config: &Config, now: SystemTime) -> 
             return Err(format!("{} stands in it twice", node.node));
         }
     }
-    Ok(Reading::Trusted(view))
+    Ok(LoadedView::Trusted(view))
 }

@@ -11,7 +11,7 @@ use rustix::net;
 use serde_json::Value;
 use three_mirror::chain::{Chain, Name};
 use three_mirror::config::Failback;
-use three_mirror::decide::{self, Leader, Seen, Standing, State};
+use three_mirror::decide::{self, Leader, NodeStates, Placement, State};
 
 use crate::mirror::{Ran, mirror};
 
@@ -43,7 +43,7 @@ fn state() -> impl Strategy<Value = Option<State>> {
     ]
 }
 
-fn seen() -> impl Strategy<Value = Seen> {
+fn seen() -> impl Strategy<Value = NodeStates> {
     proptest::collection::vec(state(), NODES)
         .prop_map(|states| names().into_iter().zip(states).filter_map(|(name, state)| Some((name, state?))).collect())
 }
@@ -56,10 +56,10 @@ fn failback() -> impl Strategy<Value = Failback> {
     ]
 }
 
-fn standing() -> impl Strategy<Value = Standing> {
+fn placement() -> impl Strategy<Value = Placement> {
     let times = proptest::collection::vec(proptest::option::of(0..200_u64), NODES);
     let over = proptest::collection::vec(proptest::bool::weighted(0.2), NODES);
-    (proptest::option::of(node()), 0..200_u64, times, over).prop_map(|(on, on_for, times, over)| Standing {
+    (proptest::option::of(node()), 0..200_u64, times, over).prop_map(|(on, on_for, times, over)| Placement {
         on,
         on_for: Duration::from_secs(on_for),
         alive_for: names()
@@ -67,7 +67,7 @@ fn standing() -> impl Strategy<Value = Standing> {
             .zip(times)
             .filter_map(|(name, time)| Some((name, Duration::from_secs(time?))))
             .collect::<BTreeMap<_, _>>(),
-        passed_over: names()
+        cooldown: names()
             .into_iter()
             .zip(over)
             .filter_map(|(name, over)| over.then_some(name))
@@ -88,7 +88,7 @@ proptest! {
                 prop_assert!(before(node).iter().all(dead));
             }
             Leader::Nobody => prop_assert!(chain.iter().all(dead)),
-            Leader::Doubt(node) => {
+            Leader::LeaseError(node) => {
                 prop_assert_eq!(seen.get(node), Some(&State::Unknown));
                 prop_assert!(before(node).iter().all(dead));
             }
@@ -112,9 +112,9 @@ proptest! {
 
     #[test]
     fn a_target_is_a_living_node_of_the_chain(
-        chain in chain(), seen in seen(), failback in failback(), standing in standing(),
+        chain in chain(), seen in seen(), failback in failback(), placement in placement(),
     ) {
-        if let Leader::Known(node) = decide::target(&chain, &seen, failback, &standing) {
+        if let Leader::Known(node) = decide::target(&chain, &seen, failback, &placement) {
             prop_assert_eq!(seen.get(node), Some(&State::Alive));
             prop_assert!(chain.contains(node));
         }
@@ -122,27 +122,27 @@ proptest! {
 
     #[test]
     fn a_service_that_runs_well_moves_only_to_a_better_node_that_is_due(
-        chain in chain(), seen in seen(), failback in failback(), standing in standing(),
+        chain in chain(), seen in seen(), failback in failback(), placement in placement(),
     ) {
-        let Some(on) = standing.on.as_ref().filter(|on| chain.contains(on) && seen.get(*on) == Some(&State::Alive))
+        let Some(on) = placement.on.as_ref().filter(|on| chain.contains(on) && seen.get(*on) == Some(&State::Alive))
         else { return Ok(()) };
         let place = |node: &Name| chain.iter().position(|other| other == node);
-        match decide::target(&chain, &seen, failback, &standing) {
+        match decide::target(&chain, &seen, failback, &placement) {
             Leader::Known(node) if node == on => {}
             Leader::Known(node) => {
                 prop_assert!(place(node) < place(on), "moved down");
-                prop_assert!(!standing.passed_over.contains(node), "moved to a node that was passed over");
+                prop_assert!(!placement.cooldown.contains(node), "moved to a node that was passed over");
                 match failback {
                     Failback::Always => {}
                     Failback::Never => prop_assert!(false, "moved though it never should"),
                     Failback::After(wait) => {
-                        prop_assert!(standing.on_for >= wait, "moved before it had been there for long");
-                        prop_assert!(standing.alive_for.get(node).is_some_and(|alive| *alive >= wait));
+                        prop_assert!(placement.on_for >= wait, "moved before it had been there for long");
+                        prop_assert!(placement.alive_for.get(node).is_some_and(|alive| *alive >= wait));
                     }
                 }
                 // No doubt was passed on the way.
                 for earlier in chain.iter().take_while(|other| *other != node) {
-                    let passed = standing.passed_over.contains(earlier);
+                    let passed = placement.cooldown.contains(earlier);
                     prop_assert!(passed || matches!(seen.get(earlier), Some(State::Alive | State::Dead)));
                 }
             }
@@ -153,62 +153,62 @@ proptest! {
     }
 
     #[test]
-    fn doubt_moves_nothing(chain in chain(), states in seen(), failback in failback(), standing in standing()) {
-        let Some(on) = standing.on.clone().filter(|on| chain.contains(on)) else { return Ok(()) };
-        let doubt: Seen = names().into_iter().map(|name| {
+    fn doubt_moves_nothing(chain in chain(), states in seen(), failback in failback(), placement in placement()) {
+        let Some(on) = placement.on.clone().filter(|on| chain.contains(on)) else { return Ok(()) };
+        let doubt: NodeStates = names().into_iter().map(|name| {
             let state = states.get(&name).copied().filter(|state| *state == State::Dead).unwrap_or(State::Unknown);
             let state = if name == on { State::Alive } else { state };
             (name, state)
         }).collect();
-        prop_assert_eq!(decide::target(&chain, &doubt, failback, &standing), Leader::Known(&on));
+        prop_assert_eq!(decide::target(&chain, &doubt, failback, &placement), Leader::Known(&on));
     }
 
     #[test]
     fn a_service_that_runs_nowhere_goes_to_the_first_living_node_that_is_not_passed_over(
-        chain in chain(), seen in seen(), failback in failback(), mut standing in standing(),
+        chain in chain(), seen in seen(), failback in failback(), mut placement in placement(),
     ) {
-        standing.on = None;
-        let favoured: Chain = chain.iter().filter(|node| !standing.passed_over.contains(*node)).cloned().collect();
+        placement.on = None;
+        let favoured: Chain = chain.iter().filter(|node| !placement.cooldown.contains(*node)).cloned().collect();
         let expected = match decide::leader(&favoured, &seen) {
             Leader::Nobody => decide::leader(&chain, &seen),
             settled => settled,
         };
-        prop_assert_eq!(decide::target(&chain, &seen, failback, &standing), expected);
-        if standing.passed_over.is_empty() {
+        prop_assert_eq!(decide::target(&chain, &seen, failback, &placement), expected);
+        if placement.cooldown.is_empty() {
             prop_assert_eq!(expected, decide::leader(&chain, &seen));
         }
     }
 
     #[test]
     fn a_due_failback_comes_to_pass(chain in chain(), wait in 1..100_u64) {
-        let seen: Seen = names().into_iter().map(|name| (name, State::Alive)).collect();
+        let seen: NodeStates = names().into_iter().map(|name| (name, State::Alive)).collect();
         let waited = Duration::from_secs(wait);
-        let mut standing = Standing {
+        let mut placement = Placement {
             on: chain.last().cloned(),
             on_for: waited,
             alive_for: names().into_iter().map(|name| (name, waited)).collect(),
-            passed_over: BTreeSet::new(),
+            cooldown: BTreeSet::new(),
         };
         let head = || Leader::Known(&chain[0]);
         let last = || Leader::Known(&chain[chain.len() - 1]);
-        prop_assert_eq!(decide::target(&chain, &seen, Failback::After(waited), &standing), head());
-        prop_assert_eq!(decide::target(&chain, &seen, Failback::Never, &standing), last());
-        standing.on_for = Duration::ZERO;
-        prop_assert_eq!(decide::target(&chain, &seen, Failback::Always, &standing), head());
-        prop_assert_eq!(decide::target(&chain, &seen, Failback::After(waited), &standing), last());
+        prop_assert_eq!(decide::target(&chain, &seen, Failback::After(waited), &placement), head());
+        prop_assert_eq!(decide::target(&chain, &seen, Failback::Never, &placement), last());
+        placement.on_for = Duration::ZERO;
+        prop_assert_eq!(decide::target(&chain, &seen, Failback::Always, &placement), head());
+        prop_assert_eq!(decide::target(&chain, &seen, Failback::After(waited), &placement), last());
     }
 
     #[test]
     fn who_sees_another_or_a_witness_is_not_cut_off(
-        own in node(), seen in seen(), witnesses in proptest::collection::vec(proptest::option::of(any::<bool>()), 0..3),
+        local_node in node(), seen in seen(), witnesses in proptest::collection::vec(proptest::option::of(any::<bool>()), 0..3),
     ) {
         let others = NODES - 1;
-        let cut_off = decide::isolated(Some(&own), &seen, others, &witnesses);
-        let alive = seen.iter().any(|(name, state)| *name != own && *state == State::Alive);
+        let cut_off = decide::isolated(Some(&local_node), &seen, others, &witnesses);
+        let alive = seen.iter().any(|(name, state)| *name != local_node && *state == State::Alive);
         if witnesses.is_empty() || alive || witnesses.contains(&Some(true)) {
             prop_assert_eq!(cut_off, Some(false));
         } else {
-            let complete = names().iter().all(|name| *name == own || seen.contains_key(name));
+            let complete = names().iter().all(|name| *name == local_node || seen.contains_key(name));
             prop_assert_eq!(cut_off, (complete && !witnesses.contains(&None)).then_some(true));
         }
         prop_assert_eq!(decide::isolated(None, &seen, others, &witnesses), Some(false));
@@ -220,9 +220,9 @@ fn for_every_set_of_dead_nodes_one_living_node_believes_itself_the_brain() {
     let chain = names();
     for down in 0..1_u32 << NODES {
         let state = |index: usize| if down >> index & 1 == 1 { State::Dead } else { State::Alive };
-        let seen: Seen = names().into_iter().enumerate().map(|(index, name)| (name, state(index))).collect();
+        let seen: NodeStates = names().into_iter().enumerate().map(|(index, name)| (name, state(index))).collect();
         let living = chain.iter().filter(|name| seen[*name] == State::Alive);
-        let believers = living.filter(|own| decide::leader(&chain, &seen) == Leader::Known(own)).count();
+        let believers = living.filter(|local_node| decide::leader(&chain, &seen) == Leader::Known(local_node)).count();
         assert_eq!(believers, usize::from(down != (1 << NODES) - 1), "{down:05b}");
     }
 }

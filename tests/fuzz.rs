@@ -5,8 +5,8 @@ use std::time::{Duration, SystemTime};
 
 use proptest::prelude::*;
 use three_mirror::config::{self, Config};
-use three_mirror::misuse::Misuse;
-use three_mirror::view::{self, Reading};
+use three_mirror::usage_error::UsageError;
+use three_mirror::view::{self, LoadedView};
 
 const CASES: u32 = 2000;
 
@@ -136,7 +136,7 @@ fn changed(text: &str, changes: &[Change]) -> Vec<u8> {
 /// An error is a misuse, is one line, is not long, and names what it speaks of.
 fn one_line(error: &anyhow::Error, shown: &str) -> Result<(), TestCaseError> {
     let text = format!("{error:#}");
-    prop_assert!(error.is::<Misuse>(), "{}", text);
+    prop_assert!(error.is::<UsageError>(), "{}", text);
     prop_assert!(!text.contains(['\n', '\r', '\0', '\x1b']), "{:?}", text);
     prop_assert!(text.starts_with(shown) && text.contains("; "), "{:?}", text);
     prop_assert!(text.len() < 1000, "{} bytes: {:?}", text.len(), text);
@@ -164,8 +164,8 @@ fn configuration(text: &str) -> Result<(), TestCaseError> {
 fn a_view(bytes: &[u8], config: &Config) -> Result<(), TestCaseError> {
     match view::parse("view.json", bytes, config, now()) {
         Err(error) => one_line(&error, "view.json:")?,
-        Ok(Reading::Distrusted(why)) => prop_assert!(!why.contains(char::is_control), "{:?}", why),
-        Ok(Reading::Trusted(view)) => prop_assert!(view.answers.keys().all(|node| config.nodes.contains_key(node))),
+        Ok(LoadedView::Distrusted(why)) => prop_assert!(!why.contains(char::is_control), "{:?}", why),
+        Ok(LoadedView::Trusted(view)) => prop_assert!(view.answers.keys().all(|node| config.nodes.contains_key(node))),
     }
     Ok(())
 }
@@ -176,7 +176,7 @@ fn the_samples_are_good_before_they_are_changed() {
         assert!(config::parse(Path::new("mirror.toml"), &text).expect("is read").sound());
     }
     let view = view::parse("view.json", good_view().as_bytes(), &list(), now()).expect("is read");
-    assert!(matches!(view, Reading::Trusted(view) if view.answers.len() == 2));
+    assert!(matches!(view, LoadedView::Trusted(view) if view.answers.len() == 2));
 }
 
 proptest! {
@@ -245,8 +245,8 @@ fn what_a_view_holds_makes_no_long_or_broken_line() {
         assert_ne!(text, good_view(), "{from}");
         match view::parse("view.json", text.as_bytes(), &list(), now()) {
             Err(error) => one_line(&error, "view.json:").expect(from),
-            Ok(Reading::Distrusted(why)) => assert!(why.len() < 1000 && !why.contains(char::is_control), "{from}"),
-            Ok(Reading::Trusted(_)) => panic!("{from}: trusted"),
+            Ok(LoadedView::Distrusted(why)) => assert!(why.len() < 1000 && !why.contains(char::is_control), "{from}"),
+            Ok(LoadedView::Trusted(_)) => panic!("{from}: trusted"),
         }
     }
 }

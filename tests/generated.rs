@@ -10,7 +10,7 @@ use std::path::Path;
 use clap::{Command, CommandFactory, Parser};
 use clap_mangen::Man;
 use three_mirror::cli::Cli;
-use three_mirror::cmd::completions;
+use three_mirror::commands::completions;
 
 /// Pages that are written by hand.
 const BY_HAND: [&str; 2] = ["man/mirror-cycle.7", "man/mirror.toml.5"];
@@ -226,8 +226,8 @@ fn generated() -> BTreeMap<String, String> {
 }
 
 fn names_of(command: &Command) -> Vec<String> {
-    let own = display_name(command).to_owned();
-    std::iter::once(own).chain(command.get_subcommands().flat_map(names_of)).collect()
+    let local_node = display_name(command).to_owned();
+    std::iter::once(local_node).chain(command.get_subcommands().flat_map(names_of)).collect()
 }
 
 fn display_name(command: &Command) -> &str {

@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 
 use three_mirror::chain::Name;
 use three_mirror::deadline::Deadline;
-use three_mirror::lease::State;
+use three_mirror::lease::LeaseState;
 use three_mirror::register;
 use three_mirror::register::file::FileRegister;
 
@@ -79,7 +79,7 @@ impl Field {
     /// Grants the lease to a node in a new epoch.
     fn grant(&self, holder: &str) {
         self.epoch.set(self.epoch.get() + 1);
-        write(&self.path("lease/bot"), holder, self.epoch.get(), State::Granted);
+        write(&self.path("lease/bot"), holder, self.epoch.get(), LeaseState::Granted);
     }
 
     /// Takes the register away, as if the arbiter were not there.
@@ -116,10 +116,10 @@ impl Field {
         let hold = command.stdout(Stdio::null()).stderr(said).spawn().unwrap();
         let pid = i32::try_from(hold.id()).unwrap();
         let main = self.pid("main");
-        let keeper = wait_for("there is a keeper", || {
+        let supervisor = wait_for("there is a keeper", || {
             descendants(pid).into_iter().find(|pid| descendants(*pid).contains(&main))
         });
-        Running { field: self, hold, begun: Instant::now(), keeper, main }
+        Running { field: self, hold, begun: Instant::now(), supervisor, main }
     }
 
     fn pid(&self, file: &str) -> i32 {
@@ -137,7 +137,7 @@ struct Running<'a> {
     field: &'a Field,
     hold: Child,
     begun: Instant,
-    keeper: i32,
+    supervisor: i32,
     main: i32,
 }
 
@@ -195,7 +195,7 @@ fn gone(all: [i32; 3]) {
     all.into_iter().for_each(wait_until_gone);
 }
 
-fn write(path: &Path, holder: &str, epoch: u64, state: State) {
+fn write(path: &Path, holder: &str, epoch: u64, state: LeaseState) {
     let (service, deadline): (Name, _) = ("bot".parse().unwrap(), Deadline::after(LONG));
     let before = register::look(&FileRegister::new(path), &service, deadline).unwrap().found;
     let was = before.as_ref().map(|before| before.value.holder.as_str());

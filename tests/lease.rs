@@ -19,7 +19,7 @@ use support::mirror::{Network, Said, Started};
 use support::processes::kill;
 use support::service::{Bot, LOCAL};
 use support::sockets::Port;
-use three_mirror::lease::State;
+use three_mirror::lease::LeaseState;
 use three_mirror::register::git::GitRegister;
 
 /// Short enough to be waited out, long enough to be told from no wait on a loaded machine.
@@ -87,18 +87,18 @@ impl Stage {
     }
 
     /// Writes a value behind everybody's back.
-    fn seed(&self, holder: &str, epoch: u64, state: State, was: Option<&str>) {
-        self.seed_by("tester", holder, epoch, state, was);
+    fn seed(&self, holder: &str, epoch: u64, state: LeaseState, previous_holder: Option<&str>) {
+        self.seed_by("tester", holder, epoch, state, previous_holder);
     }
 
-    fn seed_by(&self, by: &str, holder: &str, epoch: u64, state: State, was: Option<&str>) {
-        support::lease::write(&self.leases().join("bot"), by, holder, epoch, state, was);
+    fn seed_by(&self, by: &str, holder: &str, epoch: u64, state: LeaseState, previous_holder: Option<&str>) {
+        support::lease::write(&self.leases().join("bot"), by, holder, epoch, state, previous_holder);
     }
 
     /// Granted to `a` in epoch 1, which runs it.
     fn settled(parameters: &str) -> Self {
         let stage = Self::new(parameters);
-        stage.seed("a", 1, State::Granted, None);
+        stage.seed("a", 1, LeaseState::Granted, None);
         stage.promote("").expect(0, "started");
         stage
     }
@@ -265,7 +265,7 @@ fn a_stop_that_fails_confirms_nothing() {
 #[test]
 fn what_a_brain_left_unfinished_is_finished() {
     let mut stage = Stage::settled(ENDLESS);
-    stage.seed("c", 2, State::Claimed, Some("a"));
+    stage.seed("c", 2, LeaseState::Claimed, Some("a"));
     let object = stage.promote("").expect(0, "in-place");
     assert_eq!(only(&object)["lease"]["epoch"], 1, "a quiet tick relies on what was read");
     stage.run("lease check bot --self a").expect(1, "claimed");
@@ -275,17 +275,17 @@ fn what_a_brain_left_unfinished_is_finished() {
     assert_eq!(list(leased(&object)), told(2, "a", 2, "c", Some("a")));
     assert_eq!(stage.bot.runs_on(), ["c"]);
     // By another node, where that one has fallen.
-    stage.seed("b", 3, State::Claimed, Some("c"));
+    stage.seed("b", 3, LeaseState::Claimed, Some("c"));
     stage.fall("b");
     let object = stage.promote("").expect(0, "moved");
     assert_eq!(list(leased(&object)), told(3, "c", 4, "a", Some("c")));
     // Or where the operator says so.
     stage.rise("b");
-    stage.seed("b", 5, State::Claimed, Some("a"));
+    stage.seed("b", 5, LeaseState::Claimed, Some("a"));
     let object = stage.promote("--to c").expect(0, "moved");
     assert_eq!(list(leased(&object)), told(5, "a", 6, "c", Some("a")));
     // And back to who had it: nobody else can run it.
-    stage.seed("b", 7, State::Claimed, Some("c"));
+    stage.seed("b", 7, LeaseState::Claimed, Some("c"));
     let object = stage.promote("--to c").expect(0, "started");
     assert_eq!(list(leased(&object)), told(7, "c", 8, "c", None));
     assert_eq!(stage.bot.runs_on(), ["c"]);
@@ -300,7 +300,7 @@ fn a_granted_lease_is_settled_wherever_the_service_is() {
     assert_eq!(list(leased(&object)), told(1, "a", 1, "a", None));
     assert_eq!(stage.bot.runs_on(), ["a"]);
     // A brain that died between grant and start.
-    stage.seed("b", 2, State::Granted, Some("a"));
+    stage.seed("b", 2, LeaseState::Granted, Some("a"));
     stage.change("\"1h\"", "\"1ms\"");
     stage.change("timeout = \"40s\"", "timeout = \"40s\"\nfailback = \"always\"");
     let object = stage.promote("--to b").expect(0, "moved");
@@ -331,7 +331,7 @@ fn alone_the_claim_of_another_brain_is_given_time() {
     stage.change("\"1h\"", "\"1ms\"");
     stage.fall("b");
     stage.fall("c");
-    stage.seed_by("b", "b", 2, State::Claimed, Some("a"));
+    stage.seed_by("b", "b", 2, LeaseState::Claimed, Some("a"));
     let object = stage.promote("").expect(0, "started");
     assert!(waited(&object) > 0.0 && object["elapsed_ms"].as_f64() >= Some(BRIEF_WAIT), "{object:#}");
     assert_eq!(list(leased(&object)), told(2, "a", 3, "a", None));
@@ -343,13 +343,13 @@ fn alone_the_claim_of_another_brain_is_given_time() {
 fn whoever_grants_what_it_claimed_lives() {
     for (sync, stops) in [("1ms", false), ("1h", true)] {
         let stage = Stage::cut_off(sync);
-        stage.seed_by("b", "b", 2, State::Claimed, Some("a"));
+        stage.seed_by("b", "b", 2, LeaseState::Claimed, Some("a"));
         if stops {
             stage.bot.crash("a");
         }
         let brain = Started::new(stage.network.mirror(["promote", "--json"]));
         std::thread::sleep(Duration::from_millis(400));
-        stage.seed_by("b", "b", 2, State::Granted, Some("a"));
+        stage.seed_by("b", "b", 2, LeaseState::Granted, Some("a"));
         brain.end().expect(3, "unknown");
         stage.run("lease check --self b bot").expect(0, "self");
         stage.is_left_to_b();
@@ -361,10 +361,10 @@ fn whoever_grants_what_it_claimed_lives() {
 fn whoever_replaced_what_was_written_here_lives() {
     let stage = Stage::cut_off("1ms");
     // It took the lease, and may have died since.
-    stage.seed_by("b", "b", 2, State::Granted, Some("a"));
+    stage.seed_by("b", "b", 2, LeaseState::Granted, Some("a"));
     let brain = Started::new(stage.network.mirror(["promote", "--json"]));
     support::wait_for("a claim", || stage.register().contains("\"epoch\":3").then_some(()));
-    stage.seed_by("b", "b", 4, State::Granted, Some("b"));
+    stage.seed_by("b", "b", 4, LeaseState::Granted, Some("b"));
     brain.end().expect(3, "unknown");
     stage.is_left_to_b();
 }
@@ -381,7 +381,7 @@ fn of_two_brains_that_do_not_see_each_other_one_gives_way() {
     std::thread::sleep(Duration::from_millis(1600));
     stage.promote("").expect(0, "in-place");
     // Here it has seen b dead for a while, and the register without this.
-    stage.seed_by("b", "b", 2, State::Claimed, Some("a"));
+    stage.seed_by("b", "b", 2, LeaseState::Claimed, Some("a"));
     let register = stage.register();
     let object = stage.promote("").expect(3, "unknown");
     assert!(only(&object)["reason"].as_str().unwrap().contains("it is left to b"), "{object:#}");
@@ -391,13 +391,13 @@ fn of_two_brains_that_do_not_see_each_other_one_gives_way() {
     stage.rise("c");
     let object = stage.promote("").expect(0, "started");
     assert_eq!(list(leased(&object)), told(2, "a", 3, "a", None));
-    stage.seed_by("b", "b", 4, State::Claimed, Some("a"));
+    stage.seed_by("b", "b", 4, LeaseState::Claimed, Some("a"));
     stage.promote("").expect(3, "unknown");
     // A person may have it otherwise.
     let object = stage.promote("--to c").expect(0, "moved");
     assert_eq!(list(leased(&object)), told(4, "a", 5, "c", Some("a")));
     // And when it is seen to live, there is no quarrel.
-    stage.seed_by("b", "b", 6, State::Claimed, Some("c"));
+    stage.seed_by("b", "b", 6, LeaseState::Claimed, Some("c"));
     stage.rise("b");
     let object = stage.promote("").expect(0, "moved");
     assert_eq!(list(leased(&object)), told(6, "c", 6, "b", Some("c")));
@@ -520,7 +520,7 @@ fn a_dry_run_says_what_it_would_do() {
 fn a_tick_that_guards_a_service_guards_its_start() {
     let service = "timeout = \"4s\"\n[services.bot.lease]\nguard = \"tick\"\nvalid = \"1h\"\n";
     let stage = Stage::with("store = \"file\"\npath = \"{dir}/leases\"", service);
-    stage.seed("a", 1, State::Granted, None);
+    stage.seed("a", 1, LeaseState::Granted, None);
     let bin = stage.network.path().join("bin");
     std::fs::create_dir(&bin).unwrap();
     let script =
@@ -591,7 +591,7 @@ fn a_check_waits_while_its_answer_could_count_and_at_a_tick_no_longer_than_grace
         stage.make_remote();
         let (here, remote) = (stage.network.path(), stage.network.path().join("lease.git"));
         let git = GitRegister::open(&here.join("cache"), remote.to_str().unwrap(), "refs/mirror/bot", "tester", None);
-        support::lease::write_to(&git.unwrap(), "tester", "a", 1, State::Granted, None);
+        support::lease::write_to(&git.unwrap(), "tester", "a", 1, LeaseState::Granted, None);
         // Instead of another host this one, after a while.
         let ssh = format!("#!/bin/sh\nsleep {pause}\nexec git upload-pack '{}'\n", remote.display());
         std::fs::write(here.join("ssh"), ssh).unwrap();
@@ -748,8 +748,8 @@ fn kills(store: &str, valid_ms: u64, rounds: u64, within: [u64; 2]) {
         };
         let begun = Instant::now();
         let brain = Started::new(stage.network.mirror(&words));
-        let moment = Duration::from_micros(random % within[usize::from(round % 2 == 1)]);
-        std::thread::sleep(moment.saturating_sub(begun.elapsed()));
+        let boot_instant = Duration::from_micros(random % within[usize::from(round % 2 == 1)]);
+        std::thread::sleep(boot_instant.saturating_sub(begun.elapsed()));
         kill(brain.pid());
         brain.end();
         let state = stage.run("lease show").json();
@@ -760,7 +760,7 @@ fn kills(store: &str, valid_ms: u64, rounds: u64, within: [u64; 2]) {
             next.env("STATE_DIRECTORY", stage.network.path().join("other"));
         }
         let said = support::mirror::run(next);
-        assert_eq!(said.status, 0, "round {round}, killed after {moment:?}: {said:?}");
+        assert_eq!(said.status, 0, "round {round}, killed after {boot_instant:?}: {said:?}");
         moves += u32::from(said.json()["verdict"] == "moved");
         if round % 2 == 0 {
             stage.rise(&holder);

@@ -16,10 +16,10 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use stateright::{Checker, HasDiscoveries, Model, Property};
+use three_mirror::boot_instant::BootInstant;
 use three_mirror::chain::Name;
-use three_mirror::lease::{self, Next, Nonce, Params, Seen, Sight, Stopped, Value, Want};
-use three_mirror::moment::Moment;
-use three_mirror::register::{Found, Reading, Version};
+use three_mirror::lease::{self, ClaimRequest, Latest, LeaseRecord, LeaseView, Nonce, Params, Stopped, TakeoverStep};
+use three_mirror::register::{Observation, Version, VersionedRecord};
 
 const NODES: usize = 3;
 /// The first nodes are brains too.
@@ -34,7 +34,7 @@ const STOP: u8 = 2;
 /// `VALID + STOP` on a slow clock takes as long as `VALID + GRACE` on a fast one.
 const GRACE: u8 = 5;
 /// Any moment later than all that matters.
-const NOW: Moment = Moment::since_boot(Duration::from_secs(1000));
+const NOW: BootInstant = BootInstant::since_boot(Duration::from_secs(1000));
 
 /// A lease's value in short.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -42,7 +42,7 @@ struct Short {
     holder: u8,
     epoch: u8,
     granted: bool,
-    was: Option<u8>,
+    previous_holder: Option<u8>,
     nonce: u8,
 }
 
@@ -235,12 +235,12 @@ impl Lease {
         }
     }
 
-    fn long(&self, short: Short) -> Value {
-        Value {
+    fn long(&self, short: Short) -> LeaseRecord {
+        LeaseRecord {
             holder: self.names[usize::from(short.holder)].clone(),
             epoch: short.epoch.into(),
-            state: if short.granted { lease::State::Granted } else { lease::State::Claimed },
-            was: short.was.map(|was| self.names[usize::from(was)].clone()),
+            state: if short.granted { lease::LeaseState::Granted } else { lease::LeaseState::Claimed },
+            previous_holder: short.previous_holder.map(|was| self.names[usize::from(was)].clone()),
             nonce: Nonce(short.nonce.into()),
             by: String::new(),
             why: None,
@@ -248,19 +248,19 @@ impl Lease {
         }
     }
 
-    fn short(&self, value: &Value) -> Short {
+    fn short(&self, value: &LeaseRecord) -> Short {
         let number = |name: &Name| self.names.iter().position(|known| known == name).unwrap() as u8;
         Short {
             holder: number(&value.holder),
             epoch: value.epoch.try_into().unwrap(),
-            granted: value.state == lease::State::Granted,
-            was: value.was.as_ref().map(number),
+            granted: value.state == lease::LeaseState::Granted,
+            previous_holder: value.previous_holder.as_ref().map(number),
             nonce: value.nonce.0.try_into().unwrap(),
         }
     }
 
-    fn found(&self, short: Short) -> Found {
-        Found { version: Version(String::new()), value: self.long(short) }
+    fn found(&self, short: Short) -> VersionedRecord {
+        VersionedRecord { version: Version(String::new()), value: self.long(short) }
     }
 
     /// A number that no other write bears: a write is told by who writes it, for whom and when.
@@ -270,7 +270,7 @@ impl Lease {
         Nonce(if self.rule == Rule::EqualNonce { 0 } else { number })
     }
 
-    fn next(&self, brain: &Brain, number: usize, target: u8) -> Next {
+    fn next(&self, brain: &Brain, number: usize, target: u8) -> TakeoverStep {
         let stopped = match brain.stop {
             Stop::Confirmed(node) => Some(node),
             Stop::Sent(node) | Stop::Done(node) if self.rule == Rule::GrantBeforeConfirm => Some(node),
@@ -279,7 +279,7 @@ impl Lease {
         let since = brain.seen.and_then(|(_, unnamed)| unnamed).map_or(NOW, ago);
         let issued = since.plus(Duration::from_nanos(1));
         let stopped = stopped.map(|node| Stopped { node: self.names[usize::from(node)].clone(), issued });
-        let want = Want {
+        let want = ClaimRequest {
             target: &self.names[usize::from(target)],
             by: "",
             why: None,
@@ -289,53 +289,54 @@ impl Lease {
         lease::next(&self.brain_sight(brain), stopped.as_slice(), &want, NOW, &self.wait())
     }
 
-    fn brain_sight(&self, brain: &Brain) -> Sight {
-        let seen = brain.seen.map(|(short, unnamed)| Seen {
+    fn brain_sight(&self, brain: &Brain) -> LeaseView {
+        let seen = brain.seen.map(|(short, unnamed)| Latest {
             found: self.found(short),
-            asked: None,
-            known: Moment::default(),
-            unnamed: unnamed.map(ago),
+            last_read_began: None,
+            first_seen: BootInstant::default(),
+            unheld_since: unnamed.map(ago),
             written_after: None,
             read_after: None,
         });
-        Sight { seen }
+        LeaseView { seen }
     }
 
     /// It hears that the register held `version`, and takes it for `found`: for the same, unless it
     /// takes another's write for its own.
-    fn brain_notes(&self, state: &mut State, b: usize, version: Option<Short>, found: Option<Short>, own: bool) {
-        let mut sight = self.brain_sight(&state.brains[b]);
+    fn brain_notes(&self, state: &mut State, b: usize, version: Option<Short>, found: Option<Short>, local_node: bool) {
+        let mut lease_view = self.brain_sight(&state.brains[b]);
         let ended = NOW.plus(Duration::from_nanos(1));
-        let reading = Reading { began: NOW, ended, found: found.map(|short| self.found(short)) };
-        let noted = if own { sight.note_own(reading) } else { sight.note(reading) };
+        let reading = Observation { began: NOW, ended, found: found.map(|short| self.found(short)) };
+        let noted = if local_node { lease_view.observe_own_write(reading) } else { lease_view.observe(reading) };
         state.distrusted |= noted.is_err();
         state.brains[b].version = version;
-        if sight.seen.as_ref().is_none_or(|seen| seen.unnamed.is_none_or(|since| since == ended)) {
+        if lease_view.seen.as_ref().is_none_or(|seen| seen.unheld_since.is_none_or(|since| since == ended)) {
             // A stop that was ordered before this was known says nothing about it.
             state.brains[b].stop = Stop::None;
         }
-        state.brains[b].seen = sight.seen.map(|seen| {
-            let age = |moment: Moment| u8::try_from(moment.until(NOW).as_secs()).unwrap();
-            (self.short(&seen.found.value), seen.unnamed.map(age))
+        state.brains[b].seen = lease_view.seen.map(|seen| {
+            let age = |boot_instant: BootInstant| u8::try_from(boot_instant.until(NOW).as_secs()).unwrap();
+            (self.short(&seen.found.value), seen.unheld_since.map(age))
         });
     }
 
     fn guard_hears(&self, state: &mut State, n: usize, age: u8, short: Short) {
         let began = if self.rule == Rule::StaleRead { NOW } else { ago(age) };
         let guard = &mut state.guards[n];
-        let seen = guard.runs.map(|(short, age)| Seen {
+        let seen = guard.runs.map(|(short, age)| Latest {
             found: self.found(short),
-            asked: Some(ago(age)),
-            known: Moment::default(),
-            unnamed: None,
+            last_read_began: Some(ago(age)),
+            first_seen: BootInstant::default(),
+            unheld_since: None,
             written_after: None,
             read_after: None,
         });
-        let mut sight = Sight { seen };
-        state.distrusted |= sight.note(Reading { began, ended: NOW, found: Some(self.found(short)) }).is_err();
-        if sight.permit(&self.names[n], NOW, &self.params()).is_some() {
-            let seen = sight.seen.unwrap();
-            let age = u8::try_from(seen.asked.unwrap().until(NOW).as_secs()).unwrap();
+        let mut lease_view = LeaseView { seen };
+        state.distrusted |=
+            lease_view.observe(Observation { began, ended: NOW, found: Some(self.found(short)) }).is_err();
+        if lease_view.permit(&self.names[n], NOW, &self.params()).is_some() {
+            let seen = lease_view.seen.unwrap();
+            let age = u8::try_from(seen.last_read_began.unwrap().until(NOW).as_secs()).unwrap();
             guard.runs = Some((self.short(&seen.found.value), age));
         }
     }
@@ -434,7 +435,9 @@ impl Lease {
                 if brain.read != Read::Idle || brain.swap.is_some() {
                     return None;
                 }
-                let (Next::Claim(new) | Next::Grant(new)) = self.next(brain, b, target) else { return None };
+                let (TakeoverStep::Claim(new) | TakeoverStep::Grant(new)) = self.next(brain, b, target) else {
+                    return None;
+                };
                 let swap = Swap { expected: brain.version, new: self.short(&new) };
                 brain.swap = Some((swap, Stage::Sent));
             }
@@ -443,7 +446,7 @@ impl Lease {
                 if brain.stop != Stop::None || brain.swap.is_some() {
                     return None;
                 }
-                let Next::Wait { stop: Some(node), .. } = self.next(brain, b, target) else { return None };
+                let TakeoverStep::Wait { stop: Some(node), .. } = self.next(brain, b, target) else { return None };
                 let node = self.names.iter().position(|name| *name == node).unwrap();
                 brain.stop = Stop::Sent(node as u8);
             }
@@ -552,8 +555,8 @@ impl Lease {
     }
 }
 
-fn ago(age: u8) -> Moment {
-    Moment::since_boot(Duration::from_secs(1000 - u64::from(age)))
+fn ago(age: u8) -> BootInstant {
+    BootInstant::since_boot(Duration::from_secs(1000 - u64::from(age)))
 }
 
 fn swap_in(state: &mut State, swap: Swap) -> Result<(), Option<Short>> {
@@ -572,7 +575,7 @@ impl Model for Lease {
 
     /// The lease is granted to the first node, which runs the service; or nothing was ever written.
     fn init_states(&self) -> Vec<State> {
-        let grant = Short { holder: 0, epoch: 1, granted: true, was: None, nonce: 255 };
+        let grant = Short { holder: 0, epoch: 1, granted: true, previous_holder: None, nonce: 255 };
         let state = |slow: &[bool; NODES], register: Option<Short>| {
             let mut guards = [Guard::default(); NODES];
             guards[0].runs = register.map(|grant| (grant, 0));

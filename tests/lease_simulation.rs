@@ -10,10 +10,10 @@ use std::collections::BinaryHeap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use three_mirror::boot_instant::BootInstant;
 use three_mirror::chain::Name;
-use three_mirror::lease::{Next, Nonce, Params, Sight, Stopped, Value, Want, next};
-use three_mirror::moment::Moment;
-use three_mirror::register::{Found, Reading, Version};
+use three_mirror::lease::{ClaimRequest, LeaseRecord, LeaseView, Nonce, Params, Stopped, TakeoverStep, next};
+use three_mirror::register::{Observation, Version, VersionedRecord};
 
 const NODES: usize = 5;
 const MS: u64 = 1_000_000;
@@ -63,23 +63,93 @@ impl Dice {
 
 #[derive(Clone, Debug)]
 enum Event {
-    GuardPolls { node: usize, life: u64 },
-    GuardAsks { node: usize, life: u64, began: Moment },
-    GuardHears { node: usize, life: u64, began: Moment, found: Option<Found> },
-    GuardWakes { node: usize, life: u64 },
-    BrainTicks { node: usize, boot: u64 },
-    BrainThinks { node: usize, boot: u64 },
-    BrainAsks { node: usize, boot: u64, question: u64, began: Moment },
-    BrainHears { node: usize, boot: u64, question: u64, began: Moment, found: Option<Found> },
-    SwapArrives { node: usize, boot: u64, question: u64, began: Moment, expected: Option<Version>, new: Value },
-    BrainHearsOfSwap { node: usize, boot: u64, question: u64, began: Moment, found: Option<Found>, won: bool },
-    BrainGivesUp { node: usize, boot: u64, question: u64 },
-    StopArrives { brain: usize, boot: u64, node: usize, issued: Moment },
-    StopEnds { brain: usize, boot: u64, node: usize, life: u64, issued: Moment },
-    BrainHearsOfStop { brain: usize, boot: u64, node: usize, issued: Moment },
-    Fault,
-    Heal { link: (usize, usize) },
-    Thaw { node: usize },
+    GuardPolls {
+        node: usize,
+        life: u64,
+    },
+    GuardAsks {
+        node: usize,
+        life: u64,
+        began: BootInstant,
+    },
+    GuardHears {
+        node: usize,
+        life: u64,
+        began: BootInstant,
+        found: Option<VersionedRecord>,
+    },
+    GuardWakes {
+        node: usize,
+        life: u64,
+    },
+    BrainTicks {
+        node: usize,
+        boot: u64,
+    },
+    BrainThinks {
+        node: usize,
+        boot: u64,
+    },
+    BrainAsks {
+        node: usize,
+        boot: u64,
+        question: u64,
+        began: BootInstant,
+    },
+    BrainHears {
+        node: usize,
+        boot: u64,
+        question: u64,
+        began: BootInstant,
+        found: Option<VersionedRecord>,
+    },
+    SwapArrives {
+        node: usize,
+        boot: u64,
+        question: u64,
+        began: BootInstant,
+        expected: Option<Version>,
+        new: LeaseRecord,
+    },
+    BrainHearsOfSwap {
+        node: usize,
+        boot: u64,
+        question: u64,
+        began: BootInstant,
+        found: Option<VersionedRecord>,
+        won: bool,
+    },
+    BrainGivesUp {
+        node: usize,
+        boot: u64,
+        question: u64,
+    },
+    StopArrives {
+        brain: usize,
+        boot: u64,
+        node: usize,
+        issued: BootInstant,
+    },
+    StopEnds {
+        brain: usize,
+        boot: u64,
+        node: usize,
+        life: u64,
+        issued: BootInstant,
+    },
+    BrainHearsOfStop {
+        brain: usize,
+        boot: u64,
+        node: usize,
+        issued: BootInstant,
+    },
+    StoreError,
+    Heal {
+        link: (usize, usize),
+    },
+    Thaw {
+        node: usize,
+    },
 }
 
 /// An instance of the service. Times are by its node's clock.
@@ -96,14 +166,14 @@ struct Node {
     offset: u64,
     ppm: i64,
     frozen_until: u64,
-    guard: Sight,
+    guard: LeaseView,
     /// Counts the guard's lives: what an earlier one asked is not heard by a later one.
     life: u64,
     run: Option<Run>,
-    brain: Sight,
+    brain: LeaseView,
     boot: u64,
     question: u64,
-    open: Option<Value>,
+    open: Option<LeaseRecord>,
     stops: Vec<Stopped>,
     ordered: Option<Nonce>,
     /// The node that it wants, when not the first it sees.
@@ -119,7 +189,7 @@ struct World {
     nodes: Vec<Node>,
     /// Which links are cut; the last row and column are the arbiter's.
     cut: [[bool; NODES + 1]; NODES + 1],
-    register: Option<Found>,
+    register: Option<VersionedRecord>,
     versions: u64,
     params: Params,
     wait: Params,
@@ -138,10 +208,10 @@ impl World {
             offset: dice.below(1_000_000 * MS),
             ppm: dice.below(2 * DRIFT + 1) as i64 - DRIFT as i64,
             frozen_until: 0,
-            guard: Sight::default(),
+            guard: LeaseView::default(),
             life: 0,
             run: None,
-            brain: Sight::default(),
+            brain: LeaseView::default(),
             boot: 0,
             question: 0,
             open: None,
@@ -172,7 +242,7 @@ impl World {
             world.at(tick, Event::BrainTicks { node, boot: 0 });
         }
         let first = world.dice.below(3000 * MS);
-        world.at(first, Event::Fault);
+        world.at(first, Event::StoreError);
         world
     }
 
@@ -199,8 +269,8 @@ impl World {
         (offset + self.now).wrapping_add_signed(self.now as i64 / 1_000_000 * ppm)
     }
 
-    fn moment(&self, node: usize) -> Moment {
-        Moment::since_boot(Duration::from_nanos(self.local(node)))
+    fn boot_instant(&self, node: usize) -> BootInstant {
+        BootInstant::since_boot(Duration::from_nanos(self.local(node)))
     }
 
     /// When a node's clock will show this, or just after.
@@ -280,7 +350,7 @@ impl World {
             Event::GuardAsks { .. }
             | Event::BrainAsks { .. }
             | Event::SwapArrives { .. }
-            | Event::Fault
+            | Event::StoreError
             | Event::Heal { .. }
             | Event::Thaw { .. } => None,
         }
@@ -289,7 +359,7 @@ impl World {
     fn happen(&mut self, event: Event) -> Result<(), String> {
         match event {
             Event::GuardPolls { node, life } if life == self.nodes[node].life => {
-                let began = self.moment(node);
+                let began = self.boot_instant(node);
                 self.send(node, ARBITER, Event::GuardAsks { node, life, began });
                 self.after(POLL, Event::GuardPolls { node, life });
             }
@@ -298,8 +368,8 @@ impl World {
                 self.send(ARBITER, node, Event::GuardHears { node, life, began, found });
             }
             Event::GuardHears { node, life, began, found } if life == self.nodes[node].life => {
-                let ended = self.moment(node);
-                self.note(node, true, Reading { began, ended, found }, false)?;
+                let ended = self.boot_instant(node);
+                self.observe(node, true, Observation { began, ended, found }, false)?;
                 self.guard_acts(node);
             }
             Event::GuardWakes { node, life } if life == self.nodes[node].life => self.guard_acts(node),
@@ -320,10 +390,10 @@ impl World {
                 self.send(ARBITER, node, Event::BrainHears { node, boot, question, began, found });
             }
             Event::BrainHears { node, boot, question, began, found } if self.waits(node, boot, question) => {
-                let ended = self.moment(node);
+                let ended = self.boot_instant(node);
                 let open = self.nodes[node].open.take();
-                let own = open.zip(found.as_ref()).is_some_and(|(open, found)| open.is_same_write(&found.value));
-                self.note(node, false, Reading { began, ended, found }, own)?;
+                let local_node = open.zip(found.as_ref()).is_some_and(|(open, found)| open.is_same_write(&found.value));
+                self.observe(node, false, Observation { began, ended, found }, local_node)?;
                 self.think(node);
             }
             Event::SwapArrives { node, boot, question, began, expected, new } => {
@@ -337,8 +407,8 @@ impl World {
             }
             Event::BrainHearsOfSwap { node, boot, question, began, found, won } if self.waits(node, boot, question) => {
                 self.nodes[node].open = None;
-                let ended = self.moment(node);
-                self.note(node, false, Reading { began, ended, found }, won)?;
+                let ended = self.boot_instant(node);
+                self.observe(node, false, Observation { began, ended, found }, won)?;
                 self.think(node);
             }
             Event::BrainGivesUp { node, boot, question } if self.waits(node, boot, question) => self.ask(node),
@@ -369,7 +439,7 @@ impl World {
                 self.nodes[brain].stops.push(Stopped { node, issued });
                 self.think(brain);
             }
-            Event::Fault => self.fault(),
+            Event::StoreError => self.fault(),
             Event::Heal { link: (a, b) } => {
                 self.cut[a][b] = false;
             }
@@ -383,13 +453,13 @@ impl World {
         boot == self.nodes[node].boot && question == self.nodes[node].question
     }
 
-    fn note(&mut self, node: usize, guard: bool, reading: Reading, own: bool) -> Result<(), String> {
-        let sight = if guard { &mut self.nodes[node].guard } else { &mut self.nodes[node].brain };
-        let noted = if own { sight.note_own(reading) } else { sight.note(reading) };
+    fn observe(&mut self, node: usize, guard: bool, reading: Observation, local_node: bool) -> Result<(), String> {
+        let lease_view = if guard { &mut self.nodes[node].guard } else { &mut self.nodes[node].brain };
+        let noted = if local_node { lease_view.observe_own_write(reading) } else { lease_view.observe(reading) };
         noted.map_err(|distrust| format!("schedule {}: {distrust}", self.number))
     }
 
-    fn swap_in(&mut self, new: Value) -> Result<(), String> {
+    fn swap_in(&mut self, new: LeaseRecord) -> Result<(), String> {
         if let Some(old) = &self.register
             && (new.epoch, new.state) <= (old.value.epoch, old.value.state)
         {
@@ -397,15 +467,15 @@ impl World {
         }
         self.versions += 1;
         self.takeovers += u64::from(new.granted_to().is_some());
-        self.register = Some(Found { version: Version(self.versions.to_string()), value: new });
+        self.register = Some(VersionedRecord { version: Version(self.versions.to_string()), value: new });
         Ok(())
     }
 
     /// Starts, goes on, stops or kills, as the run rule has it.
     fn guard_acts(&mut self, node: usize) {
-        let (now, moment, params) = (self.local(node), self.moment(node), self.params);
+        let (now, boot_instant, params) = (self.local(node), self.boot_instant(node), self.params);
         let me = &mut self.nodes[node];
-        let permit = me.guard.permit(&me.name, moment, &params);
+        let permit = me.guard.permit(&me.name, boot_instant, &params);
         if let Some(run) = &mut me.run {
             match permit {
                 Some(permit) if permit.epoch == run.epoch && run.ends.is_none() => run.until = nanos(permit.until),
@@ -444,7 +514,7 @@ impl World {
     fn ask(&mut self, node: usize) {
         self.nodes[node].question += 1;
         let Node { boot, question, .. } = self.nodes[node];
-        let began = self.moment(node);
+        let began = self.boot_instant(node);
         self.send(node, ARBITER, Event::BrainAsks { node, boot, question, began });
         self.after(PATIENCE, Event::BrainGivesUp { node, boot, question });
     }
@@ -462,11 +532,11 @@ impl World {
         }
         let target = self.nodes[node].wish.unwrap_or(first);
         let nonce = Nonce(u128::from(self.dice.roll()));
-        let want = Want { target: &self.nodes[target].name, by: "", why: None, at: "", nonce };
+        let want = ClaimRequest { target: &self.nodes[target].name, by: "", why: None, at: "", nonce };
         let me = &self.nodes[node];
-        let (began, boot) = (self.moment(node), me.boot);
+        let (began, boot) = (self.boot_instant(node), me.boot);
         match next(&me.brain, &me.stops, &want, began, &self.wait) {
-            Next::Claim(new) | Next::Grant(new) => {
+            TakeoverStep::Claim(new) | TakeoverStep::Grant(new) => {
                 let expected = me.brain.version().cloned();
                 self.nodes[node].question += 1;
                 let question = self.nodes[node].question;
@@ -475,7 +545,7 @@ impl World {
                 self.send(node, ARBITER, Event::SwapArrives { node, boot, question, began, expected, new });
                 self.after(PATIENCE, Event::BrainGivesUp { node, boot, question });
             }
-            Next::Wait { until, stop } => {
+            TakeoverStep::Wait { until, stop } => {
                 let at = self.when(node, nanos(until));
                 let claim = me.brain.value().map(|value| value.nonce);
                 if let Some(stop) = stop.filter(|_| me.ordered != claim) {
@@ -486,14 +556,14 @@ impl World {
                 }
                 self.at(at, Event::BrainThinks { node, boot });
             }
-            Next::Settled => {}
+            TakeoverStep::Settled => {}
         }
     }
 
     fn fault(&mut self) {
         let pause = self.dice.below(2500 * MS);
         if self.now + pause < TROUBLE {
-            self.after(pause, Event::Fault);
+            self.after(pause, Event::StoreError);
         }
         let node = self.dice.below(NODES as u64) as usize;
         let lasts = self.dice.below(9000 * MS).min(TROUBLE.saturating_sub(self.now));
@@ -530,7 +600,7 @@ impl World {
                 me.brain.forget_times();
                 let boot = me.boot;
                 if self.dice.one_in(2) {
-                    (self.nodes[node].brain, self.nodes[node].guard) = (Sight::default(), Sight::default());
+                    (self.nodes[node].brain, self.nodes[node].guard) = (LeaseView::default(), LeaseView::default());
                 }
                 self.after(lasts / 4, Event::BrainTicks { node, boot });
             }
@@ -543,8 +613,8 @@ impl World {
     }
 }
 
-fn nanos(moment: Moment) -> u64 {
-    Moment::default().until(moment).as_nanos().try_into().unwrap()
+fn nanos(boot_instant: BootInstant) -> u64 {
+    BootInstant::default().until(boot_instant).as_nanos().try_into().unwrap()
 }
 
 /// Runs so many schedules on both processors, and counts the takeovers in them.

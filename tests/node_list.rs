@@ -104,7 +104,7 @@ fn the_digest_differs_when_a_node_a_chain_or_a_service_does() {
     assert_eq!(digests.len(), lists.len());
 }
 
-fn own(ran: &Ran) -> Value {
+fn local_node(ran: &Ran) -> Value {
     object(ran)["self"].clone()
 }
 
@@ -113,17 +113,17 @@ fn which_node_this_is_when_it_is_said() {
     let directory = with(LIST);
     let show = || command(directory.path(), ["chain", "show"]);
     let run = |command: &mut Command| Ran::from(command.output().expect("runs"));
-    assert_eq!(own(&run(&mut show())), Value::Null);
-    assert_eq!(own(&run(show().args(["--self", "a"]))), "a");
-    assert_eq!(own(&run(show().env("MIRROR_SELF", "b"))), "b");
-    assert_eq!(own(&run(show().env("MIRROR_SELF", "b").args(["--self", "a"]))), "a");
+    assert_eq!(local_node(&run(&mut show())), Value::Null);
+    assert_eq!(local_node(&run(show().args(["--self", "a"]))), "a");
+    assert_eq!(local_node(&run(show().env("MIRROR_SELF", "b"))), "b");
+    assert_eq!(local_node(&run(show().env("MIRROR_SELF", "b").args(["--self", "a"]))), "a");
     // Set to nothing is not set.
-    assert!(own(&run(show().env("MIRROR_SELF", "").env("MIRROR_CONFIG", ""))).is_null());
+    assert!(local_node(&run(show().env("MIRROR_SELF", "").env("MIRROR_CONFIG", ""))).is_null());
 
     let named = with(&format!("self = \"b\"\n{LIST}"));
     let show = || command(named.path(), ["chain", "show"]);
-    assert_eq!(own(&run(&mut show())), "b");
-    assert_eq!(own(&run(show().env("MIRROR_SELF", "a"))), "a");
+    assert_eq!(local_node(&run(&mut show())), "b");
+    assert_eq!(local_node(&run(show().env("MIRROR_SELF", "a"))), "a");
 
     for unknown in ["c", "A", "-x", "a b"] {
         let ran = run(command(directory.path(), ["chain", "show"]).env("MIRROR_SELF", unknown));
@@ -136,7 +136,7 @@ fn which_node_this_is_when_it_is_said() {
 fn loopback_addresses_identify_nobody() {
     let list = "[nodes]\na = \"127.0.0.1\"\nb = \"::1\"\nc = \"127.0.0.2\"\nd = \"localhost\"\n\
                 [chains]\nbrain = [\"a\", \"b\", \"c\", \"d\"]\n";
-    assert_eq!(own(&mirror(with(list).path(), ["chain", "show"])), Value::Null);
+    assert_eq!(local_node(&mirror(with(list).path(), ["chain", "show"])), Value::Null);
 }
 
 /// Runs `mirror chain show` in a network of its own that bears these addresses; none where such a
@@ -166,8 +166,9 @@ fn the_node_whose_address_this_machine_bears() {
         eprintln!("skipped: no network namespace may be made here");
         return;
     };
-    assert_eq!(own(&ran), "a");
-    let own_of = |addresses: &[&str], name: &str| own(&bearing(directory.path(), addresses, name).expect("as before"));
+    assert_eq!(local_node(&ran), "a");
+    let own_of =
+        |addresses: &[&str], name: &str| local_node(&bearing(directory.path(), addresses, name).expect("as before"));
     assert_eq!(own_of(&["2001:db8::2/64"], "other"), "b");
     assert_eq!(own_of(&["203.0.113.9/24", "198.51.100.3/24"], "other"), "c");
     assert_eq!(own_of(&["203.0.113.9/24"], "other"), Value::Null);

@@ -11,7 +11,7 @@ use std::process::Command;
 
 use clap::{CommandFactory, Parser};
 use three_mirror::cli::Cli;
-use three_mirror::cmd::schema;
+use three_mirror::commands::schema;
 use three_mirror::config::{self, Config};
 
 /// A fenced block: its language and its text.

@@ -13,11 +13,11 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 use three_mirror::chain::Name;
 use three_mirror::deadline::Deadline;
-use three_mirror::lease::{Distrust, Nonce, Sight, State, Value};
+use three_mirror::lease::{LeaseRecord, LeaseState, LeaseView, Nonce, Regression};
 use three_mirror::register::etcd::{Cluster, EtcdRegister};
 use three_mirror::register::file::FileRegister;
 use three_mirror::register::git::GitRegister;
-use three_mirror::register::{self, Entry, Fault, Held, Register, Swap, Swapped, Version};
+use three_mirror::register::{self, CasOutcome, Entry, Held, Register, StoreError, Swap, Version};
 
 mod support;
 
@@ -50,12 +50,12 @@ fn bot() -> Name {
     "bot".parse().unwrap()
 }
 
-fn value(holder: &str, epoch: u64) -> Value {
-    Value {
+fn value(holder: &str, epoch: u64) -> LeaseRecord {
+    LeaseRecord {
         holder: holder.parse().unwrap(),
         epoch,
-        state: State::Claimed,
-        was: None,
+        state: LeaseState::Claimed,
+        previous_holder: None,
         nonce: Nonce::fresh().unwrap(),
         by: "tester".to_owned(),
         why: Some("because".to_owned()),
@@ -63,26 +63,26 @@ fn value(holder: &str, epoch: u64) -> Value {
     }
 }
 
-fn swap(register: &dyn Register, expected: Option<&Version>, new: &Value) -> Swapped {
+fn swap(register: &dyn Register, expected: Option<&Version>, new: &LeaseRecord) -> CasOutcome {
     register::swap(register, &bot(), expected, new, soon(), soon())
 }
 
-fn look(register: &dyn Register) -> Option<(Version, Value)> {
+fn look(register: &dyn Register) -> Option<(Version, LeaseRecord)> {
     let reading = register::look(register, &bot(), soon()).unwrap();
     assert!(reading.began <= reading.ended);
     reading.found.map(|found| (found.version, found.value))
 }
 
-fn won(swapped: Swapped) -> Version {
+fn won(swapped: CasOutcome) -> Version {
     match swapped {
-        Swapped::Won(reading) => reading.found.unwrap().version,
+        CasOutcome::Won(reading) => reading.found.unwrap().version,
         other => panic!("not won: {other:?}"),
     }
 }
 
-fn lost(swapped: Swapped) -> Option<Value> {
+fn lost(swapped: CasOutcome) -> Option<LeaseRecord> {
     match swapped {
-        Swapped::Lost(reading) => reading.found.map(|found| found.value),
+        CasOutcome::Lost(reading) => reading.found.map(|found| found.value),
         other => panic!("not lost: {other:?}"),
     }
 }
@@ -119,13 +119,13 @@ fn is_created_once_and_replaced_by_comparison(place: &dyn Place) {
 struct Deaf<'a> {
     register: &'a dyn Register,
     /// What another brain writes before we ask again.
-    then: Option<&'a Value>,
+    then: Option<&'a LeaseRecord>,
     /// Whether not even the question arrives.
     dumb: bool,
 }
 
 impl Register for Deaf<'_> {
-    fn read(&self, deadline: Deadline) -> Result<Option<Held>, Fault> {
+    fn read(&self, deadline: Deadline) -> Result<Option<Held>, StoreError> {
         self.register.read(deadline)
     }
 
@@ -138,10 +138,10 @@ impl Register for Deaf<'_> {
             let (version, _) = look(self.register).unwrap();
             won(swap(self.register, Some(&version), then));
         }
-        Swap::Unknown(Fault::Failed("no answer".to_owned()))
+        Swap::Unknown(StoreError::Failed("no answer".to_owned()))
     }
 
-    fn history(&self, most: usize, deadline: Deadline) -> Result<Vec<Held>, Fault> {
+    fn history(&self, most: usize, deadline: Deadline) -> Result<Vec<Held>, StoreError> {
         self.register.history(most, deadline)
     }
 }
@@ -159,7 +159,7 @@ fn lost_acknowledgements_are_recognised(place: &dyn Place) {
     // Not done, nor is anything else: it may come yet.
     let (version, _) = look(&*register).unwrap();
     let swapped = swap(&deaf(None, true), Some(&version), &never);
-    assert!(matches!(swapped, Swapped::Unknown(_)), "{swapped:?}");
+    assert!(matches!(swapped, CasOutcome::Unknown(_)), "{swapped:?}");
     assert_ne!(held, theirs);
 }
 
@@ -168,7 +168,7 @@ fn is_written_twice_in_a_second(place: &dyn Place) {
     let (version, _) = look(&*a).unwrap();
     // The same in all but the nonce.
     let [one, two] = [value("c", 6), value("c", 6)];
-    assert_eq!(Value { nonce: one.nonce, ..two.clone() }, one);
+    assert_eq!(LeaseRecord { nonce: one.nonce, ..two.clone() }, one);
     won(swap(&*a, Some(&version), &one));
     assert_eq!(lost(swap(&*b, Some(&version), &two)), Some(one));
 }
@@ -180,17 +180,17 @@ fn has_one_winner(place: &dyn Place, rounds: usize) {
     let racers: Vec<_> = (0..RACERS).map(|_| std::sync::Mutex::new(place.open())).collect();
     for _ in 0..rounds {
         epoch += 1;
-        let winners: Vec<(Version, Value)> = std::thread::scope(|scope| {
+        let winners: Vec<(Version, LeaseRecord)> = std::thread::scope(|scope| {
             let race = |racer: &std::sync::Mutex<Box<dyn Register + Send>>| {
                 let (racer, new) = (racer.lock().unwrap(), value("a", epoch));
                 line.wait();
                 match swap(&**racer, Some(&last), &new) {
-                    Swapped::Won(reading) => Some((reading.found.unwrap().version, new)),
-                    Swapped::Lost(reading) => {
+                    CasOutcome::Won(reading) => Some((reading.found.unwrap().version, new)),
+                    CasOutcome::Lost(reading) => {
                         assert_ne!(reading.found.map(|found| found.version).as_ref(), Some(&last));
                         None
                     }
-                    Swapped::Unknown(fault) => panic!("{fault}"),
+                    CasOutcome::Unknown(fault) => panic!("{fault}"),
                 }
             };
             let threads: Vec<_> = racers.iter().map(|racer| scope.spawn(move || race(racer))).collect();
@@ -207,17 +207,17 @@ fn is_not_obeyed_when_it_goes_back(place: &dyn Place) {
     let (version, older) = look(&*register).unwrap();
     let newer = value("a", older.epoch + 1);
     won(swap(&*register, Some(&version), &newer));
-    let mut sight = Sight::default();
+    let mut lease_view = LeaseView::default();
     let look = || register::look(&*register, &bot(), soon()).unwrap();
-    sight.note(look()).unwrap();
+    lease_view.observe(look()).unwrap();
     place.overwrite(Some(&older.written(&bot())));
-    assert_eq!(sight.note(look()), Err(Distrust::Rewound { from: newer.epoch, to: older.epoch }));
+    assert_eq!(lease_view.observe(look()), Err(Regression::Rewound { from: newer.epoch, to: older.epoch }));
     place.overwrite(Some(&value("b", newer.epoch).written(&bot())));
-    assert_eq!(sight.note(look()), Err(Distrust::Forked(newer.epoch)));
+    assert_eq!(lease_view.observe(look()), Err(Regression::Forked(newer.epoch)));
     place.overwrite(None);
-    assert_eq!(sight.note(look()), Err(Distrust::Gone(newer.epoch)));
+    assert_eq!(lease_view.observe(look()), Err(Regression::Gone(newer.epoch)));
     place.overwrite(Some(&newer.written(&bot())));
-    sight.note(look()).unwrap();
+    lease_view.observe(look()).unwrap();
 }
 
 fn is_not_obeyed_when_it_is_foreign(place: &dyn Place) {
@@ -226,9 +226,9 @@ fn is_not_obeyed_when_it_is_foreign(place: &dyn Place) {
     for text in ["", "hello", "{\"schema\":\"mirror.lease/9\"}", &web] {
         place.overwrite(Some(text));
         let fault = register::look(&*register, &bot(), soon()).unwrap_err();
-        assert!(matches!(fault, Fault::Foreign(_)), "{text:?}: {fault:?}");
+        assert!(matches!(fault, StoreError::Foreign(_)), "{text:?}: {fault:?}");
         let swapped = swap(&*register, None, &value("a", 1));
-        assert!(matches!(swapped, Swapped::Unknown(Fault::Foreign(_))), "{text:?}: {swapped:?}");
+        assert!(matches!(swapped, CasOutcome::Unknown(StoreError::Foreign(_))), "{text:?}: {swapped:?}");
         assert_eq!(register.read(soon()).unwrap().unwrap().text, text);
     }
 }
@@ -237,16 +237,16 @@ fn takes_nothing_that_could_not_be_read_again(place: &dyn Place) {
     place.overwrite(None);
     let register = place.open();
     let first = won(swap(&*register, None, &value("a", 1)));
-    let long = Value { why: Some("w".repeat(70_000)), ..value("b", 2) };
+    let long = LeaseRecord { why: Some("w".repeat(70_000)), ..value("b", 2) };
     for unreadable in [long, value("b", 1 << 53)] {
         let refused = swap(&*register, Some(&first), &unreadable);
-        assert!(matches!(refused, Swapped::Unknown(_)), "{refused:?}");
+        assert!(matches!(refused, CasOutcome::Unknown(_)), "{refused:?}");
         let (version, held) = look(&*register).unwrap();
         assert_eq!((version, held.epoch), (first.clone(), 1));
     }
     // The longest that is let through can be read.
     let why = Some("w".repeat(65_000));
-    won(swap(&*register, Some(&first), &Value { why: why.clone(), ..value("b", 2) }));
+    won(swap(&*register, Some(&first), &LeaseRecord { why: why.clone(), ..value("b", 2) }));
     assert_eq!(look(&*register).unwrap().1.why, why);
     let all = register::history(&*register, &bot(), usize::MAX, soon()).unwrap();
     assert_eq!(all[0].value.epoch, 2);
@@ -260,11 +260,11 @@ fn rounds(default: usize) -> usize {
 fn says_nothing(register: &dyn Register) {
     let begun = Instant::now();
     let read = register.read(Deadline::after(SHORT));
-    assert!(matches!(read, Err(Fault::Failed(_))), "{read:?}");
+    assert!(matches!(read, Err(StoreError::Failed(_))), "{read:?}");
     let new = value("a", 1);
     let deadline = Deadline::after(SHORT);
     let swapped = register::swap(register, &bot(), None, &new, deadline, deadline);
-    assert!(matches!(swapped, Swapped::Unknown(Fault::Failed(_))), "{swapped:?}");
+    assert!(matches!(swapped, CasOutcome::Unknown(StoreError::Failed(_))), "{swapped:?}");
     assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
 }
 
@@ -317,7 +317,7 @@ fn what_is_no_file_holds_up_nobody() {
     // A read that hangs cannot be called off; the thread ends with the process.
     std::thread::spawn(move || sender.send(register.read(soon())));
     let answer = answer.recv_timeout(LONG).expect("it is read in time");
-    assert!(matches!(answer, Err(Fault::Foreign(_))), "{answer:?}");
+    assert!(matches!(answer, Err(StoreError::Foreign(_))), "{answer:?}");
 }
 
 #[test]
@@ -585,7 +585,7 @@ fn what_else_a_git_ref_holds_is_foreign() {
     for object in [tree, blob, tag, commit] {
         place.git(&["update-ref", REF, &object], b"");
         let fault = register::look(&*register, &bot(), soon()).unwrap_err();
-        assert!(matches!(fault, Fault::Foreign(_)), "{object}: {fault:?}");
+        assert!(matches!(fault, StoreError::Foreign(_)), "{object}: {fault:?}");
     }
     // Other refs that end like ours are none of our business.
     place.overwrite(None);
@@ -619,7 +619,10 @@ fn a_push_that_a_hook_declines_is_not_won() {
     std::fs::write(&hook, "#!/bin/sh\necho no >&2\nexit 1\n").unwrap();
     std::fs::set_permissions(&hook, PermissionsExt::from_mode(0o755)).unwrap();
     let swapped = swap(&*place.open(), None, &value("a", 1));
-    assert!(matches!(&swapped, Swapped::Unknown(Fault::Failed(why)) if why.contains("declined")), "{swapped:?}");
+    assert!(
+        matches!(&swapped, CasOutcome::Unknown(StoreError::Failed(why)) if why.contains("declined")),
+        "{swapped:?}"
+    );
     assert_eq!(look(&*place.open()), None);
 }
 
@@ -640,11 +643,11 @@ fn a_git_remote_that_does_not_serve_says_nothing() {
         let register = place.open();
         let read = register.read(Deadline::after(SHORT));
         // A list without a ref is an honest answer; all else is none.
-        assert!(matches!(read, Err(Fault::Failed(_)) | Ok(None)), "{script}: {read:?}");
+        assert!(matches!(read, Err(StoreError::Failed(_)) | Ok(None)), "{script}: {read:?}");
         assert!(read.is_err() || script == "printf 0000", "{script}: {read:?}");
         let deadline = Deadline::after(SHORT);
         let swapped = register::swap(&*register, &bot(), None, &value("b", 1), deadline, deadline);
-        assert!(matches!(swapped, Swapped::Unknown(Fault::Failed(_))), "{script}: {swapped:?}");
+        assert!(matches!(swapped, CasOutcome::Unknown(StoreError::Failed(_))), "{script}: {swapped:?}");
     }
     let mut nowhere = InGit::new();
     nowhere.url = Some(nowhere.directory.path().join("no-such").display().to_string());
@@ -801,7 +804,7 @@ fn etcd_over_tls_lets_in_who_has_the_password() {
     for cluster in [plain.clone(), with("guessed"), strangers, nameless] {
         let register = open(cluster);
         let read = register.read(Deadline::after(Duration::from_secs(5)));
-        assert!(matches!(read, Err(Fault::Failed(_))), "{read:?}");
+        assert!(matches!(read, Err(StoreError::Failed(_))), "{read:?}");
     }
     // A member forgets its tokens when it starts anew.
     etcd.restart(0);

@@ -113,8 +113,8 @@ fn nobody_leads_on_doubt() {
 fn check_asks_whether_it_is_this_node() {
     let (one, two) = (Port::silent(), Port::silent());
     let network = network(&[one.number(), two.number()], FOREVER, "");
-    let own = network.run("whois-brain --check --self a").expect(0, "self");
-    assert_eq!((&own["self"], &own["i_am_brain"]), (&Value::from("a"), &Value::from(true)));
+    let local_node = network.run("whois-brain --check --self a").expect(0, "self");
+    assert_eq!((&local_node["self"], &local_node["i_am_brain"]), (&Value::from("a"), &Value::from(true)));
     let other = network.run("whois-brain --check --self b").expect(1, "other");
     assert_eq!((&other["brain"], &other["i_am_brain"]), (&Value::from("a"), &Value::from(false)));
     // An operator's laptop is no node, and so not the brain.
@@ -126,8 +126,8 @@ fn check_asks_whether_it_is_this_node() {
 
 /// This node, `a`, alone among the dead, with this witness.
 fn alone_with(witness: u16) -> Said {
-    let (own, closed) = (Port::silent(), [Port::refusing(), Port::refusing()]);
-    let ports = [own.number(), closed[0].number(), closed[1].number()];
+    let (local_node, closed) = (Port::silent(), [Port::refusing(), Port::refusing()]);
+    let ports = [local_node.number(), closed[0].number(), closed[1].number()];
     let more = format!("[witness]\naddresses = [\"127.0.0.1:{witness}\"]");
     network(&ports, "1s", &more).run("whois-brain --self a --check")
 }
@@ -150,9 +150,9 @@ fn alone_without_a_witness_a_node_is_isolated() {
 
 #[test]
 fn another_living_node_is_witness_enough() {
-    let (own, other, hole) = (Port::silent(), Port::silent(), BlackHole::new());
+    let (local_node, other, hole) = (Port::silent(), Port::silent(), BlackHole::new());
     let more = format!("[witness]\naddresses = [\"127.0.0.1:{}\"]", hole.number());
-    let network = network(&[own.number(), other.number()], FOREVER, &more);
+    let network = network(&[local_node.number(), other.number()], FOREVER, &more);
     let object = network.run("whois-brain --self a --check").expect(0, "self");
     assert!(elapsed_ms(&object) < AT_ONCE_MS, "{object:#}");
 }

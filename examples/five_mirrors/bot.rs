@@ -9,15 +9,15 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 
 use crate::beats;
-use crate::field::{BEATS, CLONE, NODE, WORK_INTERVAL, setting};
+use crate::field::{BEATS, CLONE, NODE, WORK_INTERVAL, context};
 
 /// From one beat to the next.
 const BEAT: Duration = Duration::from_millis(10);
 
 /// Beats until its node's leader is gone.
 pub(crate) fn beat(leader: &str) -> Result<()> {
-    let node = setting(NODE);
-    let pause = Duration::try_from_secs_f64(setting(WORK_INTERVAL).parse()?)?;
+    let node = context(NODE);
+    let pause = Duration::try_from_secs_f64(context(WORK_INTERVAL).parse()?)?;
     let worker = node.clone();
     std::thread::spawn(move || {
         loop {
@@ -28,7 +28,7 @@ pub(crate) fn beat(leader: &str) -> Result<()> {
             }
         }
     });
-    let mut file = OpenOptions::new().append(true).open(setting(BEATS)).context("beats")?;
+    let mut file = OpenOptions::new().append(true).open(context(BEATS)).context("beats")?;
     let mut next = Instant::now();
     while rustix::process::getppid().is_some_and(|pid| pid.to_string() == leader) {
         file.write_all(beats::line(&node, std::process::id()).as_bytes())?;

@@ -34,7 +34,7 @@ const NODE_LIST: &str = include_str!("../five-mirrors.toml");
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A setting in the environment of a part.
-pub(crate) fn setting(name: &str) -> String {
+pub(crate) fn context(name: &str) -> String {
     std::env::var(name).unwrap_or_default()
 }
 
@@ -106,9 +106,9 @@ impl Field {
     fn lay_out_programs(&self) -> Result<()> {
         let bin = self.root().join("bin");
         fs::create_dir(&bin)?;
-        let own = std::env::current_exe()?;
+        let local_node = std::env::current_exe()?;
         for name in ["mirror", "call", "bot"] {
-            symlink(&own, bin.join(name))?;
+            symlink(&local_node, bin.join(name))?;
         }
         let watchdog = bin.join("watchdog.sh");
         fs::write(&watchdog, WATCHDOG)?;

@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail};
 use rustix::process::{Signal, getpid, getppid, kill_current_process_group, set_parent_process_death_signal};
 use signal_hook::consts::TERM_SIGNALS;
 
-use crate::field::{CLONE, PORT, setting};
+use crate::field::{CLONE, PORT, context};
 
 /// Asks a leader to run a shell command.
 pub(crate) const RUN: &str = "run";
@@ -37,7 +37,7 @@ fn end_with(parent: &str) -> Result<()> {
 /// The git server that all nodes share; it stands for a host of its own, which does not fall.
 pub(crate) fn hub(parent: &str) -> Result<()> {
     end_with(parent)?;
-    let port = format!("--port={}", setting(PORT));
+    let port = format!("--port={}", context(PORT));
     let mut daemon = Command::new("git");
     daemon.args(["daemon", "--listen=127.0.0.1", &port, "--reuseaddr", "--export-all", "--enable=receive-pack"]);
     let ended = daemon.arg("--base-path=.").arg(".").status().context("git daemon")?;
@@ -47,7 +47,7 @@ pub(crate) fn hub(parent: &str) -> Result<()> {
 /// Leads a node: its watchdog, its listener, its bot.
 pub(crate) fn lead(parent: &str) -> Result<()> {
     end_with(parent)?;
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, setting(PORT).parse()?)).context("cannot listen")?;
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, context(PORT).parse()?)).context("cannot listen")?;
     // In the clone, since the node list, which is the same for all, names no repository.
     let _watchdog = Command::new("watchdog.sh").current_dir(CLONE).spawn().context("watchdog.sh")?;
     let bot = Arc::new(Mutex::new(None));

@@ -12,7 +12,7 @@ use anyhow::{Context, Result, bail};
 use serde_json::Value;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
 use three_mirror::chain::{BRAIN, Name};
-use three_mirror::report::columns;
+use three_mirror::output::columns;
 
 use crate::beats::{self, Beats, Run};
 use crate::field::{self, Field, Pace};

@@ -29,8 +29,8 @@ use super::{Place, Stop};
 use crate::git;
 
 /// Puts right what an earlier breath left; `own` are the refs that only breaths write.
-pub(super) fn recover(place: &Place, own: &[&str]) -> Result<(), Stop> {
-    refs::unlock_left_behind(place, own)?;
+pub(super) fn recover(place: &Place, local_node: &[&str]) -> Result<(), Stop> {
+    refs::unlock_left_behind(place, local_node)?;
     index::clear(place)?;
     let Some(intent) = Intent::read(place)? else {
         index::release_left_behind(place);

@@ -112,9 +112,9 @@ fn marked<T>(place: &Place, names: &[&str], value: &str, act: impl FnOnce() -> R
 }
 
 /// Removes the locks that a killed breath left on refs.
-pub(super) fn unlock_left_behind(place: &Place, own: &[&str]) -> Result<()> {
+pub(super) fn unlock_left_behind(place: &Place, local_node: &[&str]) -> Result<()> {
     // Nobody but a breath ever writes these.
-    for name in own {
+    for name in local_node {
         remove_once_dead(&lock_of(place, name), |lock| lock.exists())?;
     }
     let Some(text) = note::read(&place.dir, MARK)? else {

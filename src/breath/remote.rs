@@ -51,15 +51,15 @@ impl Remote<'_> {
     /// Fetches the branch and says where it stands; none where the remote has no such branch.
     pub(super) fn fetch(&self) -> Result<Option<String>, Stop> {
         let Self { git, name, branch, .. } = self;
-        let own = own_ref(name, branch);
+        let local_node = own_ref(name, branch);
         let fetch = cmd!(
             git.shell(),
             "git fetch --quiet --no-tags --no-prune --no-auto-maintenance --no-recurse-submodules
-             --no-write-fetch-head --no-write-commit-graph --refmap= {name} +{branch}:{own}"
+             --no-write-fetch-head --no-write-commit-graph --refmap= {name} +{branch}:{local_node}"
         );
         let fetched = git.talk(fetch, self.deadline)?;
         if fetched.success() {
-            return Ok(git.tip(&own)?);
+            return Ok(git.tip(&local_node)?);
         }
         if fetched.stderr.contains("couldn't find remote ref") {
             return Ok(None);
@@ -143,7 +143,7 @@ pub(super) fn pause(round: u32, deadline: Deadline) {
 
 /// Lets git tidy up if it finds that necessary, behind our back, as `git pull` does.
 pub(super) fn tidy(git: &Git) {
-    let wanted = git.setting("maintenance.auto").is_none() || git.is_set("maintenance.auto");
+    let wanted = git.context("maintenance.auto").is_none() || git.is_set("maintenance.auto");
     if wanted {
         // `git maintenance` would leave a lock that is never forgiven when it is killed; this does not.
         let _ = git.talk(cmd!(git.shell(), "git gc --auto --quiet"), Deadline::after(Duration::from_secs(10)));

@@ -7,13 +7,13 @@ use std::time::Duration;
 use clap::{Args, ValueHint};
 use clap_complete::engine::ArgValueCandidates;
 
-use crate::complete;
+use crate::cli::completion;
 
 /// `mirror lease show`.
 #[derive(Debug, Args)]
 pub struct LeaseShow {
     /// The service [default: every service of the node list]
-    #[arg(value_name = "SERVICE", add = ArgValueCandidates::new(complete::services))]
+    #[arg(value_name = "SERVICE", add = ArgValueCandidates::new(completion::services))]
     pub service: Option<String>,
 }
 
@@ -21,7 +21,7 @@ pub struct LeaseShow {
 #[derive(Debug, Args)]
 pub struct LeaseCheck {
     /// The service
-    #[arg(value_name = "SERVICE", add = ArgValueCandidates::new(complete::services))]
+    #[arg(value_name = "SERVICE", add = ArgValueCandidates::new(completion::services))]
     pub service: String,
 }
 
@@ -29,7 +29,7 @@ pub struct LeaseCheck {
 #[derive(Debug, Args)]
 pub struct LeaseHistory {
     /// The service
-    #[arg(value_name = "SERVICE", add = ArgValueCandidates::new(complete::services))]
+    #[arg(value_name = "SERVICE", add = ArgValueCandidates::new(completion::services))]
     pub service: String,
 
     /// How many takeovers, at most, the newest first
@@ -41,7 +41,7 @@ pub struct LeaseHistory {
 #[derive(Debug, Args)]
 pub struct LeaseRepair {
     /// The service
-    #[arg(value_name = "SERVICE", add = ArgValueCandidates::new(complete::services))]
+    #[arg(value_name = "SERVICE", add = ArgValueCandidates::new(completion::services))]
     pub service: String,
 
     /// The reason, to stand as `why` in the register
@@ -53,11 +53,11 @@ pub struct LeaseRepair {
 #[derive(Debug, Args)]
 pub struct Probe {
     /// The nodes to ask [default: all]
-    #[arg(value_name = "NODE", add = ArgValueCandidates::new(complete::nodes))]
+    #[arg(value_name = "NODE", add = ArgValueCandidates::new(completion::nodes))]
     pub nodes: Vec<String>,
 
     /// Ask the nodes of this chain, in its order
-    #[arg(long, value_name = "CHAIN", add = ArgValueCandidates::new(complete::chains))]
+    #[arg(long, value_name = "CHAIN", add = ArgValueCandidates::new(completion::chains))]
     pub chain: Option<String>,
 }
 
@@ -96,11 +96,11 @@ pub struct Breathe {
 #[derive(Debug, Args)]
 pub struct Promote {
     /// The service [default: every service of the node list]
-    #[arg(value_name = "SERVICE", add = ArgValueCandidates::new(complete::services))]
+    #[arg(value_name = "SERVICE", add = ArgValueCandidates::new(completion::services))]
     pub service: Option<String>,
 
     /// The node to run it on, instead of the one that the chain gives
-    #[arg(long, value_name = "NODE", add = ArgValueCandidates::new(complete::nodes))]
+    #[arg(long, value_name = "NODE", add = ArgValueCandidates::new(completion::nodes))]
     pub to: Option<String>,
 
     /// Do nothing unless this node is the brain
@@ -138,7 +138,7 @@ pub struct Pace {
 #[derive(Debug, Args)]
 pub struct ChainShow {
     /// The chain to show [default: all]
-    #[arg(value_name = "CHAIN", add = ArgValueCandidates::new(complete::chains))]
+    #[arg(value_name = "CHAIN", add = ArgValueCandidates::new(completion::chains))]
     pub chain: Option<String>,
 
     /// Ask the nodes, and tell who is the brain and where each service belongs
@@ -146,7 +146,7 @@ pub struct ChainShow {
     pub probe: bool,
 
     /// Tell the same as if these nodes were dead and all others alive; nobody is asked
-    #[arg(long, value_name = "NODE,...", value_delimiter = ',', add = ArgValueCandidates::new(complete::nodes))]
+    #[arg(long, value_name = "NODE,...", value_delimiter = ',', add = ArgValueCandidates::new(completion::nodes))]
     pub down: Option<Vec<String>>,
 }
 
@@ -166,7 +166,7 @@ pub struct ChainCheck {
 #[derive(Debug, Args)]
 pub struct Hold {
     /// The service
-    #[arg(value_name = "SERVICE", add = ArgValueCandidates::new(complete::services))]
+    #[arg(value_name = "SERVICE", add = ArgValueCandidates::new(completion::services))]
     pub service: String,
 
     /// From the beginning of one read to that of the next; shorter than `valid` [default: a third of
@@ -183,7 +183,7 @@ pub struct Hold {
 #[derive(Debug, Args)]
 pub struct Pause {
     /// The services [default: all of them, also those that are added later]
-    #[arg(value_name = "SERVICE", add = ArgValueCandidates::new(complete::services))]
+    #[arg(value_name = "SERVICE", add = ArgValueCandidates::new(completion::services))]
     pub services: Vec<String>,
 
     /// The reason, for whoever wonders
@@ -195,7 +195,7 @@ pub struct Pause {
 #[derive(Debug, Args)]
 pub struct Resume {
     /// The services [default: all that is paused]
-    #[arg(value_name = "SERVICE", add = ArgValueCandidates::new(complete::services))]
+    #[arg(value_name = "SERVICE", add = ArgValueCandidates::new(completion::services))]
     pub services: Vec<String>,
 
     /// The reason, to stand in the history
@@ -215,7 +215,7 @@ pub struct History {
 #[derive(Debug, Args)]
 pub struct Schema {
     /// The command, such as `probe` or `chain show`
-    #[arg(value_name = "COMMAND", required = true, num_args = 1..=2, add = ArgValueCandidates::new(complete::objects))]
+    #[arg(value_name = "COMMAND", required = true, num_args = 1..=2, add = ArgValueCandidates::new(completion::objects))]
     pub command: Vec<String>,
 }
 

@@ -7,7 +7,7 @@ use sha2::{Digest, Sha256};
 
 use super::resolve::{FAILBACK, SERVICE_TIMEOUT, SSH_PORT};
 use super::values::{self, Failback};
-use super::{file, lease};
+use super::{lease, raw};
 use crate::chain::Name;
 
 /// What is digested: sorted by name, defaults and layout left out.
@@ -24,7 +24,7 @@ struct Canonical<'a> {
 /// Where the leases are: two nodes that look in two places are two networks.
 #[derive(Serialize)]
 struct CanonicalStore<'a> {
-    store: file::StoreKind,
+    store: raw::StoreKind,
     remote: Option<&'a values::GitUrl>,
     prefix: Option<&'a str>,
     endpoints: Option<Vec<&'a values::Endpoint>>,
@@ -47,7 +47,7 @@ struct CanonicalNode<'a> {
     address: String,
     port: u16,
     user: Option<&'a values::User>,
-    probe: Option<&'a file::Probe>,
+    probe: Option<&'a raw::Probe>,
 }
 
 #[derive(Serialize)]
@@ -58,14 +58,14 @@ struct CanonicalService<'a> {
     stop: Option<&'a values::Text>,
     timeout_ms: u128,
     failback: values::Failback,
-    health: Option<&'a file::Probe>,
+    health: Option<&'a raw::Probe>,
     #[serde(skip_serializing_if = "Option::is_none")]
     lease: Option<CanonicalLease>,
 }
 
 /// The first 16 hexadecimal digits of the SHA-256 of nodes, chains and services, and of the lease.
-pub(super) fn digest(file: &file::File) -> String {
-    let node = |node: &'_ file::Node| {
+pub(super) fn digest(file: &raw::File) -> String {
+    let node = |node: &'_ raw::Node| {
         let table = &node.0;
         (table.address.to_string(), table.port.map_or(SSH_PORT, |p| p.0))
     };
@@ -89,17 +89,25 @@ pub(super) fn digest(file: &file::File) -> String {
             failback: raw.failback.as_ref().map_or(Failback::After(FAILBACK), |f| *f.get_ref()),
             health: raw.health.as_ref().map(|probe| &probe.get_ref().0),
             lease: file.lease.as_ref().map(|network| {
-                let own = raw.lease.as_ref().map(|own| &own.get_ref().0);
-                let span = |own: Option<&toml::Spanned<values::Span>>,
+                let local_node = raw.lease.as_ref().map(|local_node| &local_node.get_ref().0);
+                let span = |local_node: Option<&toml::Spanned<values::Span>>,
                             network: Option<&toml::Spanned<values::Span>>,
                             default: std::time::Duration| {
-                    own.or(network).map_or(default, |span| span.get_ref().0).as_millis()
+                    local_node.or(network).map_or(default, |span| span.get_ref().0).as_millis()
                 };
                 let network = network.get_ref();
-                let guard = own.and_then(|own| own.guard.as_ref()).or(network.guard.as_ref());
+                let guard = local_node.and_then(|local_node| local_node.guard.as_ref()).or(network.guard.as_ref());
                 CanonicalLease {
-                    valid_ms: span(own.and_then(|own| own.valid.as_ref()), network.valid.as_ref(), lease::VALID),
-                    grace_ms: span(own.and_then(|own| own.grace.as_ref()), network.grace.as_ref(), lease::GRACE),
+                    valid_ms: span(
+                        local_node.and_then(|local_node| local_node.valid.as_ref()),
+                        network.valid.as_ref(),
+                        lease::VALID,
+                    ),
+                    grace_ms: span(
+                        local_node.and_then(|local_node| local_node.grace.as_ref()),
+                        network.grace.as_ref(),
+                        lease::GRACE,
+                    ),
                     guard: guard.map_or(lease::Guard::Hold, |guard| *guard.get_ref()),
                 }
             }),

@@ -7,9 +7,9 @@ use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 use toml::Spanned;
 
-use super::check::{Problem, Severity};
-use super::file::{self, StoreKind};
+use super::raw::{self, StoreKind};
 use super::resolve::Resolver;
+use super::validate::{Problem, Severity};
 use super::values::{Span, is_git_name};
 use super::{Address, Node, place, shown};
 use crate::chain::Name;
@@ -134,7 +134,7 @@ impl Resolver<'_> {
     /// Where the leases are; none when that cannot be told.
     pub(super) fn store(
         &mut self,
-        lease: &Spanned<file::Table<file::Lease>>,
+        lease: &Spanned<raw::Table<raw::Lease>>,
         nodes: &IndexMap<Name, Node>,
     ) -> Option<Store> {
         let (table, span) = (lease.get_ref(), lease.span());
@@ -224,7 +224,7 @@ impl Resolver<'_> {
         }
     }
 
-    fn refuse_foreign_keys(&mut self, table: &file::Lease) {
+    fn refuse_foreign_keys(&mut self, table: &raw::Lease) {
         use StoreKind::{Etcd, File, Git};
         let keys = [
             ("remote", table.remote.as_ref().map(Spanned::span), &[Git][..]),
@@ -253,31 +253,32 @@ impl Resolver<'_> {
     /// How long is relied on a service's lease; none without `[lease]`.
     pub(super) fn lease(
         &mut self,
-        network: Option<&Spanned<file::Table<file::Lease>>>,
-        (service, own): (&Name, Option<&Spanned<file::Table<file::ServiceLease>>>),
+        network: Option<&Spanned<raw::Table<raw::Lease>>>,
+        (service, local_node): (&Name, Option<&Spanned<raw::Table<raw::ServiceLease>>>),
         check: Duration,
         timeout: Duration,
     ) -> Option<Lease> {
         let at = format!("services.{service}.lease");
         let Some(network) = network else {
-            if let Some(own) = own {
+            if let Some(local_node) = local_node {
                 let message = "there is no [lease] that this could be an exception to; add it, or take this out";
-                self.error(own.span(), "no-lease", at, message.to_owned());
+                self.error(local_node.span(), "no-lease", at, message.to_owned());
             }
             return None;
         };
         let (table, span) = (network.get_ref(), network.span());
-        let own = own.map(|own| own.get_ref().0.clone()).unwrap_or_default();
+        let local_node = local_node.map(|local_node| local_node.get_ref().0.clone()).unwrap_or_default();
         let valid = self.span(table.valid.as_ref(), "lease.valid", VALID);
         let grace = self.span(table.grace.as_ref(), "lease.grace", GRACE);
-        let valid = self.span(own.valid.as_ref(), &format!("{at}.valid"), valid);
-        let grace = self.span(own.grace.as_ref(), &format!("{at}.grace"), grace);
-        let guard = own.guard.as_ref().or(table.guard.as_ref());
-        let said_of = |own: Option<&Spanned<Span>>, all: Option<&Spanned<Span>>| own.or(all).map(Spanned::span);
-        let said = said_of(own.valid.as_ref(), table.valid.as_ref());
+        let valid = self.span(local_node.valid.as_ref(), &format!("{at}.valid"), valid);
+        let grace = self.span(local_node.grace.as_ref(), &format!("{at}.grace"), grace);
+        let guard = local_node.guard.as_ref().or(table.guard.as_ref());
+        let said_of =
+            |local_node: Option<&Spanned<Span>>, all: Option<&Spanned<Span>>| local_node.or(all).map(Spanned::span);
+        let said = said_of(local_node.valid.as_ref(), table.valid.as_ref());
         let least = [
             ("valid", valid, LEAST_VALID, said.clone()),
-            ("grace", grace, LEAST_GRACE, said_of(own.grace.as_ref(), table.grace.as_ref())),
+            ("grace", grace, LEAST_GRACE, said_of(local_node.grace.as_ref(), table.grace.as_ref())),
         ];
         let shown = humantime::format_duration;
         for (key, value, least, said) in least.into_iter().filter(|(_, value, least, _)| value < least) {

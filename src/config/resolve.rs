@@ -9,12 +9,12 @@ use anyhow::Result;
 use indexmap::IndexMap;
 use toml::Spanned;
 
-use super::check::{self, Problem, Severity};
-use super::file;
+use super::raw;
+use super::validate::{self, Problem, Severity};
 use super::values::{self, Failback};
 use super::{Breath, Config, Cycle, Loaded, Method, Node, Probe, Service, digest, place};
 use crate::chain::{BRAIN, Chain, Name};
-use crate::misuse::Misuse;
+use crate::usage_error::UsageError;
 
 const CHECK: Duration = Duration::from_secs(5);
 const SYNC: Duration = Duration::from_secs(12);
@@ -31,7 +31,7 @@ const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
 
 /// What [probe] says, for every node that does not say otherwise.
 struct Network {
-    probe: file::Probe,
+    probe: raw::Probe,
     timeout: Duration,
 }
 
@@ -42,7 +42,7 @@ pub(super) struct Resolver<'a> {
     pub(super) problems: Vec<Problem>,
 }
 
-pub(super) fn resolve(path: &Path, file: file::File, text: &str) -> Result<Loaded> {
+pub(super) fn resolve(path: &Path, file: raw::File, text: &str) -> Result<Loaded> {
     let digest = digest::digest(&file);
     let mut resolver = Resolver { path, text, problems: Vec::new() };
     let network = file.probe.as_ref().map(|p| p.get_ref().0.clone()).unwrap_or_default();
@@ -60,7 +60,10 @@ pub(super) fn resolve(path: &Path, file: file::File, text: &str) -> Result<Loade
     let lease = file.lease.as_ref().and_then(|lease| resolver.store(lease, &nodes));
     let services = resolver.services(&file, &nodes, &chains, &network, cycle.check)?;
     let breath_timeout = resolver.span(file.breath.timeout.as_ref(), "breath.timeout", BREATH_TIMEOUT);
-    let own = file.own.as_ref().and_then(|own| resolver.known(own, "self", &nodes).then(|| own.get_ref().clone()));
+    let local_node = file
+        .local_node
+        .as_ref()
+        .and_then(|local_node| resolver.known(local_node, "self", &nodes).then(|| local_node.get_ref().clone()));
     let witnesses = file.witness.addresses.iter().map(|witness| {
         let port = witness.port.or(network.probe.port.map(|p| p.0)).unwrap_or(SSH_PORT);
         Node {
@@ -74,7 +77,7 @@ pub(super) fn resolve(path: &Path, file: file::File, text: &str) -> Result<Loade
     let breath = file.breath.0;
     let config = Config {
         file: path.to_owned(),
-        own,
+        local_node,
         state: file.state.map(|state| resolver.relative(state.0)),
         nodes,
         chains,
@@ -99,7 +102,7 @@ pub(super) fn resolve(path: &Path, file: file::File, text: &str) -> Result<Loade
         let key = file.chains.get_ref().keys().find(|key| key.get_ref() == name).map(toml::Spanned::span);
         key.map_or((1, 1), |span| place(text, span.start))
     };
-    check::warn(&config, place_of, &mut problems);
+    validate::warn(&config, place_of, &mut problems);
     problems.sort_by_key(|problem| (problem.line, problem.column));
     Ok(Loaded { config, problems })
 }
@@ -114,9 +117,9 @@ impl Resolver<'_> {
         self.problems.push(Problem { severity: Severity::Error, code, at, line, column, message });
     }
 
-    fn misuse(&self, span: Range<usize>, message: &str) -> anyhow::Error {
+    fn usage_error(&self, span: Range<usize>, message: &str) -> anyhow::Error {
         let (line, column) = place(self.text, span.start);
-        Misuse::new(format!("{}:{line}:{column}: {message}", self.path.display()))
+        UsageError::new(format!("{}:{line}:{column}: {message}", self.path.display()))
     }
 
     /// A path in the file starts from the file's own directory.
@@ -149,10 +152,10 @@ impl Resolver<'_> {
         known
     }
 
-    fn nodes(&mut self, file: &file::File, network: &Network, user: &str) -> Result<IndexMap<Name, Node>> {
+    fn nodes(&mut self, file: &raw::File, network: &Network, user: &str) -> Result<IndexMap<Name, Node>> {
         let mut nodes: IndexMap<Name, Node> = IndexMap::new();
         let mut endpoints = HashMap::new();
-        for (name, file::Node(table)) in file.nodes.get_ref() {
+        for (name, raw::Node(table)) in file.nodes.get_ref() {
             let at = format!("nodes.{}", name.get_ref());
             let mut node = Node {
                 label: name.get_ref().to_string(),
@@ -162,9 +165,9 @@ impl Resolver<'_> {
                 probe: Probe { method: Method::Ssh, timeout: PROBE_TIMEOUT, attempts: ATTEMPTS },
             };
             let span = table.probe.as_ref().or(file.probe.as_ref()).map_or_else(|| name.span(), Spanned::span);
-            let own = table.probe.as_ref().map(|p| p.get_ref().0.clone()).unwrap_or_default();
+            let local_node = table.probe.as_ref().map(|p| p.get_ref().0.clone()).unwrap_or_default();
             node.probe =
-                self.probe(&own, network, table.port, (name.get_ref(), &node), &format!("{at}.probe"), span)?;
+                self.probe(&local_node, network, table.port, (name.get_ref(), &node), &format!("{at}.probe"), span)?;
             let endpoint = (node.address.clone(), node.port, probed_port(&node.probe.method));
             if let Some(other) = endpoints.insert(endpoint, name.get_ref()) {
                 let message = format!("{} and {other} have one address and port; give each its own", name.get_ref());
@@ -173,7 +176,9 @@ impl Resolver<'_> {
             nodes.insert(name.get_ref().clone(), node);
         }
         if nodes.is_empty() {
-            return Err(self.misuse(file.nodes.span(), "[nodes] is missing or empty; add a node: NAME = \"ADDRESS\""));
+            return Err(
+                self.usage_error(file.nodes.span(), "[nodes] is missing or empty; add a node: NAME = \"ADDRESS\"")
+            );
         }
         Ok(nodes)
     }
@@ -181,46 +186,46 @@ impl Resolver<'_> {
     /// One probe: its own keys before the network's, those before the defaults.
     fn probe(
         &mut self,
-        own: &file::Probe,
+        local_node: &raw::Probe,
         network: &Network,
         node_port: Option<values::Port>,
         (name, node): (&Name, &Node),
         at: &str,
         span: Range<usize>,
     ) -> Result<Probe> {
-        if let Some(misplaced) = &own.second_opinion {
-            return Err(self.misuse(misplaced.span(), "second_opinion is the whole network's; put it in [probe]"));
+        if let Some(misplaced) = &local_node.second_opinion {
+            return Err(self.usage_error(misplaced.span(), "second_opinion is the whole network's; put it in [probe]"));
         }
-        let port = own.port.or(node_port).or(network.probe.port).map_or(SSH_PORT, |p| p.0);
+        let port = local_node.port.or(node_port).or(network.probe.port).map_or(SSH_PORT, |p| p.0);
         let filled = |text: &str, address: &str| fill(text, name.as_str(), address, node);
-        let method = match own.method.or(network.probe.method).unwrap_or(file::Method::Tcp) {
-            file::Method::Tcp => Method::Tcp { port },
-            file::Method::SshBanner => Method::SshBanner { port },
-            file::Method::Ssh => Method::Ssh,
-            file::Method::Http => match own.url.as_ref().or(network.probe.url.as_ref()) {
+        let method = match local_node.method.or(network.probe.method).unwrap_or(raw::Method::Tcp) {
+            raw::Method::Tcp => Method::Tcp { port },
+            raw::Method::SshBanner => Method::SshBanner { port },
+            raw::Method::Ssh => Method::Ssh,
+            raw::Method::Http => match local_node.url.as_ref().or(network.probe.url.as_ref()) {
                 Some(url) => Method::Http {
                     url: filled(&url.0, &node.address.in_url()),
-                    expect: own.expect.or(network.probe.expect).map_or(HTTP_OK, |s| s.0),
+                    expect: local_node.expect.or(network.probe.expect).map_or(HTTP_OK, |s| s.0),
                 },
                 None => {
                     return Err(
-                        self.misuse(span, "an http probe needs a URL; add url = \"http://{address}:8080/health\"")
+                        self.usage_error(span, "an http probe needs a URL; add url = \"http://{address}:8080/health\"")
                     );
                 }
             },
-            file::Method::Exec => match own.command.as_ref().or(network.probe.command.as_ref()) {
+            raw::Method::Exec => match local_node.command.as_ref().or(network.probe.command.as_ref()) {
                 Some(command) => Method::Exec { command: filled(&command.0, &node.address.to_string()) },
-                None => return Err(self.misuse(span, "an exec probe needs a command; add command = \"…\"")),
+                None => return Err(self.usage_error(span, "an exec probe needs a command; add command = \"…\"")),
             },
         };
         Ok(Probe {
             method,
-            timeout: self.span(own.timeout.as_ref(), &format!("{at}.timeout"), network.timeout),
-            attempts: own.attempts.or(network.probe.attempts).map_or(ATTEMPTS, |a| a.0),
+            timeout: self.span(local_node.timeout.as_ref(), &format!("{at}.timeout"), network.timeout),
+            attempts: local_node.attempts.or(network.probe.attempts).map_or(ATTEMPTS, |a| a.0),
         })
     }
 
-    fn chains(&mut self, file: &file::File, nodes: &IndexMap<Name, Node>) -> IndexMap<Name, Chain> {
+    fn chains(&mut self, file: &raw::File, nodes: &IndexMap<Name, Node>) -> IndexMap<Name, Chain> {
         let mut chains = IndexMap::new();
         for (name, members) in file.chains.get_ref() {
             let mut chain = Chain::new();
@@ -260,7 +265,7 @@ impl Resolver<'_> {
 
     fn services(
         &mut self,
-        file: &file::File,
+        file: &raw::File,
         nodes: &IndexMap<Name, Node>,
         chains: &IndexMap<Name, Chain>,
         network: &Network,
@@ -335,7 +340,7 @@ fn probed_port(method: &Method) -> Option<u16> {
 
 /// Fills a node's facts into a text. `${node}` is a shell's own and stays.
 fn fill(text: &str, name: &str, address: &str, node: &Node) -> String {
-    crate::placeholder::fill(text, |placeholder| match placeholder {
+    crate::template::fill(text, |template| match template {
         "node" => Some(name.to_owned()),
         "address" => Some(address.to_owned()),
         "port" => Some(node.port.to_string()),

@@ -120,7 +120,7 @@ checked_text!(
         if let Some(unknown) = unknown_placeholder(text, &PLACEHOLDERS[1..]) {
             return Err(unknown);
         }
-        let filled = crate::placeholder::fill(text, |word| Some(if word == "port" { "22" } else { "x" }.to_owned()));
+        let filled = crate::template::fill(text, |word| Some(if word == "port" { "22" } else { "x" }.to_owned()));
         if is_url(&filled) {
             return Ok(text.to_owned());
         }

@@ -14,8 +14,8 @@ use rustix::event::{EventfdFlags, Timespec, epoll};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::process::Resource;
 
-use super::course::{Conclusion, Course, Heard};
-use super::socket::Socket;
+use super::target::{Answered, Heard, TargetState};
+use super::tcp::Socket;
 use super::{Answer, Outcome, Target, http, process};
 use crate::config::{Address, Method};
 use crate::exec::{Exec, Running};
@@ -51,7 +51,7 @@ enum Report {
 
 struct Engine<'a, 'b> {
     targets: &'a [Target<'a>],
-    courses: Vec<Course>,
+    courses: Vec<TargetState>,
     tries: Vec<Option<Try>>,
     timers: BinaryHeap<Reverse<(Instant, usize)>>,
     /// Targets that wait for a file descriptor to become free.
@@ -76,7 +76,7 @@ pub(super) fn run(targets: &[Target<'_>], on_answer: &mut dyn FnMut(usize, Answe
         .context("cannot wait for answers (epoll_ctl)")?;
     let engine = Engine {
         targets,
-        courses: targets.iter().map(|target| Course::new(target, now)).collect(),
+        courses: targets.iter().map(|target| TargetState::new(target, now)).collect(),
         tries: Vec::with_capacity(targets.len()),
         timers: BinaryHeap::with_capacity(targets.len()),
         queue: VecDeque::new(),
@@ -108,7 +108,7 @@ impl From<rustix::io::Errno> for Stop {
 impl Engine<'_, '_> {
     fn run(mut self) -> Result<(), Stop> {
         let now = Instant::now();
-        let mut busy = Busy::since(now);
+        let mut busy = StallDetector::since(now);
         for (index, target) in self.targets.iter().enumerate() {
             if target.delay.is_zero() {
                 self.begin(index)?;
@@ -134,7 +134,7 @@ impl Engine<'_, '_> {
             if events.is_empty() && slept > wait + PUNCTUAL {
                 held_up += slept - wait;
             }
-            busy = Busy::since(Instant::now());
+            busy = StallDetector::since(Instant::now());
             if !held_up.is_zero() {
                 self.courses.iter_mut().for_each(|course| course.put_off(held_up));
             }
@@ -360,7 +360,7 @@ impl Engine<'_, '_> {
         }
     }
 
-    fn answer(&mut self, index: usize, conclusion: Conclusion) -> Result<(), Stop> {
+    fn answer(&mut self, index: usize, conclusion: Answered) -> Result<(), Stop> {
         let course = &mut self.courses[index];
         course.answered = true;
         self.unanswered -= 1;
@@ -368,7 +368,7 @@ impl Engine<'_, '_> {
         for key in std::mem::take(&mut course.open) {
             self.drop_try(key);
         }
-        let Conclusion { state, cause, detail, latency } = conclusion;
+        let Answered { state, cause, detail, latency } = conclusion;
         match (self.on_answer)(index, Answer { state, cause: cause.map(Cow::Borrowed), detail, latency, attempts }) {
             ControlFlow::Continue(()) => Ok(()),
             ControlFlow::Break(()) => Err(Stop::CalledOff),
@@ -410,13 +410,13 @@ impl Engine<'_, '_> {
 }
 
 /// A stretch in which this thread had something to do.
-struct Busy {
+struct StallDetector {
     begun: Instant,
     end: Instant,
     ran_before: Duration,
 }
 
-impl Busy {
+impl StallDetector {
     fn since(begun: Instant) -> Self {
         Self { begun, end: begun, ran_before: ran() }
     }

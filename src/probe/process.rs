@@ -25,7 +25,7 @@ pub(super) fn not_started(error: &io::Error) -> Outcome {
 
 /// The outcome of a process that has ended.
 pub(super) fn ended(method: &Method, finished: &Finished) -> Outcome {
-    let words = finished.last_words();
+    let words = finished.last_line();
     match finished.ended {
         Ended::Exited(0) => Outcome::Alive,
         Ended::Exited(SSH_FAILED) if *method == Method::Ssh => ssh_failed(&finished.stderr, words),

@@ -4,12 +4,12 @@ use std::time::{Duration, Instant};
 
 use super::survey::state_of;
 use super::{Act, Outcome, Step};
+use crate::boot_instant::BootInstant;
 use crate::config::Probe;
 use crate::deadline::Deadline;
 use crate::decide::State;
-use crate::moment::Moment;
-use crate::report::millis;
-use crate::service::{Condition, DIED, Done, Place};
+use crate::output::millis;
+use crate::service::{CommandResult, Condition, Instance, NODE_DIED};
 
 const HEALTH_PAUSE: Duration = Duration::from_millis(20);
 
@@ -18,18 +18,18 @@ pub(super) struct Stop {
     /// What is told of it.
     pub(super) step: Step,
     /// When it was sent.
-    pub(super) issued: Moment,
+    pub(super) issued: BootInstant,
     /// Whether `stop` itself said that it was done, and `status` did not deny it: a mere `status`
     /// could miss an instance that is just starting.
     pub(super) answered: bool,
 }
 
 /// Stops the service on a node, and waits until its `status` says so.
-pub(super) fn stop(place: &Place<'_>, deadline: Deadline) -> Stop {
-    let (begun, issued) = (Instant::now(), Moment::now());
+pub(super) fn stop(place: &Instance<'_>, deadline: Deadline) -> Stop {
+    let (begun, issued) = (Instant::now(), BootInstant::now());
     let stopped = place.stop(leaving_time_to_ask(place, deadline));
     let confirmed = match stopped.cause {
-        Some(DIED) => stopped.clone(),
+        Some(NODE_DIED) => stopped.clone(),
         _ => place.await_status(Condition::Stopped, deadline),
     };
     let step = step(place, Act::Stop, begun, Condition::Stopped, &stopped, &confirmed);
@@ -38,27 +38,27 @@ pub(super) fn stop(place: &Place<'_>, deadline: Deadline) -> Stop {
 }
 
 /// Whether a node says that the service runs there.
-pub(super) fn still_runs(place: &Place<'_>, deadline: Deadline) -> bool {
+pub(super) fn still_runs(place: &Instance<'_>, deadline: Deadline) -> bool {
     place.status(deadline).condition == Condition::Running
 }
 
 /// Stops it on many nodes at once.
-pub(super) fn stop_all(places: &[Place<'_>], deadline: Deadline) -> Vec<Step> {
+pub(super) fn stop_all(places: &[Instance<'_>], deadline: Deadline) -> Vec<Step> {
     std::thread::scope(|scope| {
         let threads: Vec<_> = places.iter().map(|place| scope.spawn(move || stop(place, deadline).step)).collect();
-        let broken_off = |place: &Place<'_>| planned(place, Act::Stop, Outcome::Unconfirmed);
+        let broken_off = |place: &Instance<'_>| planned(place, Act::Stop, Outcome::Unconfirmed);
         threads.into_iter().zip(places).map(|(t, place)| t.join().unwrap_or_else(|_| broken_off(place))).collect()
     })
 }
 
 /// Starts the service on a node, and waits until its `status`, and its `health` where there is one,
 /// say that it runs.
-pub(super) fn start(place: &Place<'_>, health: Option<&Probe>, deadline: Deadline) -> Step {
+pub(super) fn start(place: &Instance<'_>, health: Option<&Probe>, deadline: Deadline) -> Step {
     let begun = Instant::now();
     let started = place.start(leaving_time_to_ask(place, deadline));
     let confirmed = match started.cause {
         None => place.await_status(Condition::Running, deadline),
-        Some(DIED) => started.clone(),
+        Some(NODE_DIED) => started.clone(),
         // It may run all the same: started before, or by a command that does not know how it went.
         Some(_) => place.status(deadline),
     };
@@ -79,17 +79,24 @@ pub(super) fn start(place: &Place<'_>, health: Option<&Probe>, deadline: Deadlin
 
 /// By when a start or a stop has to return: in time for its effect to be asked for even when it does
 /// not. An ssh hangs for as long as a daemon that it started holds its output.
-fn leaving_time_to_ask(place: &Place<'_>, deadline: Deadline) -> Deadline {
+fn leaving_time_to_ask(place: &Instance<'_>, deadline: Deadline) -> Deadline {
     let left = deadline.left();
     Deadline::after(left - place.node.probe.timeout.min(left / 2))
 }
 
 /// A step that is not taken.
-pub(super) fn planned(place: &Place<'_>, act: Act, outcome: Outcome) -> Step {
+pub(super) fn planned(place: &Instance<'_>, act: Act, outcome: Outcome) -> Step {
     Step { node: place.name.clone(), step: act, outcome, cause: None, detail: None, elapsed_ms: 0.0 }
 }
 
-fn step(place: &Place<'_>, act: Act, begun: Instant, wanted: Condition, done: &Done, confirmed: &Done) -> Step {
+fn step(
+    place: &Instance<'_>,
+    act: Act,
+    begun: Instant,
+    wanted: Condition,
+    done: &CommandResult,
+    confirmed: &CommandResult,
+) -> Step {
     let outcome = match confirmed.condition {
         condition if condition == wanted => Outcome::Confirmed,
         Condition::Unknown => Outcome::Unconfirmed,

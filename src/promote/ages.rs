@@ -4,60 +4,60 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use super::Order;
+use super::Request;
+use crate::boot_instant::BootInstant;
 use crate::chain::Name;
-use crate::decide::Seen;
-use crate::history;
-use crate::moment::Moment;
-use crate::state::{Spans, Store};
+use crate::decide::NodeStates;
+use crate::state::history;
+use crate::state::{StateDir, Uptimes};
 
 /// A node that was not looked at for so many intervals of `cycle.check` counts as new.
 const MISSED_CHECKS: u32 = 3;
 
 /// Since when nodes have been alive, or dead, as seen from here.
-pub(super) struct Ages<'a> {
-    order: &'a Order<'a>,
-    store: &'a Store,
-    spans: Mutex<Spans>,
+pub(super) struct Uptime<'a> {
+    request: &'a Request<'a>,
+    store: &'a StateDir,
+    uptimes: Mutex<Uptimes>,
 }
 
-impl<'a> Ages<'a> {
+impl<'a> Uptime<'a> {
     /// As they were at the last check.
-    pub(super) fn new(order: &'a Order<'a>, store: &'a Store) -> Self {
-        Self { order, store, spans: Mutex::new(store.spans()) }
+    pub(super) fn new(request: &'a Request<'a>, store: &'a StateDir) -> Self {
+        Self { request, store, uptimes: Mutex::new(store.uptimes()) }
     }
 
     /// Adds what a look that began at `began` has seen, and writes down who died or returned.
-    pub(super) fn add(&self, seen: &Seen, began: Moment) {
-        let cycle = self.order.config.cycle;
-        let gap = cycle.check * MISSED_CHECKS + self.order.config.probe_timeout;
-        let mut spans = self.spans();
-        let changes = spans.update(seen, began, gap);
-        if !self.order.dry_run {
-            self.store.keep_spans(&spans);
-            history::saw_nodes(self.store, self.order.own, &changes);
+    pub(super) fn add(&self, seen: &NodeStates, began: BootInstant) {
+        let cycle = self.request.config.cycle;
+        let gap = cycle.check * MISSED_CHECKS + self.request.config.probe_timeout;
+        let mut uptimes = self.uptimes();
+        let changes = uptimes.update(seen, began, gap);
+        if !self.request.dry_run {
+            self.store.keep_uptimes(&uptimes);
+            history::saw_nodes(self.store, self.request.local_node, &changes);
         }
     }
 
     /// Forgets who was dead: who looks at few nodes would not see a dead one return.
     pub(super) fn forget_deaths(&self) {
-        let mut spans = self.spans();
-        if spans.forget_deaths() && !self.order.dry_run {
-            self.store.keep_spans(&spans);
+        let mut uptimes = self.uptimes();
+        if uptimes.forget_deaths() && !self.request.dry_run {
+            self.store.keep_uptimes(&uptimes);
         }
     }
 
     /// For how long each node has been seen alive without a gap.
-    pub(super) fn alive_for(&self, now: Moment) -> BTreeMap<Name, Duration> {
-        self.spans().alive_for(now)
+    pub(super) fn alive_for(&self, now: BootInstant) -> BTreeMap<Name, Duration> {
+        self.uptimes().alive_for(now)
     }
 
     /// When the first look began that found a node dead, of those since it was last seen alive.
-    pub(super) fn dead_since(&self, node: &Name) -> Option<Moment> {
-        self.spans().dead_since(node)
+    pub(super) fn dead_since(&self, node: &Name) -> Option<BootInstant> {
+        self.uptimes().dead_since(node)
     }
 
-    fn spans(&self) -> MutexGuard<'_, Spans> {
-        self.spans.lock().unwrap_or_else(PoisonError::into_inner)
+    fn uptimes(&self) -> MutexGuard<'_, Uptimes> {
+        self.uptimes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

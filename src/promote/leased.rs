@@ -3,22 +3,28 @@
 
 use std::collections::BTreeSet;
 
-use super::course::Course;
-use super::survey::Fare;
-use super::tenure::{Ended, Refusal, Tenure};
-use super::{Outcome, Promotion, Verdict, list};
+use super::course::ServiceRun;
+use super::survey::ServiceHealth;
+use super::tenure::{Ended, Refusal, Takeover};
+use super::{Outcome, PromoteVerdict, ServiceOutcome, list};
 use crate::chain::Name;
 use crate::deadline::Deadline;
 use crate::decide::State;
-use crate::service::{DIED, Place};
+use crate::service::{Instance, NODE_DIED};
 
-impl<'a> Course<'a> {
+impl<'a> ServiceRun<'a> {
     /// Why nothing is touched: what the lease says is not known.
     pub(super) fn lease_in_doubt(&self) -> Option<String> {
-        let doubt = self.tenure.as_ref()?.doubt()?;
+        let doubt = self.takeover.as_ref()?.doubt()?;
         let name = self.name;
-        let runs: Vec<&Name> = self.fares.iter().filter(|(_, fare)| **fare == Fare::Well).map(|(n, _)| n).collect();
-        let stopped = !self.fares.is_empty() && self.fares.values().all(|fare| *fare == Fare::Stopped);
+        let runs: Vec<&Name> = self
+            .health_by_node
+            .iter()
+            .filter(|(_, service_health)| **service_health == ServiceHealth::Healthy)
+            .map(|(n, _)| n)
+            .collect();
+        let stopped = !self.health_by_node.is_empty()
+            && self.health_by_node.values().all(|service_health| *service_health == ServiceHealth::Stopped);
         let lease = match runs.as_slice() {
             [] if stopped => format!("{name} runs on no living node, and its lease"),
             [] => format!("The lease of {name}"),
@@ -31,37 +37,44 @@ impl<'a> Course<'a> {
     /// The nodes that live and did not say how the service fares there. Under a lease that keeps
     /// nobody: the service goes to a node that speaks.
     pub(super) fn silent(&self) -> impl Iterator<Item = &Name> {
-        let counts = self.tenure.is_some();
-        self.fares.iter().filter(move |(_, fare)| counts && **fare == Fare::Unknown).map(|(node, _)| node)
+        let counts = self.takeover.is_some();
+        self.health_by_node
+            .iter()
+            .filter(move |(_, service_health)| counts && **service_health == ServiceHealth::Unknown)
+            .map(|(node, _)| node)
     }
 
     /// It is decided; now the target gets the lease, and the service.
-    pub(super) fn under_lease(&mut self, target: Name, previous: Option<Name>, deadline: Deadline) -> Promotion {
-        if self.fares.get(&target) == Some(&Fare::Unknown) {
+    pub(super) fn under_lease(&mut self, target: Name, previous: Option<Name>, deadline: Deadline) -> ServiceOutcome {
+        if self.health_by_node.get(&target) == Some(&ServiceHealth::Unknown) {
             let reason =
                 format!("{target} is alive but did not say whether {} runs there; nothing was started.", self.name);
-            return self.end(Verdict::Blocked, reason, Some(target), previous);
+            return self.end(PromoteVerdict::Blocked, reason, Some(target), previous);
         }
-        let holds = self.tenure.as_ref().is_some_and(|tenure| tenure.holder() == Some(&target));
-        let never = self.tenure.as_ref().is_some_and(|tenure| tenure.value().is_none());
-        let in_place = holds && self.fares.get(&target) == Some(&Fare::Well);
-        let pick = |wanted: &dyn Fn(&Name, Fare) -> bool| -> BTreeSet<Name> {
-            self.fares.iter().filter(|(node, fare)| wanted(node, **fare)).map(|(node, _)| node.clone()).collect()
+        let holds = self.takeover.as_ref().is_some_and(|takeover| takeover.holder() == Some(&target));
+        let never = self.takeover.as_ref().is_some_and(|takeover| takeover.value().is_none());
+        let in_place = holds && self.health_by_node.get(&target) == Some(&ServiceHealth::Healthy);
+        let pick = |wanted: &dyn Fn(&Name, ServiceHealth) -> bool| -> BTreeSet<Name> {
+            self.health_by_node
+                .iter()
+                .filter(|(node, service_health)| wanted(node, **service_health))
+                .map(|(node, _)| node.clone())
+                .collect()
         };
         // An instance that runs on the target without the lease was started under none, or another
         // epoch: it is started anew.
-        let running = pick(&|node, fare| match fare {
-            Fare::Well => *node != target || !holds,
-            Fare::Unwell => true,
-            Fare::Unknown | Fare::Stopped | Fare::Died => false,
+        let running = pick(&|node, service_health| match service_health {
+            ServiceHealth::Healthy => *node != target || !holds,
+            ServiceHealth::Unhealthy => true,
+            ServiceHealth::Unknown | ServiceHealth::Stopped | ServiceHealth::Died => false,
         });
         // From before there was a lease it may run anywhere, and obeys none.
-        let others = pick(&|node, fare| never && fare == Fare::Unknown && *node != target);
+        let others = pick(&|node, service_health| never && service_health == ServiceHealth::Unknown && *node != target);
         if let Some(reason) = self.left_to_a_rival(&target) {
-            return self.end(Verdict::Unknown, reason, Some(target), previous);
+            return self.end(PromoteVerdict::Unknown, reason, Some(target), previous);
         }
         if self.only_looks() {
-            let plan = self.tenure.as_ref().map(|tenure| tenure.plan(&target)).unwrap_or_default();
+            let plan = self.takeover.as_ref().map(|takeover| takeover.plan(&target)).unwrap_or_default();
             let strays: BTreeSet<Name> = running.union(&others).cloned().collect();
             let mut promotion = self.plan(target, &strays, in_place, previous);
             promotion.reason += &plan;
@@ -73,11 +86,11 @@ impl<'a> Course<'a> {
         if in_place {
             if let Err(reason) = self.stop_on(&running, true, &target, deadline) {
                 self.record.swept = None;
-                return self.end(Verdict::Blocked, reason, Some(target), previous);
+                return self.end(PromoteVerdict::Blocked, reason, Some(target), previous);
             }
             self.remember(&target);
             let reason = format!("{} runs on {target}, and was stopped elsewhere.", self.name);
-            return self.end(Verdict::StoppedElsewhere, reason, Some(target), previous);
+            return self.end(PromoteVerdict::StoppedElsewhere, reason, Some(target), previous);
         }
         if let Err((verdict, reason)) = self.get_lease(&target, &running, &others) {
             // What is unfinished is gone on with at the next check.
@@ -93,36 +106,36 @@ impl<'a> Course<'a> {
         target: &Name,
         running: &BTreeSet<Name>,
         others: &BTreeSet<Name>,
-    ) -> Result<(), (Verdict, String)> {
-        if self.tenure.as_ref().is_some_and(|tenure| tenure.holder() == Some(target)) {
+    ) -> Result<(), (PromoteVerdict, String)> {
+        if self.takeover.as_ref().is_some_and(|takeover| takeover.holder() == Some(target)) {
             let deadline = Deadline::after(self.service.timeout);
-            return self.stop_on(running, false, target, deadline).map_err(|reason| (Verdict::Blocked, reason));
+            return self.stop_on(running, false, target, deadline).map_err(|reason| (PromoteVerdict::Blocked, reason));
         }
         let why = self.why(target);
-        let Some(mut tenure) = self.tenure.take() else { return Ok(()) };
-        let (config, remote, title, service) = (self.order.config, self.remote, self.name, self.service);
+        let Some(mut takeover) = self.takeover.take() else { return Ok(()) };
+        let (config, remote, title, service) = (self.request.config, self.remote, self.name, self.service);
         let place = |node: &Name| {
             let (name, node) = config.nodes.get_key_value(node)?;
-            Some(Place { remote, title, service, name, node })
+            Some(Instance { remote, title, service, name, node })
         };
         // A node that is known to be dead is not asked; that of the last lease need not be in the chain.
         let living = |node: &Name| place(node).filter(|_| self.seen.get(node) != Some(&State::Dead));
         let places = |nodes: &BTreeSet<Name>| nodes.iter().filter_map(place).collect();
         let mut ended = Ended::default();
-        let acquired = tenure.acquire(target, Some(&why), places(running), places(others), living, &mut ended);
-        self.tenure = Some(tenure);
+        let acquired = takeover.acquire(target, Some(&why), places(running), places(others), living, &mut ended);
+        self.takeover = Some(takeover);
         for step in ended.steps {
             if step.outcome == Outcome::Confirmed {
-                self.note(&step.node, Fare::Stopped);
-            } else if step.cause.as_deref() == Some(DIED) {
-                self.note(&step.node, Fare::Died);
+                self.note(&step.node, ServiceHealth::Stopped);
+            } else if step.cause.as_deref() == Some(NODE_DIED) {
+                self.note(&step.node, ServiceHealth::Died);
             }
             self.steps.push(step);
         }
         acquired.map_err(|refusal| match refusal {
-            Refusal::Unknown(why) => (Verdict::Unknown, format!("{why} Nothing was started.")),
+            Refusal::Unknown(why) => (PromoteVerdict::Unknown, format!("{why} Nothing was started.")),
             Refusal::Running(node) => (
-                Verdict::Blocked,
+                PromoteVerdict::Blocked,
                 format!("{} still runs on {node}, though its lease has ended; nothing was started.", self.name),
             ),
         })
@@ -130,19 +143,21 @@ impl<'a> Course<'a> {
 
     /// Why the lease goes to another node, for whoever reads its history.
     fn why(&self, target: &Name) -> String {
-        let claim = self.tenure.as_ref().and_then(Tenure::unfinished);
+        let claim = self.takeover.as_ref().and_then(Takeover::unfinished);
         let claimed = claim.filter(|claim| claim.holder == *target).and_then(|claim| claim.why.as_deref());
-        if let Some(why) = self.order.why.or(claimed) {
+        if let Some(why) = self.request.why.or(claimed) {
             return why.to_owned();
         }
-        let was = self.tenure.as_ref().and_then(|tenure| tenure.last_holder());
-        match was.map(|was| (was, self.seen.get(was), self.fares.get(was))) {
+        let was = self.takeover.as_ref().and_then(|takeover| takeover.last_holder());
+        match was.map(|was| (was, self.seen.get(was), self.health_by_node.get(was))) {
             None => "the first".to_owned(),
             Some((was, ..)) if was == target => format!("back to {was}"),
             Some((was, Some(State::Dead), _)) => format!("{was} is dead"),
-            Some((was, Some(State::Alive), Some(Fare::Unknown))) => format!("{was} says nothing"),
-            Some((was, Some(State::Alive), Some(Fare::Stopped | Fare::Unwell))) => format!("it did not run on {was}"),
-            Some((_, Some(State::Alive), _)) if self.order.to.is_some() => "by hand".to_owned(),
+            Some((was, Some(State::Alive), Some(ServiceHealth::Unknown))) => format!("{was} says nothing"),
+            Some((was, Some(State::Alive), Some(ServiceHealth::Stopped | ServiceHealth::Unhealthy))) => {
+                format!("it did not run on {was}")
+            }
+            Some((_, Some(State::Alive), _)) if self.request.to.is_some() => "by hand".to_owned(),
             Some((was, Some(State::Alive), _)) => format!("{target} comes before {was}"),
             Some((was, ..)) => format!("{was} is not known to live"),
         }

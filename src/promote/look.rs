@@ -4,26 +4,26 @@ use std::collections::BTreeMap;
 
 use anyhow::Result;
 
-use super::{Order, survey};
+use super::{Request, survey};
 use crate::brain::{self, Brain};
 use crate::chain::{BRAIN, Name};
 use crate::config::{Config, Node, Service};
-use crate::decide::Seen;
+use crate::decide::NodeStates;
 use crate::remote::Remote;
-use crate::state::Record;
+use crate::state::ServiceRecord;
 use crate::view::{self, View};
 
 /// The one look that serves all services.
 pub(super) struct Look<'a> {
-    pub(super) order: &'a Order<'a>,
+    pub(super) request: &'a Request<'a>,
     pub(super) remote: &'a Remote,
-    pub(super) records: &'a BTreeMap<&'a Name, Record>,
+    pub(super) records: &'a BTreeMap<&'a Name, ServiceRecord>,
 }
 
 impl Look<'_> {
     pub(super) fn take(&self) -> Result<(View, Option<Brain>)> {
-        let Order { config, own, if_brain, .. } = *self.order;
-        let mut view = match &self.order.view {
+        let Request { config, local_node, if_brain, .. } = *self.request;
+        let mut view = match &self.request.view {
             Some(view) => view.clone(),
             None => {
                 let witnesses = if if_brain { config.witnesses.as_slice() } else { &[] };
@@ -34,21 +34,22 @@ impl Look<'_> {
                     |name| self.matters(name),
                     |view, answer| {
                         if let Some((name, answer)) = answer {
-                            view::say(self.order.voice, name, answer);
+                            view::say(self.request.output_mode, name, answer);
                         }
                         self.suffices(view)
                     },
                 )?
             }
         };
-        let brain = if_brain.then(|| brain::by_view(config, own, self.remote, &mut view)).transpose()?;
+        let brain = if_brain.then(|| brain::by_view(config, local_node, self.remote, &mut view)).transpose()?;
         Ok((view, brain))
     }
 
     fn nodes(&self) -> Result<Vec<(&Name, &Node)>> {
-        let config = self.order.config;
-        let mut nodes = if self.order.if_brain { brain::nodes_to_ask(config, self.order.own)? } else { Vec::new() };
-        for (_, service) in &self.order.services {
+        let config = self.request.config;
+        let mut nodes =
+            if self.request.if_brain { brain::nodes_to_ask(config, self.request.local_node)? } else { Vec::new() };
+        for (_, service) in &self.request.services {
             for name in config.chain(service.chain.as_str())? {
                 if !nodes.iter().any(|(known, _)| *known == name) {
                     nodes.push(config.node(name.as_str())?);
@@ -61,17 +62,17 @@ impl Look<'_> {
     /// Whether a node's answer is likely to be enough: the brain chain's head, this node, the node
     /// that runs a service and those before it.
     fn matters(&self, node: &Name) -> bool {
-        let Order { config, own, if_brain, .. } = *self.order;
+        let Request { config, local_node, if_brain, .. } = *self.request;
         if if_brain {
             let head = config.chains.get(BRAIN).and_then(|chain| chain.first());
-            if head == Some(node) || own == Some(node) {
+            if head == Some(node) || local_node == Some(node) {
                 return true;
             }
-            if head != own {
+            if head != local_node {
                 return false;
             }
         }
-        self.order.services.iter().any(|(name, service)| {
+        self.request.services.iter().any(|(name, service)| {
             let on = self.records.get(name).and_then(|record| record.on.as_ref()).map(|(on, _)| on);
             let Some(chain) = config.chains.get(&service.chain) else { return false };
             let place = |wanted: &Name| chain.iter().position(|node| node == wanted);
@@ -81,24 +82,24 @@ impl Look<'_> {
 
     /// Whether what has been seen is enough: another node is the brain, or everything is in place.
     fn suffices(&self, view: &View) -> bool {
-        let Order { config, own, if_brain, .. } = *self.order;
+        let Request { config, local_node, if_brain, .. } = *self.request;
         if if_brain {
-            match brain::decided(config, own, view) {
+            match brain::decided(config, local_node, view) {
                 Some(Brain::Open) | None => return false,
-                Some(Brain::Known(name)) if Some(&name) == own => {}
+                Some(Brain::Known(name)) if Some(&name) == local_node => {}
                 Some(_) => return true,
             }
         }
         let seen = view.seen();
-        self.order.services.iter().all(|(name, service)| match self.records.get(name) {
-            Some(record) => !survey::due(record, &seen, self.order) && at_home(config, service, record, &seen),
+        self.request.services.iter().all(|(name, service)| match self.records.get(name) {
+            Some(record) => !survey::due(record, &seen, self.request) && at_home(config, service, record, &seen),
             None => true,
         })
     }
 }
 
 /// Whether the node on which the service was last seen has answered, and every better one.
-fn at_home(config: &Config, service: &Service, record: &Record, seen: &Seen) -> bool {
+fn at_home(config: &Config, service: &Service, record: &ServiceRecord, seen: &NodeStates) -> bool {
     let Some((on, _)) = &record.on else { return false };
     let Some(chain) = config.chains.get(&service.chain) else { return false };
     seen.contains_key(on) && chain.iter().take_while(|node| *node != on).all(|node| seen.contains_key(node))

@@ -2,12 +2,12 @@
 
 use std::sync::mpsc;
 
-use super::course::Course;
+use super::course::ServiceRun;
 use crate::chain::Name;
 use crate::deadline::Deadline;
 use crate::decide::State;
 use crate::exec::Exec;
-use crate::service::Place;
+use crate::service::Instance;
 
 /// What the others say of a node that seems to be dead.
 pub(super) struct Opinion {
@@ -21,7 +21,7 @@ impl Opinion {
     /// Asks these nodes, all at once, to probe the node.
     ///
     /// Each answers by its own node list. One that cannot be asked, or has no `mirror`, has none.
-    pub(super) fn ask(of: Name, others: &[Place<'_>], deadline: Deadline) -> Self {
+    pub(super) fn ask(of: Name, others: &[Instance<'_>], deadline: Deadline) -> Self {
         let command = format!("mirror --quiet probe {of}");
         let (tell, told) = mpsc::channel();
         std::thread::scope(|scope| {
@@ -38,18 +38,19 @@ impl Opinion {
     }
 }
 
-impl<'a> Course<'a> {
+impl<'a> ServiceRun<'a> {
     /// The node that may run the service and seems to be dead, and those that can be asked about it;
     /// none where no second opinion is wanted.
-    pub(super) fn suspect(&self) -> Option<(Name, Vec<Place<'a>>)> {
-        let holder = self.tenure.as_ref().and_then(|tenure| tenure.last_holder());
+    pub(super) fn suspect(&self) -> Option<(Name, Vec<Instance<'a>>)> {
+        let holder = self.takeover.as_ref().and_then(|takeover| takeover.last_holder());
         let suspect = holder.or_else(|| self.record.on.as_ref().map(|(on, _)| on))?;
         // By hand a lease is taken over all the same: that is safe, and the operator's to want.
-        let by_hand = self.tenure.is_some() && self.order.to.is_some();
-        if !self.order.config.second_opinion || by_hand || self.seen.get(suspect) != Some(&State::Dead) {
+        let by_hand = self.takeover.is_some() && self.request.to.is_some();
+        if !self.request.config.second_opinion || by_hand || self.seen.get(suspect) != Some(&State::Dead) {
             return None;
         }
-        let others = self.seen.iter().filter(|(node, state)| **state == State::Alive && Some(*node) != self.order.own);
+        let others =
+            self.seen.iter().filter(|(node, state)| **state == State::Alive && Some(*node) != self.request.local_node);
         Some((suspect.clone(), others.filter_map(|(node, _)| self.place(node)).collect()))
     }
 

@@ -2,49 +2,50 @@
 
 use std::collections::BTreeSet;
 
-use super::course::Course;
-use super::survey::Fare;
-use super::{Act, Fencing, Outcome, Promotion, Verdict, act, list};
+use super::course::ServiceRun;
+use super::survey::ServiceHealth;
+use super::{Act, Fencing, Outcome, PromoteVerdict, ServiceOutcome, act, list};
+use crate::boot_instant::BootInstant;
 use crate::chain::Name;
 use crate::deadline::Deadline;
 use crate::decide::State;
-use crate::moment::Moment;
-use crate::service::{DIED, Place};
+use crate::service::{Instance, NODE_DIED};
 
-impl Course<'_> {
+impl ServiceRun<'_> {
     /// Starts it on the target; where that fails, on the next node of the chain, and so on.
-    pub(super) fn start_on_first(&mut self, mut target: Name, previous: Option<Name>) -> Promotion {
+    pub(super) fn start_on_first(&mut self, mut target: Name, previous: Option<Name>) -> ServiceOutcome {
         loop {
             let deadline = Deadline::after(self.service.timeout);
             let Some(place) = self.place(&target) else {
-                return self.end(Verdict::Unknown, format!("{target} is not in the node list."), None, previous);
+                return self.end(PromoteVerdict::Unknown, format!("{target} is not in the node list."), None, previous);
             };
             let step = act::start(&place, self.health(&target), deadline);
             self.say(&step);
-            let (outcome, died) = (step.outcome, step.cause.as_deref() == Some(DIED));
+            let (outcome, died) = (step.outcome, step.cause.as_deref() == Some(NODE_DIED));
             self.steps.push(step);
             if outcome == Outcome::Confirmed {
                 return self.started(target, previous);
             }
-            self.record.passed_over.insert(target.clone(), Moment::now());
+            self.record.cooldown.insert(target.clone(), BootInstant::now());
             if self.record.on.as_ref().is_some_and(|(on, _)| *on == target) {
                 self.record.on = None;
             }
             if died {
-                self.note(&target, Fare::Died);
+                self.note(&target, ServiceHealth::Died);
             }
             let failed: BTreeSet<Name> = (!died).then(|| target.clone()).into_iter().collect();
             let tried: BTreeSet<&Name> =
                 self.steps.iter().filter(|s| s.step == Act::Start).map(|step| &step.node).collect();
-            let mute = |node: &Name| self.tenure.is_some() && self.fares.get(node) == Some(&Fare::Unknown);
+            let mute =
+                |node: &Name| self.takeover.is_some() && self.health_by_node.get(node) == Some(&ServiceHealth::Unknown);
             let untried = |node: &&Name| self.seen.get(*node) == Some(&State::Alive) && !tried.contains(node);
             let next = self.chain.iter().filter(untried).find(|node| !mute(node)).cloned();
-            if let Some(next) = next.clone().filter(|_| self.tenure.is_some()) {
+            if let Some(next) = next.clone().filter(|_| self.takeover.is_some()) {
                 if let Err((verdict, reason)) = self.get_lease(&next, &failed, &BTreeSet::new()) {
                     return self.end(verdict, reason, Some(next), previous);
                 }
             } else if let Err(reason) = self.stop_on(&failed, false, &target, Deadline::after(self.service.timeout)) {
-                return self.end(Verdict::Blocked, reason, Some(target), previous);
+                return self.end(PromoteVerdict::Blocked, reason, Some(target), previous);
             }
             match next {
                 Some(next) => target = next,
@@ -52,26 +53,29 @@ impl Course<'_> {
                     let starts = self.steps.iter().filter(|s| s.step == Act::Start);
                     let tried: BTreeSet<&Name> = starts.map(|step| &step.node).collect();
                     let reason = format!("{} could not be started on {}.", self.name, list(tried.into_iter()));
-                    return self.end(Verdict::Failed, reason, Some(target), previous);
+                    return self.end(PromoteVerdict::Failed, reason, Some(target), previous);
                 }
             }
         }
     }
 
-    fn started(&mut self, target: Name, previous: Option<Name>) -> Promotion {
-        self.record.passed_over.remove(&target);
+    fn started(&mut self, target: Name, previous: Option<Name>) -> ServiceOutcome {
+        self.record.cooldown.remove(&target);
         self.record.on = None;
         self.remember(&target);
         let fencing = self.fencing(&target, previous.as_ref());
         let moved = previous.as_ref().filter(|previous| **previous != target);
         let (verdict, reason) = match moved {
-            Some(previous) => (Verdict::Moved, format!("{} now runs on {target}; before, on {previous}.", self.name)),
-            None => (Verdict::Started, format!("{} now runs on {target}.", self.name)),
-        };
-        let (verdict, reason) = match self.order.to.filter(|to| **to != target) {
-            Some(to) => {
-                (Verdict::Failed, format!("{} could not be started on {to}, and now runs on {target}.", self.name))
+            Some(previous) => {
+                (PromoteVerdict::Moved, format!("{} now runs on {target}; before, on {previous}.", self.name))
             }
+            None => (PromoteVerdict::Started, format!("{} now runs on {target}.", self.name)),
+        };
+        let (verdict, reason) = match self.request.to.filter(|to| **to != target) {
+            Some(to) => (
+                PromoteVerdict::Failed,
+                format!("{} could not be started on {to}, and now runs on {target}.", self.name),
+            ),
             None => (verdict, reason),
         };
         let mut promotion = self.end(verdict, reason, Some(target), previous);
@@ -82,10 +86,11 @@ impl Course<'_> {
     /// Confirmed when the node it ran on said that it is stopped; when that is not known, when all
     /// nodes of the chain said so.
     fn fencing(&self, target: &Name, previous: Option<&Name>) -> Fencing {
-        if self.tenure.is_some() {
+        if self.takeover.is_some() {
             return Fencing::Lease;
         }
-        let said_stopped = |node: &Name| self.fares.get(node) == Some(&Fare::Stopped) || node == target;
+        let said_stopped =
+            |node: &Name| self.health_by_node.get(node) == Some(&ServiceHealth::Stopped) || node == target;
         let living = || self.chain.iter().filter(|node| self.seen.get(*node) == Some(&State::Alive));
         let confirmed = match previous {
             Some(previous) => said_stopped(previous) && living().all(said_stopped),
@@ -103,14 +108,14 @@ impl Course<'_> {
         target: &Name,
         deadline: Deadline,
     ) -> Result<(), String> {
-        let places: Vec<Place<'_>> = nodes.iter().filter_map(|node| self.place(node)).collect();
+        let places: Vec<Instance<'_>> = nodes.iter().filter_map(|node| self.place(node)).collect();
         let steps = act::stop_all(&places, deadline);
         let mut unconfirmed = Vec::new();
         for step in steps {
             self.say(&step);
             match step.outcome {
-                Outcome::Confirmed => self.note(&step.node, Fare::Stopped),
-                _ if step.cause.as_deref() == Some(DIED) => self.note(&step.node, Fare::Died),
+                Outcome::Confirmed => self.note(&step.node, ServiceHealth::Stopped),
+                _ if step.cause.as_deref() == Some(NODE_DIED) => self.note(&step.node, ServiceHealth::Died),
                 _ => {
                     let why = step.detail.as_deref().or(step.cause.as_deref()).unwrap_or("no answer");
                     unconfirmed.push(format!("{} ({why})", step.node));

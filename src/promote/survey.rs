@@ -4,23 +4,23 @@ use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::time::Duration;
 
-use super::Order;
+use super::Request;
+use crate::boot_instant::BootInstant;
 use crate::chain::Name;
 use crate::config::Probe;
 use crate::deadline::Deadline;
-use crate::decide::{Seen, State};
-use crate::moment::Moment;
+use crate::decide::{NodeStates, State};
 use crate::probe::{self, Target};
-use crate::service::{Condition, DIED, Done, Place};
-use crate::state::Record;
+use crate::service::{CommandResult, Condition, Instance, NODE_DIED};
+use crate::state::ServiceRecord;
 
 /// How a service fares on a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Fare {
+pub(super) enum ServiceHealth {
     /// It runs.
-    Well,
+    Healthy,
     /// `status` says that it runs, `health` that it does not work.
-    Unwell,
+    Unhealthy,
     /// It does not run.
     Stopped,
     /// The node did not say.
@@ -30,18 +30,23 @@ pub(super) enum Fare {
 }
 
 /// Whether all living nodes have to be asked: some time has passed, or something has changed.
-pub(super) fn due(record: &Record, seen: &Seen, order: &Order<'_>) -> bool {
+pub(super) fn due(record: &ServiceRecord, seen: &NodeStates, request: &Request<'_>) -> bool {
     let changed = || record.seen.iter().any(|(node, state)| seen.get(node).is_some_and(|now| now != state));
-    let old = || record.swept.is_none_or(|swept| swept.until(Moment::now()) >= order.config.cycle.sync);
-    order.to.is_some() || order.dry_run || record.on.is_none() || changed() || old()
+    let old = || record.swept.is_none_or(|swept| swept.until(BootInstant::now()) >= request.config.cycle.sync);
+    request.to.is_some() || request.dry_run || record.on.is_none() || changed() || old()
 }
 
 /// Asks for the service on one node, by `health` where there is one.
-pub(super) fn ask(place: &Place<'_>, health: Option<&Probe>, deadline: Deadline, order: &Order<'_>) -> Fare {
+pub(super) fn ask(
+    place: &Instance<'_>,
+    health: Option<&Probe>,
+    deadline: Deadline,
+    request: &Request<'_>,
+) -> ServiceHealth {
     match health.map(|probe| state_of(place, probe)) {
-        Some(State::Alive) => Fare::Well,
-        Some(State::Dead) => match fare(&place.status(deadline)) {
-            Fare::Well => Fare::Unwell,
+        Some(State::Alive) => ServiceHealth::Healthy,
+        Some(State::Dead) => match service_health(&place.status(deadline)) {
+            ServiceHealth::Healthy => ServiceHealth::Unhealthy,
             other => other,
         },
         Some(State::Unknown) | None => {
@@ -52,33 +57,36 @@ pub(super) fn ask(place: &Place<'_>, health: Option<&Probe>, deadline: Deadline,
                 Condition::Unknown => "unknown",
             };
             let words = done.detail.as_deref().map(|detail| format!(", {detail}")).unwrap_or_default();
-            order.voice.step(format_args!("{}: status: {condition}{words}", place.name));
-            fare(&done)
+            request.output_mode.step(format_args!("{}: status: {condition}{words}", place.name));
+            service_health(&done)
         }
     }
 }
 
 /// Asks for the service on many nodes at once; the one that `careful` names by `health` too.
 pub(super) fn ask_all(
-    places: &[Place<'_>],
+    places: &[Instance<'_>],
     careful: Option<(&Name, Option<&Probe>)>,
     deadline: Deadline,
-    order: &Order<'_>,
-) -> BTreeMap<Name, Fare> {
+    request: &Request<'_>,
+) -> BTreeMap<Name, ServiceHealth> {
     std::thread::scope(|scope| {
         let asked: Vec<_> = places
             .iter()
             .map(|place| {
                 let health = careful.and_then(|(name, health)| health.filter(|_| name == place.name));
-                (place.name, scope.spawn(move || ask(place, health, deadline, order)))
+                (place.name, scope.spawn(move || ask(place, health, deadline, request)))
             })
             .collect();
-        asked.into_iter().map(|(name, thread)| (name.clone(), thread.join().unwrap_or(Fare::Unknown))).collect()
+        asked
+            .into_iter()
+            .map(|(name, thread)| (name.clone(), thread.join().unwrap_or(ServiceHealth::Unknown)))
+            .collect()
     })
 }
 
 /// The state of a service by its health probe.
-pub(super) fn state_of(place: &Place<'_>, health: &Probe) -> State {
+pub(super) fn state_of(place: &Instance<'_>, health: &Probe) -> State {
     let login = place.remote.words(place.name, place.node, "true");
     let target = Target { address: &place.node.address, probe: health, login: Some(login), delay: Duration::ZERO };
     let mut state = State::Unknown;
@@ -89,11 +97,11 @@ pub(super) fn state_of(place: &Place<'_>, health: &Probe) -> State {
     asked.map_or(State::Unknown, |()| state)
 }
 
-fn fare(done: &Done) -> Fare {
+fn service_health(done: &CommandResult) -> ServiceHealth {
     match (done.condition, done.cause) {
-        (Condition::Running, _) => Fare::Well,
-        (Condition::Stopped, _) => Fare::Stopped,
-        (Condition::Unknown, Some(DIED)) => Fare::Died,
-        (Condition::Unknown, _) => Fare::Unknown,
+        (Condition::Running, _) => ServiceHealth::Healthy,
+        (Condition::Stopped, _) => ServiceHealth::Stopped,
+        (Condition::Unknown, Some(NODE_DIED)) => ServiceHealth::Died,
+        (Condition::Unknown, _) => ServiceHealth::Unknown,
     }
 }

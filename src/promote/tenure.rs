@@ -10,17 +10,17 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::act::{self, Stop};
-use super::{Order, Step};
-use crate::arbiter::{Arbiter, Doubt};
+use super::{Request, Step};
+use crate::boot_instant::BootInstant;
 use crate::chain::Name;
 use crate::config::{self, Service};
 use crate::deadline::Deadline;
-use crate::history;
-use crate::lease::{self, Next, Sight, Stopped, Value};
-use crate::moment::Moment;
-use crate::report::millis;
-use crate::service::Place;
-use crate::state::{Record, Store};
+use crate::lease::client::{LeaseClient, LeaseError};
+use crate::lease::{self, LeaseRecord, LeaseView, Stopped, TakeoverStep};
+use crate::output::millis;
+use crate::service::Instance;
+use crate::state::history;
+use crate::state::{ServiceRecord, StateDir};
 
 /// The part of a probe's timeout after which a look has found something that it waits for, however
 /// far the nodes are.
@@ -30,7 +30,7 @@ const TRIES: usize = 8;
 
 /// What became of a service's lease.
 #[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
-pub struct Leased {
+pub struct LeaseReport {
     /// The epoch before; null when the lease was never claimed or is unknown.
     pub epoch_before: Option<u64>,
     /// The node to whom it was last granted before; null when it never was or that is unknown.
@@ -47,17 +47,17 @@ pub struct Leased {
 }
 
 /// A service's lease in the course of one promotion.
-pub(super) struct Tenure<'a> {
-    order: &'a Order<'a>,
-    store: &'a Store,
+pub(super) struct Takeover<'a> {
+    request: &'a Request<'a>,
+    store: &'a StateDir,
     name: &'a Name,
     lease: config::Lease,
     timeout: Duration,
-    arbiter: Option<Arbiter<'a>>,
-    sight: Sight,
+    lease_client: Option<LeaseClient<'a>>,
+    lease_view: LeaseView,
     /// What became of this promotion's own read; none until there was one.
-    read: Option<Result<(), Doubt>>,
-    before: Option<Value>,
+    read: Option<Result<(), LeaseError>>,
+    before: Option<LeaseRecord>,
     waited: Duration,
     confirmed_by: Option<Name>,
 }
@@ -65,22 +65,23 @@ pub(super) struct Tenure<'a> {
 /// Reads the registers that have to be read, while `look` looks at the nodes. One that need not be
 /// read in a quiet tick is read as soon as the look takes so long that it will not be a quiet one.
 pub(super) fn read_beside<T>(
-    order: &Order<'_>,
-    records: &BTreeMap<&Name, Record>,
-    tenures: &mut BTreeMap<&Name, Tenure<'_>>,
+    request: &Request<'_>,
+    records: &BTreeMap<&Name, ServiceRecord>,
+    takeovers: &mut BTreeMap<&Name, Takeover<'_>>,
     look: impl FnOnce() -> T,
 ) -> T {
     std::thread::scope(|scope| {
         let mut looking = Vec::new();
-        for (name, tenure) in tenures {
+        for (name, takeover) in takeovers {
             let (looked, over) = mpsc::channel::<()>();
             // Who is not the brain has nothing to read it for, and mostly knows that soon.
-            let ours = !order.if_brain || records.get(name).is_some_and(|record| record.on.is_some());
-            let patience = if ours && tenure.is_due() { Duration::ZERO } else { order.config.probe_timeout / PATIENCE };
+            let ours = !request.if_brain || records.get(name).is_some_and(|record| record.on.is_some());
+            let patience =
+                if ours && takeover.is_due() { Duration::ZERO } else { request.config.probe_timeout / PATIENCE };
             looking.push(looked);
             scope.spawn(move || {
                 if over.recv_timeout(patience) == Err(RecvTimeoutError::Timeout) {
-                    tenure.read();
+                    takeover.read();
                 }
             });
         }
@@ -105,24 +106,24 @@ pub(super) struct Ended {
     pub(super) steps: Vec<Step>,
 }
 
-impl<'a> Tenure<'a> {
+impl<'a> Takeover<'a> {
     /// Of a service that is under a lease; nobody is asked yet.
     pub(super) fn new(
-        order: &'a Order<'a>,
-        store: &'a Store,
+        request: &'a Request<'a>,
+        store: &'a StateDir,
         (name, service): (&'a Name, &'a Service),
     ) -> Option<Self> {
         let lease = service.lease?;
-        let sight = store.sight(name);
-        let before = sight.value().cloned();
+        let lease_view = store.lease_view(name);
+        let before = lease_view.value().cloned();
         Some(Self {
-            order,
+            request,
             store,
             name,
             lease,
             timeout: service.timeout,
-            arbiter: None,
-            sight,
+            lease_client: None,
+            lease_view,
             read: None,
             before,
             waited: Duration::ZERO,
@@ -134,15 +135,16 @@ impl<'a> Tenure<'a> {
     /// granted changes by a brain alone, so a good read is relied on for as long as it is relied on
     /// that nobody started a stray: nothing is started or stopped on the strength of it.
     pub(super) fn is_due(&self) -> bool {
-        let asked = self.sight.seen.as_ref().and_then(|seen| seen.asked);
-        self.read.is_none() && asked.is_none_or(|asked| asked.until(Moment::now()) >= self.order.config.cycle.sync)
+        let asked = self.lease_view.seen.as_ref().and_then(|seen| seen.last_read_began);
+        self.read.is_none()
+            && asked.is_none_or(|asked| asked.until(BootInstant::now()) >= self.request.config.cycle.sync)
     }
 
     /// Reads the register, unless this promotion has done so.
     pub(super) fn read(&mut self) {
         if self.read.is_none() {
             self.read_anew();
-            self.before = self.sight.value().cloned();
+            self.before = self.lease_view.value().cloned();
         }
     }
 
@@ -150,78 +152,78 @@ impl<'a> Tenure<'a> {
         // Nothing is relied on meanwhile, so it may take as long as the nodes: a check that has to log in
         // anew needs that on a busy machine.
         let deadline = Deadline::after(self.timeout);
-        let read = self.open().and_then(|arbiter| arbiter.read(deadline));
-        let read = read.and_then(|reading| Ok(self.sight.note(reading)?));
+        let read = self.open().and_then(|lease_client| lease_client.read(deadline));
+        let read = read.and_then(|reading| Ok(self.lease_view.observe(reading)?));
         match &read {
             Ok(()) => self.keep(),
-            Err(doubt) => self.order.voice.step(format_args!("{}: lease: {doubt}", self.name)),
+            Err(doubt) => self.request.output_mode.step(format_args!("{}: lease: {doubt}", self.name)),
         }
         self.read = Some(read);
     }
 
-    fn open(&mut self) -> Result<&Arbiter<'a>, Doubt> {
-        if self.arbiter.is_none() {
-            self.arbiter = Arbiter::open(self.order.config, self.store, self.order.own, self.name)?;
+    fn open(&mut self) -> Result<&LeaseClient<'a>, LeaseError> {
+        if self.lease_client.is_none() {
+            self.lease_client = LeaseClient::open(self.request.config, self.store, self.request.local_node, self.name)?;
         }
-        self.arbiter.as_ref().ok_or_else(|| Doubt::Unreadable("no [lease]".to_owned()))
+        self.lease_client.as_ref().ok_or_else(|| LeaseError::Unreadable("no [lease]".to_owned()))
     }
 
     fn keep(&self) {
-        if !self.order.dry_run {
-            history::keep_sight(self.store, self.order.own, self.name, &self.sight);
+        if !self.request.dry_run {
+            history::keep_lease_view(self.store, self.request.local_node, self.name, &self.lease_view);
         }
     }
 
     /// Why nothing is to be done: the register was not read, or is not obeyed.
-    pub(super) fn doubt(&self) -> Option<&Doubt> {
+    pub(super) fn doubt(&self) -> Option<&LeaseError> {
         self.read.as_ref().and_then(|read| read.as_ref().err())
     }
 
     /// Waits until a claim that another brain left could have been granted, and reads anew; tells
     /// whether it is still there.
-    pub(super) fn outwait(&mut self) -> bool {
-        let (begun, claim) = (Moment::now(), self.value().cloned());
+    pub(super) fn wait_for_claim(&mut self) -> bool {
+        let (begun, claim) = (BootInstant::now(), self.value().cloned());
         // The grant takes its time too.
         let until = self.until().plus(self.lease.read_timeout());
-        let shown = self.order.waits.begin(self.name, begun.until(until));
+        let shown = self.request.waits.begin(self.name, begun.until(until));
         std::thread::sleep(begun.until(until));
         drop(shown);
-        self.waited += begun.until(Moment::now());
+        self.waited += begun.until(BootInstant::now());
         self.read_anew();
         self.doubt().is_none() && self.value() == claim.as_ref()
     }
 
     /// The newest value that is known, and what is known of its time.
-    pub(super) fn seen(&self) -> Option<&lease::Seen> {
-        self.sight.seen.as_ref()
+    pub(super) fn seen(&self) -> Option<&lease::Latest> {
+        self.lease_view.seen.as_ref()
     }
 
     /// The newest value that is known.
-    pub(super) fn value(&self) -> Option<&Value> {
-        self.sight.value()
+    pub(super) fn value(&self) -> Option<&LeaseRecord> {
+        self.lease_view.value()
     }
 
     /// The node that may run the service.
     pub(super) fn holder(&self) -> Option<&Name> {
-        self.value().and_then(Value::granted_to)
+        self.value().and_then(LeaseRecord::granted_to)
     }
 
     /// The only node that may be running it.
     pub(super) fn last_holder(&self) -> Option<&Name> {
-        self.value().and_then(Value::last_granted)
+        self.value().and_then(LeaseRecord::last_granted)
     }
 
     /// The claim of a brain that did not come to grant it.
-    pub(super) fn unfinished(&self) -> Option<&Value> {
+    pub(super) fn unfinished(&self) -> Option<&LeaseRecord> {
         self.value().filter(|value| value.granted_to().is_none())
     }
 
     /// What is told of it.
-    pub(super) fn told(&self) -> Leased {
+    pub(super) fn told(&self) -> LeaseReport {
         let known = self.doubt().is_none();
         let value = self.value().filter(|_| known);
         let before = self.before.as_ref().filter(|_| known);
-        Leased {
+        LeaseReport {
             epoch_before: before.map(|value| value.epoch),
             holder_before: before.and_then(|value| value.last_granted().cloned()),
             epoch: value.map(|value| value.epoch),
@@ -255,25 +257,25 @@ impl<'a> Tenure<'a> {
         &mut self,
         target: &Name,
         why: Option<&str>,
-        running: Vec<Place<'p>>,
-        others: Vec<Place<'p>>,
-        was_at: impl Fn(&Name) -> Option<Place<'p>>,
+        running: Vec<Instance<'p>>,
+        others: Vec<Instance<'p>>,
+        was_at: impl Fn(&Name) -> Option<Instance<'p>>,
         ended: &mut Ended,
     ) -> Result<(), Refusal> {
-        let entered = Moment::now();
+        let entered = BootInstant::now();
         let mut stopped: Vec<Stopped> = Vec::new();
         let mut sent = false;
         for _ in 0..TRIES {
             let next = self.next(target, why, &stopped)?;
             match next {
-                Next::Settled => return Ok(()),
+                TakeoverStep::Settled => return Ok(()),
                 // The register names nobody now: whoever is told to stop from here on has stopped for
                 // good when it says so.
-                Next::Wait { .. } | Next::Grant(_) if !sent => {
+                TakeoverStep::Wait { .. } | TakeoverStep::Grant(_) if !sent => {
                     sent = true;
                     let until = self.until();
                     let was = self.last_holder().filter(|was| *was != target).and_then(&was_at);
-                    let mut places: Vec<(Place<'p>, bool)> = running.iter().map(|place| (*place, true)).collect();
+                    let mut places: Vec<(Instance<'p>, bool)> = running.iter().map(|place| (*place, true)).collect();
                     for place in others.iter().chain(&was) {
                         if !places.iter().any(|(known, _)| known.name == place.name) {
                             places.push((*place, false));
@@ -281,52 +283,54 @@ impl<'a> Tenure<'a> {
                     }
                     let begun = self.since().max(entered);
                     self.stop_and_wait(&places, target, why, until, &mut stopped, ended)?;
-                    self.waited += begun.until(Moment::now());
-                    let silent = |place: &Place<'_>| !stopped.iter().any(|stopped| stopped.node == *place.name);
+                    self.waited += begun.until(BootInstant::now());
+                    let silent = |place: &Instance<'_>| !stopped.iter().any(|stopped| stopped.node == *place.name);
                     let deadline = Deadline::after(self.timeout);
                     let mut said = places.iter().filter(|(place, said)| *said && silent(place));
                     if let Some((place, _)) = said.find(|(place, _)| act::still_runs(place, deadline)) {
                         return Err(Refusal::Running(place.name.clone()));
                     }
                 }
-                Next::Wait { until, .. } => {
-                    let begun = Moment::now();
-                    let _shown = self.order.waits.begin(self.name, begun.until(until));
+                TakeoverStep::Wait { until, .. } => {
+                    let begun = BootInstant::now();
+                    let _shown = self.request.waits.begin(self.name, begun.until(until));
                     std::thread::sleep(begun.until(until));
-                    self.waited += begun.until(Moment::now());
+                    self.waited += begun.until(BootInstant::now());
                 }
-                Next::Claim(value) | Next::Grant(value) => self.swap(target, &value)?,
+                TakeoverStep::Claim(value) | TakeoverStep::Grant(value) => self.swap(target, &value)?,
             }
         }
         Err(Refusal::Unknown(format!("Other brains wrote the lease of {} all the time.", self.name)))
     }
 
-    fn next(&mut self, target: &Name, why: Option<&str>, stopped: &[Stopped]) -> Result<Next, Refusal> {
+    fn next(&mut self, target: &Name, why: Option<&str>, stopped: &[Stopped]) -> Result<TakeoverStep, Refusal> {
         let params = lease::Params { valid: self.lease.valid, grace: self.lease.grace };
         let name = self.name;
-        let unknown = |doubt: Doubt| Refusal::Unknown(format!("The lease of {name} is unknown: {doubt}."));
+        let unknown = |doubt: LeaseError| Refusal::Unknown(format!("The lease of {name} is unknown: {doubt}."));
         self.open().map_err(unknown)?;
-        let Some(arbiter) = &self.arbiter else { return Err(unknown(Doubt::Unreadable("no [lease]".to_owned()))) };
-        let signature = arbiter.signature().map_err(unknown)?;
-        Ok(lease::next(&self.sight, stopped, &signature.want(target, why), Moment::now(), &params))
+        let Some(lease_client) = &self.lease_client else {
+            return Err(unknown(LeaseError::Unreadable("no [lease]".to_owned())));
+        };
+        let signature = lease_client.signature().map_err(unknown)?;
+        Ok(lease::next(&self.lease_view, stopped, &signature.want(target, why), BootInstant::now(), &params))
     }
 
     /// Since when the register has named nobody, as far as is known here.
-    fn since(&self) -> Moment {
-        self.sight.seen.as_ref().and_then(|seen| seen.unnamed).unwrap_or_else(Moment::now)
+    fn since(&self) -> BootInstant {
+        self.lease_view.seen.as_ref().and_then(|seen| seen.unheld_since).unwrap_or_else(BootInstant::now)
     }
 
     /// When whoever ran it has stopped by itself.
-    fn until(&self) -> Moment {
+    fn until(&self) -> BootInstant {
         self.since().plus(self.lease.valid + self.lease.grace)
     }
 
     /// Writes, and goes on where another brain wrote what serves as well.
-    fn swap(&mut self, target: &Name, value: &Value) -> Result<(), Refusal> {
-        let Some(arbiter) = &self.arbiter else { return Ok(()) };
+    fn swap(&mut self, target: &Name, value: &LeaseRecord) -> Result<(), Refusal> {
+        let Some(lease_client) = &self.lease_client else { return Ok(()) };
         let name = self.name;
-        self.order.voice.step(format_args!("lease: {}", value.summary(name)));
-        let swapped = arbiter.swap(&mut self.sight, value, self.timeout);
+        self.request.output_mode.step(format_args!("lease: {}", value.summary(name)));
+        let swapped = lease_client.swap(&mut self.lease_view, value, self.timeout);
         self.keep();
         match swapped {
             Ok(true) => Ok(()),
@@ -344,15 +348,15 @@ impl<'a> Tenure<'a> {
     /// the wait lasts.
     fn stop_and_wait(
         &mut self,
-        places: &[(Place<'_>, bool)],
+        places: &[(Instance<'_>, bool)],
         target: &Name,
         why: Option<&str>,
-        until: Moment,
+        until: BootInstant,
         stopped: &mut Vec<Stopped>,
         ended: &mut Ended,
     ) -> Result<(), Refusal> {
-        let left = Moment::now().until(until);
-        let _shown = self.order.waits.begin(self.name, left);
+        let left = BootInstant::now().until(until);
+        let _shown = self.request.waits.begin(self.name, left);
         let timeout = self.timeout;
         std::thread::scope(|scope| {
             let (sender, stops) = mpsc::channel::<Stop>();
@@ -366,7 +370,7 @@ impl<'a> Tenure<'a> {
             drop(sender);
             let mut under_way = asked.len();
             loop {
-                let Next::Wait { until, .. } = self.next(target, why, stopped)? else {
+                let TakeoverStep::Wait { until, .. } = self.next(target, why, stopped)? else {
                     if under_way == 0 {
                         return Ok(());
                     }
@@ -378,13 +382,13 @@ impl<'a> Tenure<'a> {
                     under_way -= 1;
                     continue;
                 };
-                match stops.recv_timeout(Moment::now().until(until)) {
+                match stops.recv_timeout(BootInstant::now().until(until)) {
                     Ok(stop) => {
                         self.heard(stop, stopped, ended);
                         under_way -= 1;
                     }
                     Err(RecvTimeoutError::Timeout) => {}
-                    Err(RecvTimeoutError::Disconnected) => std::thread::sleep(Moment::now().until(until)),
+                    Err(RecvTimeoutError::Disconnected) => std::thread::sleep(BootInstant::now().until(until)),
                 }
             }
         })
@@ -392,7 +396,7 @@ impl<'a> Tenure<'a> {
 
     fn heard(&mut self, stop: Stop, stopped: &mut Vec<Stopped>, ended: &mut Ended) {
         let Stop { step, issued, answered } = stop;
-        self.order.voice.step(format_args!("{}: {:?}: {:?}", step.node, step.step, step.outcome));
+        self.request.output_mode.step(format_args!("{}: {:?}: {:?}", step.node, step.step, step.outcome));
         if answered {
             let target = self.value().map(|value| &value.holder);
             if self.last_holder() == Some(&step.node) && target != Some(&step.node) {

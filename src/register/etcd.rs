@@ -16,7 +16,7 @@ use serde_json::{Value as Json, json};
 use ureq::Agent;
 use ureq::tls::{Certificate, ClientCert, PemItem, PrivateKey, RootCerts, parse_pem};
 
-use super::{Entry, Fault, Held, Register, Swap, Version};
+use super::{Entry, Held, Register, StoreError, Swap, Version};
 use crate::deadline::Deadline;
 use crate::http;
 
@@ -89,7 +89,7 @@ impl EtcdRegister {
         Ok(Self { cluster: Arc::new(shared), key: BASE64.encode(key) })
     }
 
-    fn range(&self, revision: Option<i64>, deadline: Deadline) -> Result<Option<(Held, i64)>, Fault> {
+    fn range(&self, revision: Option<i64>, deadline: Deadline) -> Result<Option<(Held, i64)>, StoreError> {
         let mut question = json!({ "key": self.key });
         if let Some(revision) = revision {
             question["revision"] = json!(revision.to_string());
@@ -100,7 +100,7 @@ impl EtcdRegister {
 }
 
 impl Register for EtcdRegister {
-    fn read(&self, deadline: Deadline) -> Result<Option<Held>, Fault> {
+    fn read(&self, deadline: Deadline) -> Result<Option<Held>, StoreError> {
         Ok(self.range(None, deadline)?.map(|(held, _)| held))
     }
 
@@ -120,7 +120,7 @@ impl Register for EtcdRegister {
             return Swap::Won(Version(answer.header.revision));
         }
         let Some(Response { range: Some(range) }) = answer.responses.into_iter().next() else {
-            return Swap::Unknown(Fault::Failed("etcd did not say what the key holds".to_owned()));
+            return Swap::Unknown(StoreError::Failed("etcd did not say what the key holds".to_owned()));
         };
         match range.kvs.into_iter().next().map(Kv::held).transpose() {
             // Another try of this swap, at another endpoint, came first.
@@ -131,7 +131,7 @@ impl Register for EtcdRegister {
     }
 
     /// Back to where the cluster was last compacted.
-    fn history(&self, most: usize, deadline: Deadline) -> Result<Vec<Held>, Fault> {
+    fn history(&self, most: usize, deadline: Deadline) -> Result<Vec<Held>, StoreError> {
         let mut all = Vec::new();
         let mut next = self.range(None, deadline)?;
         while let Some((held, revision)) = next {
@@ -141,7 +141,7 @@ impl Register for EtcdRegister {
             }
             next = match self.range(Some(revision - 1), deadline) {
                 Ok(earlier) => earlier,
-                Err(Fault::Failed(why)) if why.contains("compacted") => None,
+                Err(StoreError::Failed(why)) if why.contains("compacted") => None,
                 Err(fault) => return Err(fault),
             };
         }
@@ -163,20 +163,21 @@ impl Shared {
         path: &str,
         question: &Json,
         deadline: Deadline,
-    ) -> Result<T, Fault> {
+    ) -> Result<T, StoreError> {
         let body = self.ask_all(path, question, deadline)?;
-        serde_json::from_slice(&body).map_err(|error| Fault::Failed(format!("etcd said what is no answer: {error}")))
+        serde_json::from_slice(&body)
+            .map_err(|error| StoreError::Failed(format!("etcd said what is no answer: {error}")))
     }
 
     /// The first answer of any endpoint. One that fails makes room for the next at once.
-    fn ask_all(self: &Arc<Self>, path: &str, question: &Json, deadline: Deadline) -> Result<Vec<u8>, Fault> {
+    fn ask_all(self: &Arc<Self>, path: &str, question: &Json, deadline: Deadline) -> Result<Vec<u8>, StoreError> {
         let body = question.to_string();
         let (sender, answers) = mpsc::channel();
         let first = *self.first.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut order = (0..self.endpoints.len()).map(|n| (first + n) % self.endpoints.len());
+        let mut request = (0..self.endpoints.len()).map(|n| (first + n) % self.endpoints.len());
         let (mut under_way, mut last) = (0, None);
         loop {
-            let next = order.next();
+            let next = request.next();
             if let Some(number) = next {
                 let (shared, sender, path, body) = (Arc::clone(self), sender.clone(), path.to_owned(), body.clone());
                 // Nobody waits for it longer than until the deadline, and by then it has ended too.
@@ -186,7 +187,7 @@ impl Shared {
                 under_way += 1;
             }
             if under_way == 0 {
-                return Err(Fault::Failed(last.unwrap_or_default()));
+                return Err(StoreError::Failed(last.unwrap_or_default()));
             }
             let patience = if next.is_some() { deadline.left().min(PATIENCE) } else { deadline.left() };
             match answers.recv_timeout(patience) {
@@ -200,7 +201,7 @@ impl Shared {
                 }
                 Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) if deadline.has_passed() => {
                     let words = last.unwrap_or_else(|| format!("etcd at {}", self.endpoints.join(", ")));
-                    return Err(Fault::Failed(format!("{words}: no answer in time")));
+                    return Err(StoreError::Failed(format!("{words}: no answer in time")));
                 }
                 Err(_) => {}
             }
@@ -324,13 +325,14 @@ struct Kv {
 }
 
 impl Kv {
-    fn held(self) -> Result<(Held, i64), Fault> {
+    fn held(self) -> Result<(Held, i64), StoreError> {
         let foreign =
-            |why: &str| Fault::Foreign(format!("etcd's key holds {why}; choose another prefix, or delete it"));
-        let bytes = BASE64.decode(&self.value).map_err(|_| Fault::Failed("etcd said what is no base64".to_owned()))?;
+            |why: &str| StoreError::Foreign(format!("etcd's key holds {why}; choose another prefix, or delete it"));
+        let bytes =
+            BASE64.decode(&self.value).map_err(|_| StoreError::Failed("etcd said what is no base64".to_owned()))?;
         let text = String::from_utf8(bytes).map_err(|_| foreign("what is not UTF-8"))?;
         let revision = self.mod_revision.parse();
-        let revision = revision.map_err(|_| Fault::Failed("etcd said what is no revision".to_owned()))?;
+        let revision = revision.map_err(|_| StoreError::Failed("etcd said what is no revision".to_owned()))?;
         Ok((Held { version: Version(self.mod_revision), text }, revision))
     }
 }

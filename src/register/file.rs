@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 
-use super::{Entry, Fault, Held, LONGEST, Register, Swap, Version};
+use super::{Entry, Held, LONGEST, Register, StoreError, Swap, Version};
 use crate::deadline::Deadline;
 
 /// How often a lock that somebody holds is tried again.
@@ -32,7 +32,7 @@ impl FileRegister {
         path.into()
     }
 
-    fn lock(&self, shared: bool, deadline: Deadline) -> Result<File, Fault> {
+    fn lock(&self, shared: bool, deadline: Deadline) -> Result<File, StoreError> {
         let path = self.beside(".lock");
         let file = OpenOptions::new().create(true).truncate(false).read(true).write(true).open(&path);
         let file = file.map_err(|error| failed(&path, &error))?;
@@ -41,16 +41,16 @@ impl FileRegister {
                 Ok(()) => return Ok(file),
                 Err(TryLockError::Error(error)) => return Err(failed(&path, &error)),
                 Err(TryLockError::WouldBlock) if deadline.has_passed() => {
-                    return Err(Fault::Failed(format!("{}: another process holds the lock", path.display())));
+                    return Err(StoreError::Failed(format!("{}: another process holds the lock", path.display())));
                 }
                 Err(TryLockError::WouldBlock) => std::thread::sleep(PAUSE.min(deadline.left())),
             }
         }
     }
 
-    fn held(&self) -> Result<Option<Held>, Fault> {
+    fn held(&self) -> Result<Option<Held>, StoreError> {
         let foreign = |why: &str| {
-            Fault::Foreign(format!(
+            StoreError::Foreign(format!(
                 "{}: {why}, so it is no register; delete it, or point elsewhere",
                 self.path.display()
             ))
@@ -91,7 +91,7 @@ impl FileRegister {
 }
 
 impl Register for FileRegister {
-    fn read(&self, deadline: Deadline) -> Result<Option<Held>, Fault> {
+    fn read(&self, deadline: Deadline) -> Result<Option<Held>, StoreError> {
         let _lock = self.lock(true, deadline)?;
         self.held()
     }
@@ -108,18 +108,18 @@ impl Register for FileRegister {
         }
         match self.replace(new.text).map(|()| self.held()) {
             Ok(Ok(Some(held))) => Swap::Won(held.version),
-            Ok(Ok(None)) => Swap::Unknown(Fault::Failed(format!("{} has gone", self.path.display()))),
+            Ok(Ok(None)) => Swap::Unknown(StoreError::Failed(format!("{} has gone", self.path.display()))),
             Ok(Err(fault)) => Swap::Unknown(fault),
             Err(unknown) => unknown,
         }
     }
 
     /// A file keeps only what it holds.
-    fn history(&self, most: usize, deadline: Deadline) -> Result<Vec<Held>, Fault> {
+    fn history(&self, most: usize, deadline: Deadline) -> Result<Vec<Held>, StoreError> {
         Ok(self.read(deadline)?.into_iter().take(most).collect())
     }
 }
 
-fn failed(path: &Path, error: &io::Error) -> Fault {
-    Fault::Failed(format!("{}: {error}", path.display()))
+fn failed(path: &Path, error: &io::Error) -> StoreError {
+    StoreError::Failed(format!("{}: {error}", path.display()))
 }

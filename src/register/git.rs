@@ -11,7 +11,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use anyhow::{Context, Result};
 use xshell::{Cmd, cmd};
 
-use super::{Entry, Fault, Held, LONGEST, Register, Swap, Version};
+use super::{Entry, Held, LONGEST, Register, StoreError, Swap, Version};
 use crate::deadline::Deadline;
 use crate::exec::{Ended, Finished};
 use crate::git::{Git, LOCAL, is_id, words};
@@ -52,11 +52,11 @@ impl GitRegister {
         Ok(Self { git, cache: cache.to_owned(), remote, reference, by, last: RefCell::new(None) })
     }
 
-    fn read_once(&self, deadline: Deadline) -> Result<Option<Held>, Fault> {
+    fn read_once(&self, deadline: Deadline) -> Result<Option<Held>, StoreError> {
         let Some(id) = self.tip(deadline)? else { return Ok(None) };
         match self.commit(&id, deadline) {
             // It moved on between the list and the fetch: one more look.
-            Err(Fault::Failed(_)) if !deadline.has_passed() => {
+            Err(StoreError::Failed(_)) if !deadline.has_passed() => {
                 self.tip(deadline)?.map(|id| self.commit(&id, deadline)).transpose()
             }
             read => read.map(Some),
@@ -71,12 +71,12 @@ impl GitRegister {
         looked.is_ok_and(|looked| matches!(looked.ended, Ended::Exited(status) if status != 0))
     }
 
-    fn talk(&self, cmd: Cmd<'_>, deadline: Deadline) -> Result<Finished, Fault> {
-        self.git.talk(cmd, deadline).map_err(|error| Fault::Failed(format!("{error:#}")))
+    fn talk(&self, cmd: Cmd<'_>, deadline: Deadline) -> Result<Finished, StoreError> {
+        self.git.talk(cmd, deadline).map_err(|error| StoreError::Failed(format!("{error:#}")))
     }
 
     /// The object that the ref names.
-    fn tip(&self, deadline: Deadline) -> Result<Option<String>, Fault> {
+    fn tip(&self, deadline: Deadline) -> Result<Option<String>, StoreError> {
         let Self { remote, reference, .. } = self;
         let listed = self.talk(cmd!(self.git.shell(), "git ls-remote --quiet -- {remote} {reference}"), deadline)?;
         if !listed.success() {
@@ -88,11 +88,11 @@ impl GitRegister {
         match ours {
             None => Ok(None),
             Some((id, _)) if is_id(id) => Ok(Some(id.to_owned())),
-            Some((id, _)) => Err(Fault::Failed(format!("git ls-remote {remote} said {id:?}"))),
+            Some((id, _)) => Err(StoreError::Failed(format!("git ls-remote {remote} said {id:?}"))),
         }
     }
 
-    fn commit(&self, id: &str, deadline: Deadline) -> Result<Held, Fault> {
+    fn commit(&self, id: &str, deadline: Deadline) -> Result<Held, StoreError> {
         if let Some(last) = self.last.borrow().as_ref()
             && last.version.0 == id
         {
@@ -102,7 +102,7 @@ impl GitRegister {
             Some(held) => held,
             None => {
                 self.fetch(deadline)?;
-                let missing = || Fault::Failed(format!("{} went on while it was fetched", self.reference));
+                let missing = || StoreError::Failed(format!("{} went on while it was fetched", self.reference));
                 self.kept(id)?.ok_or_else(missing)?
             }
         };
@@ -112,10 +112,10 @@ impl GitRegister {
 
     fn knows(&self, version: &Version) -> bool {
         self.last.borrow().as_ref().is_some_and(|last| last.version == *version)
-            || matches!(self.kept(&version.0), Ok(Some(_)) | Err(Fault::Foreign(_)))
+            || matches!(self.kept(&version.0), Ok(Some(_)) | Err(StoreError::Foreign(_)))
     }
 
-    fn fetch(&self, deadline: Deadline) -> Result<(), Fault> {
+    fn fetch(&self, deadline: Deadline) -> Result<(), StoreError> {
         let Self { remote, reference, .. } = self;
         let keep = format!("+{reference}:{reference}");
         let fetch = cmd!(
@@ -127,8 +127,8 @@ impl GitRegister {
     }
 
     /// The commit, where the local repository has it.
-    fn kept(&self, id: &str) -> Result<Option<Held>, Fault> {
-        let failed = |error: anyhow::Error| Fault::Failed(format!("{error:#}"));
+    fn kept(&self, id: &str) -> Result<Option<Held>, StoreError> {
+        let failed = |error: anyhow::Error| StoreError::Failed(format!("{error:#}"));
         let asked = format!("{id}\n");
         let batch = self.git.read_with(cmd!(self.git.shell(), "git cat-file --batch"), asked.as_bytes());
         let object = batch.map_err(failed)?;
@@ -137,11 +137,11 @@ impl GitRegister {
         match header.split(' ').collect::<Vec<_>>()[..] {
             [_, "missing"] => Ok(None),
             [_, "commit", _] => Ok(Some(Held { version: Version(id.to_owned()), text: text(&object[newline + 1..]) })),
-            [_, kind, _] => Err(Fault::Foreign(format!(
+            [_, kind, _] => Err(StoreError::Foreign(format!(
                 "{} of {} is a {kind}, not a lease; choose another ref prefix, or delete it",
                 self.reference, self.remote
             ))),
-            _ => Err(Fault::Failed(format!("git cat-file said {header:?}"))),
+            _ => Err(StoreError::Failed(format!("git cat-file said {header:?}"))),
         }
     }
 
@@ -155,7 +155,7 @@ impl GitRegister {
         self.git.write_commit(commit.as_bytes())
     }
 
-    fn push(&self, expected: Option<&Version>, new: &Entry<'_>, deadline: Deadline) -> Result<Pushed, Fault> {
+    fn push(&self, expected: Option<&Version>, new: &Entry<'_>, deadline: Deadline) -> Result<Pushed, StoreError> {
         if let Some(parent) = expected.filter(|parent| !self.knows(parent)) {
             // Without its parent a commit cannot be sent, though the remote has it.
             self.fetch(deadline)?;
@@ -163,7 +163,7 @@ impl GitRegister {
                 return Ok(Pushed::Refused("what is to be replaced is not there".to_owned()));
             }
         }
-        let id = self.write(expected, new).map_err(|error| Fault::Failed(format!("{error:#}")))?;
+        let id = self.write(expected, new).map_err(|error| StoreError::Failed(format!("{error:#}")))?;
         let Self { remote, reference, .. } = self;
         let old = expected.map_or("", |Version(id)| id);
         let lease = format!("--force-with-lease={reference}:{old}");
@@ -188,9 +188,9 @@ impl GitRegister {
         }
     }
 
-    fn failed(&self, what: &str, finished: &Finished) -> Fault {
+    fn failed(&self, what: &str, finished: &Finished) -> StoreError {
         let why = if finished.ended == Ended::TimedOut { "no answer in time".to_owned() } else { words(finished) };
-        Fault::Failed(format!("git {what} {}: {why}", self.remote))
+        StoreError::Failed(format!("git {what} {}: {why}", self.remote))
     }
 }
 
@@ -200,11 +200,11 @@ enum Pushed {
 }
 
 impl Register for GitRegister {
-    fn read(&self, deadline: Deadline) -> Result<Option<Held>, Fault> {
+    fn read(&self, deadline: Deadline) -> Result<Option<Held>, StoreError> {
         match self.read_once(deadline) {
-            Err(Fault::Failed(_)) if !deadline.has_passed() && self.is_damaged() => {
+            Err(StoreError::Failed(_)) if !deadline.has_passed() && self.is_damaged() => {
                 let anew = put_aside(&self.cache).and_then(|()| make(&self.cache));
-                anew.map_err(|error| Fault::Failed(format!("{}: {error:#}", self.cache.display())))?;
+                anew.map_err(|error| StoreError::Failed(format!("{}: {error:#}", self.cache.display())))?;
                 self.read_once(deadline)
             }
             read => read,
@@ -223,16 +223,16 @@ impl Register for GitRegister {
                 // Whoever holds the remote's lock on the ref has not moved it yet.
                 Ok(_) if why.contains("lock") && !deadline.has_passed() => {}
                 Ok(_) => {
-                    return Swap::Unknown(Fault::Failed(format!("git push {}: refused: {why}", self.remote)));
+                    return Swap::Unknown(StoreError::Failed(format!("git push {}: refused: {why}", self.remote)));
                 }
                 Err(fault) => return Swap::Unknown(fault),
             }
         }
     }
 
-    fn history(&self, most: usize, deadline: Deadline) -> Result<Vec<Held>, Fault> {
+    fn history(&self, most: usize, deadline: Deadline) -> Result<Vec<Held>, StoreError> {
         let Some(Held { version: Version(tip), .. }) = self.read(deadline)? else { return Ok(Vec::new()) };
-        let failed = |error: anyhow::Error| Fault::Failed(format!("{error:#}"));
+        let failed = |error: anyhow::Error| StoreError::Failed(format!("{error:#}"));
         let most = most.min(MOST).to_string();
         let log = cmd!(self.git.shell(), "git rev-list --first-parent --max-count={most} {tip}");
         let ids = String::from_utf8_lossy(&self.git.read(log).map_err(failed)?).into_owned();

@@ -4,10 +4,10 @@
 use std::fs::OpenOptions;
 use std::path::Path;
 
-use super::{Lock, Store, try_lock};
+use super::{Lock, StateDir, try_lock};
 use crate::chain::Name;
 
-impl Store {
+impl StateDir {
     /// The directory itself. It need not be there.
     pub fn directory(&self) -> &Path {
         &self.directory

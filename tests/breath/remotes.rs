@@ -4,7 +4,7 @@ use std::fs;
 use std::time::{Duration, Instant};
 
 use three_mirror::breath::{Breath, Verdict};
-use three_mirror::report::{Status, Verdict as _};
+use three_mirror::output::{ExitStatus, HasStatus as _};
 
 use crate::world::{World, executable};
 
@@ -24,7 +24,7 @@ fn a_remote_that_is_not_there_is_unreachable() {
     let outcome = repo.breathe();
     assert_eq!(outcome.verdict, Verdict::Unreachable, "{outcome:?}");
     assert!(outcome.reason.contains("nowhere.git"), "{}", outcome.reason);
-    assert_eq!(outcome.verdict.status(), Status::Unknown);
+    assert_eq!(outcome.verdict.status(), ExitStatus::Unknown);
     repo.is_sound();
 }
 

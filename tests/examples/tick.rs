@@ -6,13 +6,13 @@ use std::process::Child;
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
-use three_mirror::lease::State;
+use three_mirror::lease::LeaseState;
 
 use super::support::lease::write;
 use super::{PATIENCE, command, example, left, place, until};
 
 fn grant(leases: &Path, holder: &str, epoch: u64) {
-    write(&leases.join("bot"), "tester", holder, epoch, State::Granted, None);
+    write(&leases.join("bot"), "tester", holder, epoch, LeaseState::Granted, None);
 }
 
 /// Under way; dropped before its end, it is killed.

@@ -12,11 +12,11 @@ use super::{Field, OBEDIENT, STUBBORN, gone};
 fn killing_hold_leaves_nothing_running() {
     let field = Field::new("600s", "300s");
     let running = field.start(STUBBORN);
-    let (all, keeper) = (running.all(), running.keeper);
+    let (all, supervisor) = (running.all(), running.supervisor);
     kill(running.hold());
     assert_eq!(running.end().status, 137);
     gone(all);
-    wait_until_gone(keeper);
+    wait_until_gone(supervisor);
     // Nor is the lock.
     assert_eq!(field.hold("exit 0").status, 0);
 }
@@ -26,7 +26,7 @@ fn killing_the_keeper_leaves_nothing_running() {
     let field = Field::new("600s", "300s");
     let running = field.start(STUBBORN);
     let all = running.all();
-    kill(running.keeper);
+    kill(running.supervisor);
     let said = running.end();
     assert_eq!(said.status, 75, "{said:?}");
     assert!(said.stderr.contains("its keeper was killed"), "{said:?}");
@@ -39,11 +39,11 @@ fn killing_both_at_once_kills_the_command_itself() {
     let running = field.start(STUBBORN);
     let [main, near, away] = running.all();
     // Stopped first, so that neither sees the other die.
-    for pid in [running.hold(), running.keeper] {
+    for pid in [running.hold(), running.supervisor] {
         signal(pid, Signal::STOP);
     }
     kill(running.hold());
-    kill(running.keeper);
+    kill(running.supervisor);
     wait_until_gone(main);
     // What it had started may live on, as the page says.
     for pid in [near, away] {
@@ -68,8 +68,8 @@ fn what_ends_under_the_command_leaves_no_zombies() {
     let field = Field::new("600s", "300s");
     let script = "for i in 1 2 3 4 5 6 7 8 9 10; do (sleep 0.1 &); done; sleep 0.3; echo $$ >main; exec sleep 1000";
     let running = field.start(script);
-    let keeper = running.keeper;
-    wait_for("only the command is left", || (descendants(keeper) == [running.main]).then_some(()));
+    let supervisor = running.supervisor;
+    wait_for("only the command is left", || (descendants(supervisor) == [running.main]).then_some(()));
 }
 
 #[test]
@@ -133,7 +133,7 @@ fn a_frozen_keeper_does_not_keep_it_alive() {
     let field = Field::new("1s", "2s");
     let running = field.start(STUBBORN);
     let all = running.all();
-    signal(running.keeper, Signal::STOP);
+    signal(running.supervisor, Signal::STOP);
     field.cut_off();
     let said = running.end();
     assert_eq!(said.status, 75, "{said:?}");
@@ -144,7 +144,7 @@ fn a_frozen_keeper_does_not_keep_it_alive() {
 fn a_frozen_hold_and_a_frozen_keeper_do_not_keep_it_alive() {
     let field = Field::new("1s", "1s");
     let running = field.start(OBEDIENT);
-    for pid in [running.keeper, running.hold()] {
+    for pid in [running.supervisor, running.hold()] {
         signal(pid, Signal::STOP);
     }
     wait_until_gone(running.main);
@@ -157,11 +157,11 @@ fn a_frozen_hold_and_a_frozen_keeper_do_not_keep_it_alive() {
 fn whoever_wakes_too_late_kills_and_does_not_ask() {
     let field = Field::new("1s", "1s");
     let running = field.start(OBEDIENT);
-    for pid in [running.keeper, running.hold(), running.main] {
+    for pid in [running.supervisor, running.hold(), running.main] {
         signal(pid, Signal::STOP);
     }
     std::thread::sleep(Duration::from_secs(4));
-    for pid in [running.hold(), running.keeper] {
+    for pid in [running.hold(), running.supervisor] {
         signal(pid, Signal::CONT);
     }
     let main = running.main;
@@ -175,11 +175,11 @@ fn whoever_wakes_too_late_kills_and_does_not_ask() {
 fn a_frozen_hold_that_wakes_in_time_goes_on() {
     let field = Field::new("30s", "10s");
     let running = field.start(OBEDIENT);
-    for pid in [running.keeper, running.hold()] {
+    for pid in [running.supervisor, running.hold()] {
         signal(pid, Signal::STOP);
     }
     std::thread::sleep(Duration::from_secs(2));
-    for pid in [running.keeper, running.hold()] {
+    for pid in [running.supervisor, running.hold()] {
         signal(pid, Signal::CONT);
     }
     super::a_while();
@@ -210,7 +210,7 @@ fn no_generation_outlives_a_lost_lease() {
 fn no_generation_outlives_the_keeper() {
     let field = Field::new("600s", "300s");
     let (running, all) = generations(&field);
-    kill(running.keeper);
+    kill(running.supervisor);
     assert_eq!(running.end().status, 75);
     assert_eq!(all.into_iter().filter(|pid| lives(*pid)).collect::<Vec<_>>(), [0; 0], "these live");
 }

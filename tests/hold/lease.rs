@@ -3,7 +3,7 @@
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use three_mirror::lease::State;
+use three_mirror::lease::LeaseState;
 
 use super::support::wait_for;
 use super::{Field, OBEDIENT, STUBBORN, gone, write};
@@ -20,7 +20,7 @@ fn it_runs_on_while_the_lease_is_read() {
 
 #[test]
 fn it_is_told_at_once_when_another_is_named() {
-    for (holder, state) in [("b", State::Granted), ("b", State::Claimed), ("a", State::Granted)] {
+    for (holder, state) in [("b", LeaseState::Granted), ("b", LeaseState::Claimed), ("a", LeaseState::Granted)] {
         let field = Field::new("90s", "30s");
         let running = field.start_with("200ms", OBEDIENT);
         write(&field.path("lease/bot"), holder, 2, state);

@@ -1,7 +1,7 @@
 //! What is passed through, and what it ends with itself.
 
 use rustix::process::Signal;
-use three_mirror::lease::State;
+use three_mirror::lease::LeaseState;
 
 use super::support::mirror::{Started, run};
 use super::support::processes::signal;
@@ -60,7 +60,7 @@ fn nothing_is_started_where_the_lease_is_not_ours() {
         assert_eq!(field.shown()["verdict"], "not-ours");
     };
     not_ours(&field);
-    write(&field.path("lease/bot"), "a", 3, State::Claimed);
+    write(&field.path("lease/bot"), "a", 3, LeaseState::Claimed);
     not_ours(&field);
     let vacant = Field::new("60s", "10s");
     std::fs::remove_file(vacant.path("lease/bot")).unwrap();
@@ -126,17 +126,17 @@ fn a_command_that_cannot_be_started_is_told_by_the_status() {
 #[test]
 fn misuse_starts_nothing() {
     let field = Field::new("2s", "1s");
-    let misuse = |arguments: &[&str]| {
+    let usage_error = |arguments: &[&str]| {
         let arguments = [&["hold"], arguments, &["--", "touch", "ran"]].concat();
         run(field.network.mirror(arguments)).expect_misuse().to_owned()
     };
-    assert!(misuse(&["bot", "--check", "2s"]).contains("may be relied on for 2s"));
-    assert!(misuse(&["bot", "--check", "0s"]).contains("--check"));
-    assert!(misuse(&["nothing"]).contains("no service is named"));
+    assert!(usage_error(&["bot", "--check", "2s"]).contains("may be relied on for 2s"));
+    assert!(usage_error(&["bot", "--check", "0s"]).contains("--check"));
+    assert!(usage_error(&["nothing"]).contains("no service is named"));
     run(field.network.mirror(["hold", "bot"])).expect_misuse();
     let list = std::fs::read_to_string(field.network.config()).unwrap();
     field.network.rewrite(&list.lines().filter(|line| !line.contains("lease =")).collect::<Vec<_>>().join("\n"));
-    assert!(misuse(&["bot"]).contains("add [lease]"));
+    assert!(usage_error(&["bot"]).contains("add [lease]"));
     assert!(!field.path("ran").exists());
 }
 

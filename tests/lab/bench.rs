@@ -125,8 +125,8 @@ fn measure(options: &Options) -> Result<()> {
         return Ok(());
     }
     let scenarios = SCENARIOS.iter().map(|(name, _)| (*name).to_owned());
-    let order = scenarios.chain(SYSTEMS.iter().map(System::name)).collect();
-    let store = Store::open(&options.out, order, options.append)?;
+    let request = scenarios.chain(SYSTEMS.iter().map(System::name)).collect();
+    let store = Store::open(&options.out, request, options.append)?;
     for (name, scenario, system) in pairs {
         match system.missing() {
             Some(remedy) => eprintln!("recovery: {} is not here: {remedy}", system.name()),

@@ -80,7 +80,7 @@ pub(crate) fn cut_off(lab: &Lab, with_arbiter: bool, patience: Duration) -> Resu
         let runs = lab.truth()?.runs_since(late);
         // It may go on to a better node over there.
         let settled = !runs.is_empty() && runs.iter().all(|run| run.node != node);
-        ensure!(settled, "two brains quarrel: {runs:?}\n{}", lab.last_words());
+        ensure!(settled, "two brains quarrel: {runs:?}\n{}", lab.last_line());
     }
     lab.heal()?;
     and_after(lab, from, recovery)
@@ -119,7 +119,7 @@ pub(crate) fn one_way(lab: &Lab, number: usize, patience: Duration) -> Result<Re
 /// The arbiter is out of order for as long as it takes to notice, and, with `and_dies`, the node that
 /// serves loses power meanwhile. The outage ends after the arbiter is back.
 pub(crate) fn without_arbiter(lab: &Lab, trouble: Trouble, and_dies: bool, patience: Duration) -> Result<Recovery> {
-    let (hosts, node, from) = (lab.system.arbiter(), serving(lab)?.node, truth::now());
+    let (hosts, node, from) = (lab.system.lease_client(), serving(lab)?.node, truth::now());
     let recovery = endure(lab, patience, || {
         match trouble {
             Trouble::Dead => drop(lab.kill(hosts)?),
@@ -134,7 +134,7 @@ pub(crate) fn without_arbiter(lab: &Lab, trouble: Trouble, and_dies: bool, patie
         std::thread::sleep(aftermath(lab)?);
         if !matches!(trouble, Trouble::Slow) {
             let beats = lab.truth()?.runs_since(late);
-            ensure!(beats.is_empty(), "without an arbiter, {beats:?} went on\n{}", lab.last_words());
+            ensure!(beats.is_empty(), "without an arbiter, {beats:?} went on\n{}", lab.last_line());
         }
         match trouble {
             Trouble::Dead => lab.boot(hosts),
@@ -170,7 +170,7 @@ pub(crate) fn older_arbiter(lab: &Lab, patience: Duration) -> Result<Recovery> {
         let late = truth::now();
         std::thread::sleep(aftermath(lab)?);
         let beats = lab.truth()?.runs_since(late);
-        ensure!(beats.is_empty(), "{beats:?} obeyed a register that went back\n{}", lab.last_words());
+        ensure!(beats.is_empty(), "{beats:?} obeyed a register that went back\n{}", lab.last_line());
         for _ in 0..200 {
             let done = lab.run(brain, "mirror lease repair bot --json")?;
             let said = String::from_utf8_lossy(&done.stdout).into_owned();
@@ -190,7 +190,7 @@ pub(crate) enum Part {
     /// `mirror hold`, or what others have in its stead.
     Hold,
     /// Its keeper.
-    Keeper,
+    Supervisor,
     /// Both.
     Both,
 }
@@ -208,7 +208,7 @@ pub(crate) fn holder_frozen(lab: &Lab, part: Part, cut_off: bool, patience: Dura
     };
     let which = match part {
         Part::Hold => "echo $hold",
-        Part::Keeper => "pgrep -x mirror -P $hold",
+        Part::Supervisor => "pgrep -x mirror -P $hold",
         Part::Both => "echo $hold $(pgrep -x mirror -P $hold)",
     };
     let pids = lab.must(&node, &format!("{find}; {which}"))?.split_whitespace().collect::<Vec<_>>().join(" ");
@@ -335,7 +335,7 @@ pub(crate) fn wakes(lab: &Lab, early: bool, patience: Duration) -> Result<Recove
     std::thread::sleep(pause(lab)?);
     let recovery = and_after(lab, from, recovery)?;
     let woke = lab.truth()?.runs_since(booted).into_iter().find(|run| run.node == node);
-    ensure!(woke.is_none(), "it runs on {node}, which the lease does not name: {woke:?}\n{}", lab.last_words());
+    ensure!(woke.is_none(), "it runs on {node}, which the lease does not name: {woke:?}\n{}", lab.last_line());
     let asked = lab.must(&node, "systemctl show --property Result,ActiveState juno")?;
     ensure!(
         asked.contains("Result=exec-condition") && asked.contains("ActiveState=inactive"),

@@ -9,7 +9,7 @@ use anyhow::{Result, ensure};
 
 use crate::host::Host;
 use crate::lab::{NODES, ORIGIN, ORIGIN_NUMBER};
-use crate::system::{Arbiter, System};
+use crate::system::{LeaseClient, System};
 use crate::systemd;
 use crate::wire::Wire;
 
@@ -40,11 +40,11 @@ pub(crate) fn furnish(lab: &Path, hosts: &[Host], system: &System) -> Result<()>
         bare = bare.display(),
         seed = seed.display(),
     ))?;
-    if system.lease() == Some(Arbiter::Git) {
-        let arbiter = bare.with_file_name("lease.git");
+    if system.lease() == Some(LeaseClient::Git) {
+        let lease_client = bare.with_file_name("lease.git");
         shell(&format!(
             "git init -q --bare '{0}' && git -C '{0}' config core.logAllRefUpdates true",
-            arbiter.display()
+            lease_client.display()
         ))?;
         script(&bin.join("git-receive-pack"), RECEIVE)?;
     }

@@ -260,14 +260,14 @@ impl Lab {
                 return Ok(run);
             }
             if Instant::now() > until {
-                bail!("the service does not run\n{}", self.last_words());
+                bail!("the service does not run\n{}", self.last_line());
             }
             std::thread::sleep(Duration::from_millis(10));
         }
     }
 
     /// The ends of the nodes' logs, for a person who wonders why.
-    pub(crate) fn last_words(&self) -> String {
+    pub(crate) fn last_line(&self) -> String {
         let mut words = String::new();
         for name in NODES {
             let log = self.system.log_of(self, name);

@@ -84,15 +84,15 @@ fn main() {
 fn sound(recovery: &Recovery, lab: &Lab) -> Result<()> {
     eprintln!("lab: {recovery:?}");
     let in_time = recovery.outage_ms.is_some_and(|ms| ms < PROMISED.as_secs_f64() * 1e3);
-    ensure!(in_time, "not recovered in time: {recovery:?}\n{}", lab.last_words());
-    ensure!(recovery.double_ms == 0.0, "two at once: {recovery:?}\n{}", lab.last_words());
+    ensure!(in_time, "not recovered in time: {recovery:?}\n{}", lab.last_line());
+    ensure!(recovery.double_ms == 0.0, "two at once: {recovery:?}\n{}", lab.last_line());
     Ok(())
 }
 
 /// What must hold when nothing has failed. A gap in the beats of one run is the machine's.
 fn undisturbed(quiet: &Quiet, lab: &Lab) -> Result<()> {
     eprintln!("lab: {quiet:?}");
-    ensure!(quiet.runs.len() == 1, "the service moved although nothing failed: {quiet:?}\n{}", lab.last_words());
+    ensure!(quiet.runs.len() == 1, "the service moved although nothing failed: {quiet:?}\n{}", lab.last_line());
     Ok(())
 }
 
@@ -182,7 +182,7 @@ fn dead_node_returns_with_stale_connection() -> Result<()> {
     sound(&stale.back, &lab)?;
     sound(&stale.second, &lab)?;
     ensure!(stale.was_open, "recovered too late for the connection to have been a stale one: {stale:?}");
-    ensure!(stale.back.to == "amsterdam" && stale.false_failovers == 0, "{stale:?}\n{}", lab.last_words());
+    ensure!(stale.back.to == "amsterdam" && stale.false_failovers == 0, "{stale:?}\n{}", lab.last_line());
     Ok(())
 }
 
@@ -206,8 +206,8 @@ fn nothing_fails() -> Result<()> {
 /// it took is for the long set.
 fn one_alone(recovery: &Recovery, lab: &Lab) -> Result<()> {
     eprintln!("lab: {recovery:?}");
-    ensure!(recovery.outage_ms.is_some(), "not recovered: {recovery:?}\n{}", lab.last_words());
-    ensure!(recovery.double_ms == 0.0, "two at once: {recovery:?}\n{}", lab.last_words());
+    ensure!(recovery.outage_ms.is_some(), "not recovered: {recovery:?}\n{}", lab.last_line());
+    ensure!(recovery.double_ms == 0.0, "two at once: {recovery:?}\n{}", lab.last_line());
     Ok(())
 }
 

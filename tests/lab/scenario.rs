@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 
 use crate::lab::{Lab, NODES, ORIGIN};
-use crate::system::{Arbiter, BOTS};
+use crate::system::{BOTS, LeaseClient};
 use crate::truth::{self, Run};
 
 /// One move of the service from one run to another.
@@ -276,7 +276,7 @@ pub(crate) fn without_origin(lab: &Lab, trouble: Trouble, patience: Duration) ->
 fn register(lab: &Lab) -> Result<Option<String>> {
     // A takeover at least has been written, or they are not counted.
     let look = "grep -c lease.git log/pushes && find lease.git -type f -printf '%p %s %T@\\n' | sort";
-    (lab.system.lease() == Some(Arbiter::Git)).then(|| lab.must(ORIGIN, look)).transpose()
+    (lab.system.lease() == Some(LeaseClient::Git)).then(|| lab.must(ORIGIN, look)).transpose()
 }
 
 /// Nothing is done for a while. Nothing may be pushed to a lease meanwhile, were it without effect.
@@ -354,8 +354,8 @@ pub(crate) fn serving(lab: &Lab) -> Result<Run> {
         let active = lab.truth()?.active();
         match active.as_slice() {
             [run] => return Ok(run.clone()),
-            [] if Instant::now() > until => bail!("the service does not run\n{}", lab.last_words()),
-            _ if Instant::now() > until => bail!("several are active: {active:?}\n{}", lab.last_words()),
+            [] if Instant::now() > until => bail!("the service does not run\n{}", lab.last_line()),
+            _ if Instant::now() > until => bail!("several are active: {active:?}\n{}", lab.last_line()),
             _ => std::thread::sleep(Duration::from_millis(20)),
         }
     }

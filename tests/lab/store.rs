@@ -33,14 +33,14 @@ impl Results {
 pub(crate) struct Store {
     directory: PathBuf,
     /// The names of scenarios and systems in the order in which they are shown.
-    order: Vec<String>,
+    request: Vec<String>,
 }
 
 impl Store {
     /// Goes on with what is there, or puts it aside as `recovery.old.json` and begins anew.
-    pub(crate) fn open(directory: &Path, order: Vec<String>, append: bool) -> Result<Self> {
+    pub(crate) fn open(directory: &Path, request: Vec<String>, append: bool) -> Result<Self> {
         fs::create_dir_all(directory).with_context(|| directory.display().to_string())?;
-        let store = Self { directory: directory.to_owned(), order };
+        let store = Self { directory: directory.to_owned(), request };
         if !append && store.json().exists() {
             fs::rename(store.json(), directory.join("recovery.old.json"))?;
         }
@@ -76,8 +76,8 @@ impl Store {
             }
         }
         let place = |name: &str| {
-            let known = self.order.iter().filter(|known| name.starts_with(*known)).max_by_key(|known| known.len());
-            self.order.iter().position(|name| Some(name) == known)
+            let known = self.request.iter().filter(|known| name.starts_with(*known)).max_by_key(|known| known.len());
+            self.request.iter().position(|name| Some(name) == known)
         };
         results.rows.sort_by_key(|row| (place(&row.scenario), row.scenario.clone(), place(&row.system)));
         results.rows.iter_mut().for_each(Row::sum_up);

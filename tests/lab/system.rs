@@ -16,7 +16,7 @@ use crate::wire::Wire;
 
 /// Where the lease is, on hosts that are none of the nodes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Arbiter {
+pub(crate) enum LeaseClient {
     /// A bare repository on the origin, over its sshd.
     Git,
     /// An etcd of three members, on a host each.
@@ -39,7 +39,7 @@ pub(crate) enum System {
         timers: bool,
         /// Where its lease is, if it has one; the service runs under `mirror hold` then, with timers
         /// as examples/systemd/service-under-lease.service has it.
-        lease: Option<Arbiter>,
+        lease: Option<LeaseClient>,
         /// How long a read of it is relied on.
         valid: &'static str,
     },
@@ -67,13 +67,13 @@ pub(crate) const TIMERS: System =
     System::Mirror { example: "five-mirrors.toml", failback: None, timers: true, lease: None, valid: "2s" };
 /// A check every 200 ms, and a lease.
 pub(crate) const LEASE_FAST: System =
-    System::Mirror { example: "fast.toml", failback: None, timers: false, lease: Some(Arbiter::Git), valid: "2s" };
+    System::Mirror { example: "fast.toml", failback: None, timers: false, lease: Some(LeaseClient::Git), valid: "2s" };
 /// The protocol's numbers, and a lease.
 pub(crate) const LEASE: System = System::Mirror {
     example: "five-mirrors.toml",
     failback: None,
     timers: false,
-    lease: Some(Arbiter::Git),
+    lease: Some(LeaseClient::Git),
     valid: "2s",
 };
 /// The same by the units in examples/systemd/, the one for a service under a lease among them, which
@@ -82,12 +82,12 @@ pub(crate) const LEASE_UNITS: System = System::Mirror {
     example: "five-mirrors.toml",
     failback: None,
     timers: true,
-    lease: Some(Arbiter::Git),
+    lease: Some(LeaseClient::Git),
     valid: "2s",
 };
 /// A check every 200 ms, and a lease in an etcd.
 pub(crate) const LEASE_ETCD: System =
-    System::Mirror { example: "fast.toml", failback: None, timers: false, lease: Some(Arbiter::Etcd), valid: "2s" };
+    System::Mirror { example: "fast.toml", failback: None, timers: false, lease: Some(LeaseClient::Etcd), valid: "2s" };
 /// All that can be measured side by side.
 pub(crate) const SYSTEMS: [System; 11] = [
     FAST,
@@ -110,10 +110,12 @@ pub(crate) const BOTS: [&str; 5] = ["amsterdam", "almaty", "spb", "novosibirsk",
 impl System {
     pub(crate) fn name(&self) -> String {
         match self {
-            Self::Mirror { lease: Some(Arbiter::Git), timers: true, .. } => "mirror-lease-units".to_owned(),
-            Self::Mirror { lease: Some(Arbiter::Git), example: "fast.toml", .. } => "mirror-lease-git-fast".to_owned(),
-            Self::Mirror { lease: Some(Arbiter::Git), .. } => "mirror-lease-git".to_owned(),
-            Self::Mirror { lease: Some(Arbiter::Etcd), .. } => "mirror-lease-etcd-fast".to_owned(),
+            Self::Mirror { lease: Some(LeaseClient::Git), timers: true, .. } => "mirror-lease-units".to_owned(),
+            Self::Mirror { lease: Some(LeaseClient::Git), example: "fast.toml", .. } => {
+                "mirror-lease-git-fast".to_owned()
+            }
+            Self::Mirror { lease: Some(LeaseClient::Git), .. } => "mirror-lease-git".to_owned(),
+            Self::Mirror { lease: Some(LeaseClient::Etcd), .. } => "mirror-lease-etcd-fast".to_owned(),
             Self::Mirror { timers: true, .. } => "mirror-timers".to_owned(),
             Self::Mirror { example: "fast.toml", .. } => "mirror-fast".to_owned(),
             Self::Mirror { .. } => "mirror-protocol".to_owned(),
@@ -134,7 +136,9 @@ impl System {
         let there = |program: &str| ["/usr/sbin", "/usr/bin"].iter().any(|bin| Path::new(bin).join(program).exists());
         match self {
             Self::Keepalived { .. } if !there("keepalived") => Some("apt-get install keepalived"),
-            Self::Mirror { lease: Some(Arbiter::Etcd), .. } if !there("etcd") => Some("apt-get install etcd-server"),
+            Self::Mirror { lease: Some(LeaseClient::Etcd), .. } if !there("etcd") => {
+                Some("apt-get install etcd-server")
+            }
             Self::Etcd if !(there("etcd") && there("etcdctl")) => Some("apt-get install etcd-server etcd-client"),
             _ if self.needs_systemd() && !Path::new(systemd::PROGRAM).exists() => Some("apt-get install systemd"),
             _ => None,
@@ -162,20 +166,20 @@ impl System {
     }
 
     /// Where its lease is, if it has one.
-    pub(crate) fn lease(&self) -> Option<Arbiter> {
+    pub(crate) fn lease(&self) -> Option<LeaseClient> {
         if let Self::Mirror { lease, .. } = self { *lease } else { None }
     }
 
     /// Further hosts that it needs.
     pub(crate) fn members(&self) -> &'static [&'static str] {
-        if self.lease() == Some(Arbiter::Etcd) { &MEMBERS } else { &[] }
+        if self.lease() == Some(LeaseClient::Etcd) { &MEMBERS } else { &[] }
     }
 
     /// The hosts of its arbiter.
-    pub(crate) fn arbiter(&self) -> &'static [&'static str] {
+    pub(crate) fn lease_client(&self) -> &'static [&'static str] {
         match self.lease() {
-            Some(Arbiter::Git) => &[ORIGIN],
-            Some(Arbiter::Etcd) => &MEMBERS,
+            Some(LeaseClient::Git) => &[ORIGIN],
+            Some(LeaseClient::Etcd) => &MEMBERS,
             None => &[],
         }
     }
@@ -207,7 +211,7 @@ impl System {
 
     /// The size of a host's disk: etcd allocates 64 MB for its log at once.
     pub(crate) fn disk(&self) -> &'static str {
-        if *self == Self::Etcd || self.lease() == Some(Arbiter::Etcd) { "size=512m" } else { "size=64m" }
+        if *self == Self::Etcd || self.lease() == Some(LeaseClient::Etcd) { "size=512m" } else { "size=64m" }
     }
 
     /// Moves the service to a living node as a person would, where there is a command for it.
@@ -357,11 +361,11 @@ impl System {
         let words = format!("valid = \"{valid}\"\ngrace = \"1s\"\n");
         match lease {
             None => {}
-            Some(Arbiter::Git) => {
+            Some(LeaseClient::Git) => {
                 let remote = format!("ssh://root@{}/root/lease.git", Wire::address(ORIGIN_NUMBER));
                 list += &format!("\n[lease]\nstore = \"git\"\nremote = \"{remote}\"\n{words}");
             }
-            Some(Arbiter::Etcd) => {
+            Some(LeaseClient::Etcd) => {
                 let members = (ORIGIN_NUMBER + 1..).take(MEMBERS.len());
                 let endpoints: Vec<String> = members.map(|n| format!("\"http://{}:2379\"", Wire::address(n))).collect();
                 list += &format!("\n[lease]\nstore = \"etcd\"\nendpoints = [{}]\n{words}", endpoints.join(", "));
@@ -395,7 +399,7 @@ fn keepalived(name: &str, advert: &str) -> String {
             virtual_router_id 77
             priority {priority}
             advert_int {advert}
-            unicast_src_ip {own}
+            unicast_src_ip {local_node}
             unicast_peer {{
                 {peers}
             }}
@@ -407,18 +411,18 @@ fn keepalived(name: &str, advert: &str) -> String {
             notify_fault \"/run/lab/bin/service stop\"
         }}\n",
         priority = 250 - 10 * place,
-        own = address(name),
+        local_node = address(name),
     )
 }
 
 /// The command line of a member of an etcd.
 fn member(name: &str, number: u8, cluster: &[(&str, String)]) -> String {
-    let own = Wire::address(number);
+    let local_node = Wire::address(number);
     let peers: Vec<String> = cluster.iter().map(|(member, at)| format!("{member}=http://{at}:2380")).collect();
     format!(
-        "etcd --name {name} --data-dir /var/lib/etcd --listen-peer-urls http://{own}:2380 \
-         --initial-advertise-peer-urls http://{own}:2380 --listen-client-urls http://{own}:2379 \
-         --advertise-client-urls http://{own}:2379 --initial-cluster {} --initial-cluster-state new",
+        "etcd --name {name} --data-dir /var/lib/etcd --listen-peer-urls http://{local_node}:2380 \
+         --initial-advertise-peer-urls http://{local_node}:2380 --listen-client-urls http://{local_node}:2379 \
+         --advertise-client-urls http://{local_node}:2379 --initial-cluster {} --initial-cluster-state new",
         peers.join(","),
     )
 }

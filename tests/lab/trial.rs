@@ -8,7 +8,7 @@ use anyhow::Result;
 use crate::doubt::{self, Part};
 use crate::lab::{Lab, NODES};
 use crate::scenario::{self, Recovery, Trouble};
-use crate::system::{Arbiter, BRAINS, System};
+use crate::system::{BRAINS, LeaseClient, System};
 use crate::tally::Row;
 use crate::truth;
 
@@ -107,8 +107,8 @@ impl Scenario {
             CutOffFromNodes | CutOffFromAll | OneWayCut | HostFrozen => *system != System::Sequential,
             BrainCutOff => is_mirror,
             ArbiterDies | ArbiterHangs | ArbiterSlow | KilledInTakeover => system.lease().is_some(),
-            ArbiterMemberDies => system.lease() == Some(Arbiter::Etcd),
-            ArbiterGoesBack => system.lease() == Some(Arbiter::Git),
+            ArbiterMemberDies => system.lease() == Some(LeaseClient::Etcd),
+            ArbiterGoesBack => system.lease() == Some(LeaseClient::Git),
             HolderFrozen => system.lease().is_some() || matches!(system, System::Keepalived { .. } | System::Etcd),
             BothFrozen => system.lease().is_some(),
             Wakes => system.lease().is_some() && system.needs_systemd(),
@@ -219,7 +219,7 @@ pub(crate) fn carry_out(
             let (part, cut_off) = match number % 3 {
                 1 if system.lease().is_some() => (Part::Hold, true),
                 // Alone it does no harm: while the lease names the node, nothing has to be ended.
-                2 if system.lease().is_some() => (Part::Keeper, true),
+                2 if system.lease().is_some() => (Part::Supervisor, true),
                 _ => (Part::Hold, false),
             };
             row.add(&doubt::holder_frozen(lab, part, cut_off, patience)?);

@@ -128,15 +128,15 @@ impl Truth {
     /// node, unless that run was silent just then.
     pub(crate) fn double_ms(&self, from: u64) -> f64 {
         let beats = self.since(from);
-        let mut spans: Vec<(usize, u64, u64)> = Vec::new();
+        let mut uptimes: Vec<(usize, u64, u64)> = Vec::new();
         for beat in beats {
-            match spans.iter_mut().rev().find(|span| span.0 == beat.run) {
+            match uptimes.iter_mut().rev().find(|span| span.0 == beat.run) {
                 Some(span) if beat.at - span.2 < SILENT => span.2 = beat.at,
-                _ => spans.push((beat.run, beat.at, beat.at)),
+                _ => uptimes.push((beat.run, beat.at, beat.at)),
             }
         }
         let mut double: BTreeSet<u64> = BTreeSet::new();
-        for (run, first, last) in spans {
+        for (run, first, last) in uptimes {
             let inside =
                 beats[beats.partition_point(|beat| beat.at <= first)..].iter().take_while(|beat| beat.at < last);
             let others = inside.filter(|beat| self.runs[beat.run].node != self.runs[run].node);

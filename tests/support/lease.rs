@@ -3,28 +3,35 @@
 use std::path::Path;
 
 use three_mirror::deadline::Deadline;
-use three_mirror::lease::{Nonce, State, Value};
+use three_mirror::lease::{LeaseRecord, LeaseState, Nonce};
 use three_mirror::register::file::FileRegister;
-use three_mirror::register::{self, Register, Swapped};
+use three_mirror::register::{self, CasOutcome, Register};
 
 use super::LONG;
 
 /// [`write_to`] a register that is a file.
-pub fn write(path: &Path, by: &str, holder: &str, epoch: u64, state: State, was: Option<&str>) {
-    write_to(&FileRegister::new(path), by, holder, epoch, state, was);
+pub fn write(path: &Path, by: &str, holder: &str, epoch: u64, state: LeaseState, previous_holder: Option<&str>) {
+    write_to(&FileRegister::new(path), by, holder, epoch, state, previous_holder);
 }
 
 /// Puts a value of the service `bot` in place of whatever is there.
 ///
 /// # Panics
-/// When somebody else was quicker, or it cannot be written.
-pub fn write_to(register: &dyn Register, by: &str, holder: &str, epoch: u64, state: State, was: Option<&str>) {
+/// When somebody else previous_holder quicker, or it cannot be written.
+pub fn write_to(
+    register: &dyn Register,
+    by: &str,
+    holder: &str,
+    epoch: u64,
+    state: LeaseState,
+    previous_holder: Option<&str>,
+) {
     let soon = || Deadline::after(LONG);
-    let value = Value {
+    let value = LeaseRecord {
         holder: holder.parse().unwrap(),
         epoch,
         state,
-        was: was.map(|was| was.parse().unwrap()),
+        previous_holder: previous_holder.map(|previous_holder| previous_holder.parse().unwrap()),
         nonce: Nonce::fresh().unwrap(),
         by: by.to_owned(),
         why: None,
@@ -32,5 +39,5 @@ pub fn write_to(register: &dyn Register, by: &str, holder: &str, epoch: u64, sta
     };
     let before = register.read(soon()).unwrap().map(|held| held.version);
     let swapped = register::swap(register, &"bot".parse().unwrap(), before.as_ref(), &value, soon(), soon());
-    assert!(matches!(swapped, Swapped::Won(_)), "{swapped:?}");
+    assert!(matches!(swapped, CasOutcome::Won(_)), "{swapped:?}");
 }

@@ -1,0 +1,128 @@
+//! `mirror lease check`: may this node run the service now?
+
+use anyhow::Result;
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use super::Context;
+use super::lease_show::{lease_client, unknown};
+use crate::boot_instant::BootInstant;
+use crate::chain::Name;
+use crate::cli;
+use crate::deadline::Deadline;
+use crate::lease::client::{LeaseClient, LeaseError};
+use crate::lease::{LeaseState, LeaseView, Permit};
+use crate::output::{self, ExitStatus, Report, Style};
+use crate::state::StateDir;
+use crate::state::history;
+use crate::usage_error::UsageError;
+
+/// Whether this node may run the service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum LeaseCheckVerdict {
+    /// The lease is granted to this node: it may.
+    #[serde(rename = "self")]
+    Own,
+    /// The lease is granted to another node.
+    Other,
+    /// A takeover is under way, or was left unfinished: nobody may.
+    Claimed,
+    /// The lease was never claimed: nobody may.
+    Vacant,
+    /// The register cannot be read in time, or is not to be obeyed: it may not.
+    Unknown,
+}
+
+impl output::HasStatus for LeaseCheckVerdict {
+    fn status(self) -> ExitStatus {
+        match self {
+            Self::Own => ExitStatus::Yes,
+            Self::Other | Self::Claimed | Self::Vacant => ExitStatus::No,
+            Self::Unknown => ExitStatus::Unknown,
+        }
+    }
+}
+
+/// What `mirror lease check` prints.
+#[derive(Serialize, JsonSchema)]
+pub struct LeaseCheckFacts {
+    /// The service.
+    pub service: Name,
+    /// The node that the lease names; null when it names none or is unknown.
+    pub holder: Option<Name>,
+    /// The epoch; null when the lease was never claimed or is unknown.
+    pub epoch: Option<u64>,
+    /// How far the takeover has come; null when the lease was never claimed or is unknown.
+    pub state: Option<LeaseState>,
+    /// For how long this node may still rely on the answer, in ms; null when it may not run it.
+    pub valid_for_ms: Option<f64>,
+}
+
+impl output::ReportFacts for LeaseCheckFacts {
+    type Verdict = LeaseCheckVerdict;
+    const SCHEMA: &'static str = "mirror.lease-check/1";
+
+    fn text(&self, _: Style) -> String {
+        String::new()
+    }
+}
+
+pub(super) fn run(arguments: &cli::LeaseCheck, context: &Context) -> Result<ExitStatus> {
+    let (service, _) = context.config.service(&arguments.service)?;
+    let Some(local_node) = &context.local_node else {
+        let file = context.config.file.display();
+        return Err(UsageError::new(format!("{file}: this machine is no node of the list; name the node with --self")));
+    };
+    let store = StateDir::open(&context.config);
+    let mut lease_view = store.lease_view(service);
+    let answer = lease_client(context, &store, service)?
+        .and_then(|lease_client| ask(&lease_client, &store, &mut lease_view, local_node));
+    let value = answer.as_ref().ok().and_then(|_| lease_view.value());
+    let permit = answer.as_ref().ok().copied().flatten();
+    let (verdict, reason) = match (&answer, value, permit) {
+        (Err(doubt), ..) => (LeaseCheckVerdict::Unknown, unknown(service, doubt, lease_view.value())),
+        (Ok(_), None, _) => (LeaseCheckVerdict::Vacant, format!("The lease of {service} was never claimed.")),
+        (Ok(_), Some(_), Some(permit)) => {
+            (LeaseCheckVerdict::Own, format!("This node may run {service} in epoch {}.", permit.epoch))
+        }
+        (Ok(_), Some(value), None) => match (value.state, &value.holder) {
+            (LeaseState::Claimed, holder) => (
+                LeaseCheckVerdict::Claimed,
+                format!("The lease of {service} is claimed for {holder}, and granted to nobody."),
+            ),
+            (LeaseState::Granted, holder) if holder == local_node => (
+                LeaseCheckVerdict::Unknown,
+                format!("The answer came later than it may be relied on; {service} may not run."),
+            ),
+            (LeaseState::Granted, holder) => {
+                (LeaseCheckVerdict::Other, format!("{holder} holds the lease of {service}."))
+            }
+        },
+    };
+    let facts = LeaseCheckFacts {
+        service: service.clone(),
+        holder: value.and_then(|value| value.granted_to().cloned()),
+        epoch: value.map(|value| value.epoch),
+        state: value.map(|value| value.state),
+        valid_for_ms: permit.map(|permit| output::millis(BootInstant::now().until(permit.until))),
+    };
+    Ok(context.tell(&Report { verdict, reason, facts }))
+}
+
+/// By this read alone: what was read before tells only whether the register is to be obeyed.
+fn ask(
+    lease_client: &LeaseClient<'_>,
+    store: &StateDir,
+    lease_view: &mut LeaseView,
+    local_node: &Name,
+) -> Result<Option<Permit>, LeaseError> {
+    let reading = lease_client.read(Deadline::after(lease_client.lease.check_timeout()))?;
+    let mut this_alone = LeaseView::default();
+    this_alone.observe(reading.clone())?;
+    lease_view.observe(reading)?;
+    history::keep_lease_view(store, Some(local_node), lease_client.service, lease_view);
+    // Another process of this machine may know of a later value, which ends what this read permits.
+    let newest = lease_view.value() == this_alone.value();
+    Ok(this_alone.permit(local_node, BootInstant::now(), &lease_client.params()).filter(|_| newest))
+}

@@ -1,0 +1,178 @@
+//! `mirror promote`: makes services run on their targets and nowhere else.
+
+use std::time::SystemTime;
+
+use anyhow::Result;
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use super::Context;
+use crate::brain::Brain;
+use crate::chain::Name;
+use crate::cli;
+use crate::config::Service;
+use crate::output::{self, ExitStatus, HasStatus as _, PendingWaits, Report, Spinner, Style};
+use crate::promote::{self, Outcome, PromoteVerdict, Promoted, Request, ServiceOutcome};
+use crate::state::StateDir;
+use crate::state::history::{self, Entry, Event};
+use crate::usage_error::UsageError;
+use crate::view::{self, LoadedView, View};
+
+/// What `mirror promote` prints.
+#[derive(Serialize, JsonSchema)]
+pub struct PromoteFacts {
+    /// The services that were asked for, in that order.
+    pub services: Vec<ServiceOutcome>,
+    /// With `--if-brain`, the brain; null without it, or when none is known.
+    pub brain: Option<Name>,
+    /// What was given by `--why`.
+    pub why: Option<String>,
+}
+
+impl output::ReportFacts for PromoteFacts {
+    type Verdict = PromoteVerdict;
+    const SCHEMA: &'static str = "mirror.promote/1";
+
+    fn text(&self, style: Style) -> String {
+        let mut text = String::new();
+        for service in &self.services {
+            let mark = match service.verdict.status() {
+                ExitStatus::Yes => style.good("ok"),
+                ExitStatus::No => style.bad("no"),
+                ExitStatus::UsageError | ExitStatus::Unknown => style.doubtful("??"),
+            };
+            let fencing = service.fencing.map_or_else(String::new, |f| format!(" (fencing: {f:?})").to_lowercase());
+            text += &format!("  {mark} {}{}\n", service.reason, style.faint(&fencing));
+            let rows = service.steps.iter().map(|step| {
+                let why: Vec<&str> = [&step.cause, &step.detail].into_iter().flatten().map(String::as_str).collect();
+                let act = format!("{:?}", step.step).to_lowercase();
+                let outcome = format!("{:?}", step.outcome).to_lowercase();
+                let took = format!("{:.0} ms", step.elapsed_ms);
+                vec!["  ".to_owned(), act, step.node.to_string(), outcome, took, style.faint(&why.join(": "))]
+            });
+            text += &output::columns(&rows.collect::<Vec<_>>());
+        }
+        text
+    }
+}
+
+pub(super) fn run(arguments: &cli::Promote, context: &Context) -> Result<ExitStatus> {
+    let config = &context.config;
+    let services: Vec<(&Name, &Service)> = match &arguments.service {
+        Some(name) => vec![config.service(name)?],
+        None => config.services.iter().collect(),
+    };
+    if services.is_empty() {
+        return Err(UsageError::new(format!(
+            "{}: it has no service to promote; add [services.NAME]",
+            config.file.display()
+        )));
+    }
+    let to = arguments.to.as_deref().map(|to| target(to, &services, context)).transpose()?;
+    let view = match &arguments.view {
+        None => None,
+        Some(path) => match view::read(path, config, SystemTime::now())? {
+            LoadedView::Trusted(view) => Some(view),
+            LoadedView::Distrusted(why) => return Ok(context.tell(&distrusted(&services, &why, arguments))),
+        },
+    };
+    let request = request(arguments, context, services, to, view);
+    let doing = if arguments.dry_run { "asking the nodes" } else { "asking the nodes, and moving what has to move" };
+    let spinner = Spinner::with_waits(context.output_mode, doing, request.waits.clone());
+    let store = StateDir::open(&context.config);
+    let promoted = promote::promote(&request, &store)?;
+    write_down(&promoted, arguments, context, &store);
+    drop(spinner);
+    let brain = promoted.brain.and_then(|brain| if let Brain::Known(name) = brain { Some(name) } else { None });
+    Ok(context.tell(&report(promoted.services, brain, arguments.why.clone())))
+}
+
+fn write_down(promoted: &Promoted, arguments: &cli::Promote, context: &Context, store: &StateDir) {
+    let local_node = context.local_node.as_ref();
+    if let Some(Brain::Known(brain)) = &promoted.brain {
+        history::saw_brain(store, local_node, brain);
+    }
+    record_promotions(store, local_node, &promoted.services, arguments.why.as_deref());
+}
+
+/// Writes down which of these promotions did something. A try that fails again and again as the last
+/// one did is written once.
+fn record_promotions(store: &StateDir, local_node: Option<&Name>, promotions: &[ServiceOutcome], why: Option<&str>) {
+    let did_something =
+        |promotion: &&ServiceOutcome| promotion.steps.iter().any(|step| step.outcome != Outcome::Planned);
+    for promotion in promotions.iter().filter(did_something) {
+        let entry = Entry {
+            service: Some(promotion.service.clone()),
+            node: promotion.target.clone(),
+            verdict: history::slug(promotion.verdict),
+            epoch: promotion.lease.as_ref().and_then(|lease| lease.epoch),
+            why: why.map(str::to_owned),
+            ..Entry::new(local_node, Event::Promote, promotion.reason.clone())
+        };
+        let again = || {
+            let before = history::read(store).into_iter().rev().find(|before| before.service == entry.service);
+            before.is_some_and(|before| {
+                (before.event, &before.verdict, &before.node, &before.reason)
+                    == (entry.event, &entry.verdict, &entry.node, &entry.reason)
+            })
+        };
+        if promotion.verdict.status() == ExitStatus::Yes || !again() {
+            history::record(store, &entry);
+        }
+    }
+}
+
+fn request<'a>(
+    arguments: &'a cli::Promote,
+    context: &'a Context,
+    services: Vec<(&'a Name, &'a Service)>,
+    to: Option<&'a Name>,
+    view: Option<View>,
+) -> Request<'a> {
+    Request {
+        config: &context.config,
+        local_node: context.local_node.as_ref(),
+        services,
+        to,
+        if_brain: arguments.if_brain,
+        dry_run: arguments.dry_run,
+        view,
+        why: arguments.why.as_deref(),
+        output_mode: context.output_mode,
+        waits: PendingWaits::default(),
+    }
+}
+
+/// The node that `--to` names, which has to be in the chain of every service that is promoted.
+fn target<'a>(to: &str, services: &[(&Name, &Service)], context: &'a Context) -> Result<&'a Name> {
+    let (node, _) = context.config.node(to)?;
+    for (name, service) in services {
+        if !context.config.chain(service.chain.as_str())?.contains(node) {
+            return Err(UsageError::new(format!(
+                "--to {node}: it is not in the chain {} of the service {name}; name a node of that chain",
+                service.chain
+            )));
+        }
+    }
+    Ok(node)
+}
+
+fn distrusted(services: &[(&Name, &Service)], why: &str, arguments: &cli::Promote) -> Report<PromoteFacts> {
+    let unknown =
+        |name: &Name| ServiceOutcome::without_act(name, PromoteVerdict::Unknown, format!("Nothing was done: {why}."));
+    report(services.iter().map(|(name, _)| unknown(name)).collect(), None, arguments.why.clone())
+}
+
+/// The worst verdict of all stands for all; unknown is worse than no.
+fn report(services: Vec<ServiceOutcome>, brain: Option<Name>, why: Option<String>) -> Report<PromoteFacts> {
+    let worst = services.iter().rev().max_by_key(|service| (service.verdict.status(), service.verdict as u8));
+    let verdict = worst.map_or(PromoteVerdict::Unknown, |worst| worst.verdict);
+    let reason = match services.as_slice() {
+        [only] => only.reason.clone(),
+        all => {
+            let good = all.iter().filter(|service| service.verdict.status() == ExitStatus::Yes).count();
+            format!("{good} of {} services run where they belong.", all.len())
+        }
+    };
+    Report { verdict, reason, facts: PromoteFacts { services, brain, why } }
+}
