@@ -105,7 +105,7 @@ pub fn by_view(config: &Config, local_node: Option<&Name>, remote: &Remote, view
     if settled && decided(config, local_node, view) == Some(Brain::Open) && view.witnesses.contains(&None) {
         let reached = |look: &View| look.witnesses.contains(&Some(true));
         view.witnesses =
-            view::take(&[], &config.witnesses, remote, view::everybody, |look, _| reached(look))?.witnesses;
+            view::take(&[], &config.witnesses, remote, view::all_first, |look, _| reached(look))?.witnesses;
     }
     Ok(match decided(config, local_node, view) {
         Some(Brain::Open) | None => match decide::final_leader(chain, &seen) {

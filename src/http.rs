@@ -1,4 +1,4 @@
-//! How this program asks by HTTP, whatever it asks.
+//! HTTP settings that every request of this program shares.
 
 use std::sync::Arc;
 
@@ -7,9 +7,8 @@ use ureq::config::ConfigBuilder;
 use ureq::tls::{TlsConfig, TlsConfigBuilder};
 use ureq::typestate::AgentScope;
 
-/// The settings that every request shares: the answer is that of the server that was asked, with
-/// whatever status it gives. No proxy stands between, and no redirect is followed. A deadline is the
-/// caller's to set.
+/// The shared settings: no proxy and no redirect, so that the answer comes from the server that was
+/// asked, and every HTTP status is a response, not an error. The caller sets the deadline.
 pub fn settings(tls: TlsConfig) -> ConfigBuilder<AgentScope> {
     Agent::config_builder()
         .max_redirects(0)
@@ -19,7 +18,7 @@ pub fn settings(tls: TlsConfig) -> ConfigBuilder<AgentScope> {
         .user_agent(concat!("mirror/", env!("CARGO_PKG_VERSION")))
 }
 
-/// TLS by the one provider that is built in.
+/// TLS with the only crypto provider that is compiled in.
 pub fn tls() -> TlsConfigBuilder {
     TlsConfig::builder().unversioned_rustls_crypto_provider(Arc::new(rustls::crypto::ring::default_provider()))
 }

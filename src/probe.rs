@@ -1,7 +1,10 @@
 //! A node → its state, for many nodes at once.
 //!
-//! Every target has one deadline. Inside it up to `attempts` tries start, spread evenly and not one
-//! after another, so that a lost packet costs no detection time. The first answer wins.
+//! Every target has one deadline. Inside it up to `attempts` tries start at even intervals, without
+//! waiting for each other, so one lost packet costs no detection time. The first answer wins.
+//!
+//! [`TargetState::take_outcome`](target) decides what the tries of one target make it: alive, dead
+//! or unknown. The event loop around it is in [`engine`].
 
 use std::borrow::Cow;
 use std::ops::ControlFlow;
@@ -13,63 +16,121 @@ use anyhow::Result;
 use crate::config::{Address, Method, Probe};
 use crate::decide::State;
 
+mod addresses;
 mod engine;
 mod http;
 mod process;
+mod schedule;
+mod stall;
 mod target;
 mod tcp;
+mod threads;
+mod tries;
 
-/// What is asked, and how.
+/// One node or witness to ask, and how.
 #[derive(Clone, Debug)]
 pub struct Target<'a> {
-    /// Where it is.
+    /// Its address.
     pub address: &'a Address,
-    /// How it is asked.
+    /// Its method, deadline and number of tries.
     pub probe: &'a Probe,
-    /// For the method `ssh`: the arguments that run `true` there.
+    /// For the method `ssh`: the arguments that run `true` there, program first.
     pub login: Option<Vec<String>>,
-    /// How much later than the others it is asked; its deadline is the same.
+    /// How much later than the others it is asked. Its deadline stays the same.
     pub delay: Duration,
 }
 
-/// What became of a probe.
+/// The result of a probe.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Answer {
-    /// The verdict.
+    /// Alive, dead or unknown.
     pub state: State,
     /// Why it is not alive: a stable slug.
     pub cause: Option<Cow<'static, str>>,
-    /// The same in words, where there is more to say than the slug does.
+    /// More about the cause, where there is more to say.
     pub detail: Option<String>,
-    /// How long the try that answered took; none when no answer came.
+    /// The duration of the try that was answered; none when no answer came.
     pub latency: Option<Duration>,
-    /// How many tries were started.
+    /// The number of tries that were started.
     pub attempts: u32,
 }
 
-/// Asks all targets at once. `on_answer` gets each target's index and answer as soon as it is
-/// there, each index once; on `Break` the rest is called off.
+/// Asks all targets at once. `on_answer` gets each target's index and answer as soon as the answer
+/// is there, each index once. On `Break` the remaining targets are abandoned.
 ///
 /// # Errors
-/// When this process cannot ask anybody: no epoll, no descriptor at all.
+/// When this process can ask nobody: no epoll instance, no file descriptor at all.
 pub fn ask(targets: &[Target<'_>], mut on_answer: impl FnMut(usize, Answer) -> ControlFlow<()>) -> Result<()> {
     engine::run(targets, &mut on_answer)
 }
 
-/// What one try found.
+/// The result of one try.
 #[derive(Debug)]
 enum Outcome {
     /// An answer came.
     Alive,
-    /// A definite no; further tries would be told the same.
-    No(&'static str, Option<String>),
+    /// A definite no: another try would get the same.
+    No(Cause, Option<String>),
     /// No answer, but another try may get one.
-    Lost(&'static str, Option<String>),
+    Lost(Cause, Option<String>),
     /// We could not ask.
-    Unable(&'static str, Option<String>),
+    Unable(Cause, Option<String>),
 }
 
-/// The command line of a try that is a process.
+/// Why a node is not alive. The slugs are part of the published object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Cause {
+    Banner,
+    Closed,
+    Exit,
+    Forbidden,
+    HostKey,
+    Http,
+    HttpStatus,
+    Killed,
+    NoFileDescriptor,
+    NoLocalAddress,
+    NoRoute,
+    NotAdmitted,
+    NotAsked,
+    ProgramMissing,
+    Refused,
+    Timeout,
+    Tls,
+    Unreachable,
+    Unresolved,
+}
+
+/// The slug of a refused connection. It proves that the network carries packets both ways.
+pub const REFUSED: &str = Cause::Refused.slug();
+
+impl Cause {
+    const fn slug(self) -> &'static str {
+        match self {
+            Self::Banner => "banner",
+            Self::Closed => "closed",
+            Self::Exit => "exit",
+            Self::Forbidden => "forbidden",
+            Self::HostKey => "host-key",
+            Self::Http => "http",
+            Self::HttpStatus => "http-status",
+            Self::Killed => "killed",
+            Self::NoFileDescriptor => "no-file-descriptor",
+            Self::NoLocalAddress => "no-local-address",
+            Self::NoRoute => "no-route",
+            Self::NotAdmitted => "not-admitted",
+            Self::NotAsked => "not-asked",
+            Self::ProgramMissing => "program-missing",
+            Self::Refused => "refused",
+            Self::Timeout => "timeout",
+            Self::Tls => "tls",
+            Self::Unreachable => "unreachable",
+            Self::Unresolved => "unresolved",
+        }
+    }
+}
+
+/// The command of a try that is a process; none for the other methods.
 fn command_of(target: &Target<'_>) -> Option<Command> {
     match (&target.probe.method, &target.login) {
         (Method::Exec { command }, _) => {

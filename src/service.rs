@@ -143,7 +143,7 @@ impl Instance<'_> {
     }
 
     fn has_died(&self) -> bool {
-        let look = view::take(&[(self.name, self.node)], &[], self.remote, view::everybody, |_, _| false);
+        let look = view::take(&[(self.name, self.node)], &[], self.remote, view::all_first, |_, _| false);
         look.is_ok_and(|look| look.seen().get(self.name) == Some(&State::Dead))
     }
 }

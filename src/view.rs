@@ -1,6 +1,6 @@
-//! What one look saw: a state for each node, at one time, from one node.
+//! A view: a state for each node, at one time, as seen from one node.
 //!
-//! A view is taken by asking, or read from the object that `mirror probe` printed.
+//! A view is taken by probing, or loaded from the object that `mirror probe` printed.
 
 use std::borrow::Cow;
 use std::io::Read;
@@ -23,31 +23,31 @@ use crate::usage_error::UsageError;
 
 /// The name and version of the object that holds a view.
 pub const SCHEMA: &str = "mirror.probe/1";
-/// A longer file is no view.
-const LONGEST_VIEW: u64 = 16 * 1024 * 1024;
-/// More of what is wrong in a view than this helps nobody.
-const LONGEST_QUOTE: usize = 160;
-/// Clocks within one machine may be set back by so much between two commands of a pipeline.
-const CLOCK_STEP: Duration = Duration::from_secs(1);
+/// A longer file is not a view.
+const MAX_VIEW_BYTES: u64 = 16 * 1024 * 1024;
+/// How much of a wrong value an error message quotes.
+const MAX_QUOTE_CHARS: usize = 160;
+/// The clock of one machine may be set back by this much between two commands of a pipeline.
+const MAX_CLOCK_STEP: Duration = Duration::from_secs(1);
 
-/// The head start of those whose answer is likely to be enough, as a part of the probe's timeout. It
-/// spares the others a connection at every check, and takes 5 % of their time when it is not enough.
-const HEAD_START: u32 = 20;
+/// The likely nodes are asked this fraction of the probe's timeout earlier: timeout / 20. In a quiet
+/// check this saves the connections to all others; otherwise it costs them 5 % of their time.
+const HEAD_START_DIVISOR: u32 = 20;
 
-/// Asks everybody at once.
-pub fn everybody(_: &Name) -> bool {
+/// Marks every node as likely: all are asked at once.
+pub fn all_first(_: &Name) -> bool {
     true
 }
 
 /// Answers, by node; none for a node that was asked but not waited for.
 pub type Answers = IndexMap<Name, Option<Answer>>;
 
-/// What a look saw.
+/// The answers of nodes and witnesses.
 #[derive(Clone, Debug, Default)]
 pub struct View {
     /// The answers of the nodes that were asked, in the order asked.
     pub answers: Answers,
-    /// Whether each witness was reached; none while that is open.
+    /// Whether each witness was reached; none while that is undecided.
     pub witnesses: Vec<Option<bool>>,
 }
 
@@ -59,23 +59,23 @@ impl View {
     }
 }
 
-/// Says an answer to whoever asked to hear of each step.
+/// Prints an answer to stderr when each step is wanted (`-v`).
 pub fn say(output_mode: OutputMode, name: &Name, answer: &Answer) {
     let cause = answer.cause.as_deref().unwrap_or("answered");
     let state = format!("{:?}", answer.state).to_lowercase();
     output_mode.step(format_args!("{name}: {state}, {cause}"));
 }
 
-/// One node as a look saw it.
+/// One node as a view shows it.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct NodeReport {
     /// The node.
     pub node: Name,
-    /// Its address in the configuration.
+    /// Its address in the node list.
     pub address: String,
     /// How it was asked: `tcp`, `ssh-banner`, `ssh`, `http` or `exec`.
     pub method: &'static str,
-    /// What it was found to be.
+    /// Whether it is alive.
     pub state: ReportedState,
     /// Why it is not alive, as a slug; null when it is alive or was not asked.
     pub cause: Option<String>,
@@ -87,7 +87,7 @@ pub struct NodeReport {
     pub attempts: u32,
 }
 
-/// What a node was found to be, or that its answer was not needed.
+/// The state of a node, or that its answer was not needed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum ReportedState {
@@ -141,8 +141,8 @@ impl NodeReport {
     }
 }
 
-/// Asks nodes and witnesses until everything has answered or `settled` says that what has come is
-/// enough. Those that are not `wanted_first` are asked a moment later, and mostly not at all.
+/// Asks nodes and witnesses until all have answered, or until `settled` says that the answers so far are
+/// enough. Nodes that are not `wanted_first` are asked a moment later, and in most checks not at all.
 ///
 /// # Errors
 /// When this process cannot ask anybody.
@@ -161,14 +161,14 @@ pub fn take(
             address: &pair.1.address,
             probe: &pair.1.probe,
             login: target(pair),
-            delay: if wanted_first(pair.0) { Duration::ZERO } else { pair.1.probe.timeout / HEAD_START },
+            delay: if wanted_first(pair.0) { Duration::ZERO } else { pair.1.probe.timeout / HEAD_START_DIVISOR },
         })
         .collect();
     targets.extend(witnesses.iter().map(|w| Target {
         address: &w.address,
         probe: &w.probe,
         login: None,
-        delay: w.probe.timeout / HEAD_START,
+        delay: w.probe.timeout / HEAD_START_DIVISOR,
     }));
     let mut view = View {
         answers: nodes.iter().map(|(name, _)| ((*name).clone(), None)).collect(),
@@ -181,8 +181,8 @@ pub fn take(
                 settled(&view, Some((name, &answer)))
             }
             None => {
-                // A refusal has come over the network as well as an acceptance.
-                let reached = answer.state == State::Alive || answer.cause.as_deref() == Some("refused");
+                // A refusal proves that packets travel both ways, as an acceptance does.
+                let reached = answer.state == State::Alive || answer.cause.as_deref() == Some(probe::REFUSED);
                 view.witnesses[index - nodes.len()] = Some(reached);
                 settled(&view, None)
             }
@@ -210,18 +210,18 @@ struct WrittenNode {
     attempts: u32,
 }
 
-/// A view that was read, or why it is not to be trusted.
+/// A view that was loaded, or why it is not trusted.
 pub enum LoadedView {
-    /// It is of this node list, and fresh.
+    /// It was taken with this node list, and is fresh.
     Trusted(View),
-    /// It is too old, or of another node list: as good as none.
+    /// It is too old, or was taken with another node list. The text says which.
     Distrusted(String),
 }
 
-/// Reads the view that `mirror probe` printed into a file, or `-` for standard input.
+/// Loads the view that `mirror probe` printed into a file; `-` is standard input.
 ///
 /// # Errors
-/// When it cannot be read, is no view, or is from the future.
+/// When it cannot be read, is not a view, or is from the future.
 pub fn read(path: &Path, config: &Config, now: SystemTime) -> Result<LoadedView> {
     let shown = if path == Path::new("-") { "standard input".to_owned() } else { path.display().to_string() };
     let mut bytes = Vec::new();
@@ -231,18 +231,18 @@ pub fn read(path: &Path, config: &Config, now: SystemTime) -> Result<LoadedView>
         std::fs::File::open(path).map(|file| Box::new(file) as Box<dyn Read>)
     };
     source
-        .and_then(|source| source.take(LONGEST_VIEW + 1).read_to_end(&mut bytes))
+        .and_then(|source| source.take(MAX_VIEW_BYTES + 1).read_to_end(&mut bytes))
         .map_err(|error| wrong(&shown, &error.to_string()))?;
     parse(&shown, &bytes, config, now)
 }
 
-/// Reads a view from its bytes; `shown` is what errors call it.
+/// Parses a view. Errors call it `shown`.
 ///
 /// # Errors
-/// When it is no view, or is from the future.
+/// When it is not a view, or is from the future.
 pub fn parse(shown: &str, bytes: &[u8], config: &Config, now: SystemTime) -> Result<LoadedView> {
     let wrong = |what: String| wrong(shown, &what);
-    if bytes.len() as u64 > LONGEST_VIEW {
+    if bytes.len() as u64 > MAX_VIEW_BYTES {
         return Err(wrong("longer than 16 MiB, so it is no view".to_owned()));
     }
     let object: serde_json::Value = serde_json::from_slice(bytes).map_err(|error| {
@@ -255,17 +255,17 @@ pub fn parse(shown: &str, bytes: &[u8], config: &Config, now: SystemTime) -> Res
         return Err(wrong(format!("its schema is not {SCHEMA:?}")));
     }
     let written: Written =
-        serde_json::from_value(object).map_err(|error| wrong(format!("no view ({})", brief(&error.to_string()))))?;
+        serde_json::from_value(object).map_err(|error| wrong(format!("no view ({})", quote(&error.to_string()))))?;
     let at = humantime::parse_rfc3339(&written.at).map_err(|error| wrong(format!("\"at\" is no time ({error})")))?;
     judge(written, at, config, now).map_err(wrong)
 }
 
-/// What to do about a view that is none.
+/// The remedy for a file that is not a view.
 const MAKE_ONE: &str = "make one with: mirror probe --json";
 
-/// What others wrote, as it may stand in a sentence: on one line, and not at any length.
-fn brief(text: &str) -> String {
-    text.chars().take(LONGEST_QUOTE).flat_map(char::escape_debug).collect::<String>().replace("\\\"", "\"")
+/// Quotes foreign text in a sentence: one line, bounded, without escapes for quotation marks.
+fn quote(text: &str) -> String {
+    text.chars().take(MAX_QUOTE_CHARS).flat_map(char::escape_debug).collect::<String>().replace("\\\"", "\"")
 }
 
 fn wrong(shown: &str, what: &str) -> anyhow::Error {
@@ -274,7 +274,7 @@ fn wrong(shown: &str, what: &str) -> anyhow::Error {
 
 fn judge(written: Written, at: SystemTime, config: &Config, now: SystemTime) -> Result<LoadedView, String> {
     let age = now.duration_since(at).unwrap_or_default();
-    if at.duration_since(now).is_ok_and(|ahead| ahead > CLOCK_STEP) {
+    if at.duration_since(now).is_ok_and(|ahead| ahead > MAX_CLOCK_STEP) {
         return Err(format!("taken at {}, which is in the future; set the clock", written.at));
     }
     let limit = config.cycle.check + config.probe_timeout;
@@ -287,7 +287,7 @@ fn judge(written: Written, at: SystemTime, config: &Config, now: SystemTime) -> 
     if written.digest != config.digest {
         return Ok(LoadedView::Distrusted(format!(
             "the view was taken with another node list (digest {}, here {})",
-            brief(&written.digest),
+            quote(&written.digest),
             config.digest
         )));
     }

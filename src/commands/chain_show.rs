@@ -138,7 +138,7 @@ pub(super) fn run(arguments: &cli::ChainShow, context: &Context) -> Result<ExitS
         Some(down) => Some(as_if(down, config)?),
         None if arguments.probe => {
             let nodes: Vec<(&Name, &Node)> = config.nodes.iter().collect();
-            let view = view::take(&nodes, &[], &context.remote(), view::everybody, |_, answer| {
+            let view = view::take(&nodes, &[], &context.remote(), view::all_first, |_, answer| {
                 if let Some((name, answer)) = answer {
                     view::say(context.output_mode, name, answer);
                 }

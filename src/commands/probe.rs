@@ -54,7 +54,7 @@ impl output::ReportFacts for ProbeFacts {
 
 pub(super) fn run(arguments: &cli::Probe, context: &Context) -> Result<ExitStatus> {
     let nodes = chosen(arguments, context)?;
-    let view = view::take(&nodes, &[], &context.remote(), view::everybody, |_, answer| {
+    let view = view::take(&nodes, &[], &context.remote(), view::all_first, |_, answer| {
         if let Some((name, answer)) = answer {
             view::say(context.output_mode, name, answer);
         }

@@ -1,161 +1,128 @@
-//! The loop that waits for all tries of all targets at once: sockets, processes and, for what can
-//! only block (a name look-up, an HTTP request), threads that report back.
+//! The event loop that waits for all tries of all targets at once: sockets, processes, and the
+//! threads of what can only block.
 
 use std::borrow::Cow;
-use std::cmp::Reverse;
-use std::collections::{BinaryHeap, VecDeque};
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::ops::ControlFlow;
-use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use rustix::event::{EventfdFlags, Timespec, epoll};
+use rustix::event::{Timespec, epoll};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::process::Resource;
 
-use super::target::{Answered, Heard, TargetState};
+use super::schedule::Schedule;
+use super::stall::StallDetector;
+use super::target::{NextMove, Phase, TargetAnswer, TargetState};
 use super::tcp::Socket;
-use super::{Answer, Outcome, Target, http, process};
+use super::threads::{Finding, Threads};
+use super::tries::{Tries, Try, Work};
+use super::{Answer, Cause, Outcome, Target, http, process};
 use crate::config::{Address, Method};
-use crate::exec::{Exec, Running};
+use crate::exec::Exec;
 
-/// The epoll key of the eventfd by which threads report.
-const REPORTS: u64 = u64::MAX;
-/// Output of a process is cut back this often while nothing else happens.
-const TRIM_EVERY: Duration = Duration::from_millis(20);
-/// A process that was held up for less is not late.
-const PUNCTUAL: Duration = Duration::from_millis(5);
-/// Readiness is fetched for so many tries at a time.
-const BATCH: usize = 256;
-
-/// A try under way.
-enum Work {
-    Socket(Socket),
-    Process(Box<Running>),
-    Thread,
-}
-
-struct Try {
-    target: usize,
-    /// The index of the address that is tried, for a socket.
-    address: usize,
-    started: Instant,
-    work: Work,
-}
-
-enum Report {
-    Resolved(usize, std::io::Result<Vec<SocketAddr>>),
-    Outcome(u64, Outcome),
-}
+/// The epoll key of the threads' eventfd.
+const THREADS_KEY: u64 = u64::MAX;
+/// The output of processes is cut back this often while nothing else happens.
+const TRIM_INTERVAL: Duration = Duration::from_millis(20);
+/// How many events one wait fetches at most.
+const MAX_EVENTS: usize = 256;
+/// File descriptors beside the tries' own: standard streams, epoll, files.
+const SPARE_DESCRIPTORS: u64 = 64;
 
 struct Engine<'a, 'b> {
     targets: &'a [Target<'a>],
-    courses: Vec<TargetState>,
-    tries: Vec<Option<Try>>,
-    timers: BinaryHeap<Reverse<(Instant, usize)>>,
-    /// Targets that wait for a file descriptor to become free.
-    queue: VecDeque<usize>,
-    processes: usize,
+    states: Vec<TargetState>,
+    tries: Tries,
+    schedule: Schedule,
     unanswered: usize,
     epoll: OwnedFd,
-    /// By which threads report. Made before the first socket, lest these leave it no descriptor.
-    wake: Arc<OwnedFd>,
-    reports: (mpsc::Sender<Report>, mpsc::Receiver<Report>),
+    threads: Threads,
     on_answer: &'b mut dyn FnMut(usize, Answer) -> ControlFlow<()>,
 }
 
-pub(super) fn run(targets: &[Target<'_>], on_answer: &mut dyn FnMut(usize, Answer) -> ControlFlow<()>) -> Result<()> {
-    let tries: usize = targets.iter().map(|t| t.probe.attempts as usize).sum();
-    raise_descriptor_limit(tries);
-    let now = Instant::now();
-    let epoll = epoll::create(epoll::CreateFlags::CLOEXEC).context("cannot wait for answers (epoll_create)")?;
-    let wake = rustix::event::eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)
-        .context("cannot wait for answers (eventfd)")?;
-    epoll::add(&epoll, &wake, epoll::EventData::new_u64(REPORTS), epoll::EventFlags::IN)
-        .context("cannot wait for answers (epoll_ctl)")?;
-    let engine = Engine {
-        targets,
-        courses: targets.iter().map(|target| TargetState::new(target, now)).collect(),
-        tries: Vec::with_capacity(targets.len()),
-        timers: BinaryHeap::with_capacity(targets.len()),
-        queue: VecDeque::new(),
-        processes: 0,
-        unanswered: targets.len(),
-        epoll,
-        wake: Arc::new(wake),
-        reports: mpsc::channel(),
-        on_answer,
-    };
-    match engine.run() {
-        Ok(()) | Err(Stop::CalledOff) => Ok(()),
-        Err(Stop::Failed(error)) => Err(error),
-    }
-}
-
 /// Why the loop ends before every target has answered.
-enum Stop {
+enum EarlyEnd {
     CalledOff,
     Failed(anyhow::Error),
 }
 
-impl From<rustix::io::Errno> for Stop {
+impl From<rustix::io::Errno> for EarlyEnd {
     fn from(errno: rustix::io::Errno) -> Self {
         Self::Failed(anyhow::Error::new(std::io::Error::from(errno)).context("cannot wait for answers"))
     }
 }
 
+pub(super) fn run(targets: &[Target<'_>], on_answer: &mut dyn FnMut(usize, Answer) -> ControlFlow<()>) -> Result<()> {
+    raise_descriptor_limit(targets.iter().map(|target| u64::from(target.probe.attempts)).sum());
+    let now = Instant::now();
+    let epoll = epoll::create(epoll::CreateFlags::CLOEXEC).context("cannot wait for answers (epoll_create)")?;
+    let threads = Threads::new().context("cannot wait for answers (eventfd)")?;
+    epoll::add(&epoll, &threads, epoll::EventData::new_u64(THREADS_KEY), epoll::EventFlags::IN)
+        .context("cannot wait for answers (epoll_ctl)")?;
+    let engine = Engine {
+        targets,
+        states: targets.iter().map(|target| TargetState::new(target, now)).collect(),
+        tries: Tries::default(),
+        schedule: Schedule::default(),
+        unanswered: targets.len(),
+        epoll,
+        threads,
+        on_answer,
+    };
+    match engine.run(now) {
+        Ok(()) | Err(EarlyEnd::CalledOff) => Ok(()),
+        Err(EarlyEnd::Failed(error)) => Err(error),
+    }
+}
+
 impl Engine<'_, '_> {
-    fn run(mut self) -> Result<(), Stop> {
-        let now = Instant::now();
-        let mut busy = StallDetector::since(now);
+    fn run(mut self, now: Instant) -> Result<(), EarlyEnd> {
+        let mut stall = StallDetector::start();
         for (index, target) in self.targets.iter().enumerate() {
             if target.delay.is_zero() {
                 self.begin(index)?;
             } else {
-                self.timers.push(Reverse((now + target.delay, index)));
+                self.schedule.set(now + target.delay, index);
             }
         }
-        let mut events = Vec::with_capacity(BATCH);
+        let mut events = Vec::with_capacity(MAX_EVENTS);
         while self.unanswered > 0 {
-            let mut wait =
-                self.timers.peek().map_or(TRIM_EVERY, |Reverse((at, _))| at.saturating_duration_since(Instant::now()));
-            if self.processes > 0 {
-                wait = wait.min(TRIM_EVERY);
+            let mut wait = self.schedule.until_next().unwrap_or(TRIM_INTERVAL);
+            if self.tries.processes > 0 {
+                wait = wait.min(TRIM_INTERVAL);
             }
-            let timeout = Timespec::try_from(wait).ok();
             events.clear();
-            let mut held_up = busy.held_up();
+            let mut stalled = stall.before_wait();
+            let timeout = Timespec::try_from(wait).ok();
             match epoll::wait(&self.epoll, rustix::buffer::spare_capacity(&mut events), timeout.as_ref()) {
                 Ok(_) | Err(rustix::io::Errno::INTR) => {}
                 Err(errno) => return Err(errno.into()),
             }
-            let slept = busy.end.elapsed();
-            if events.is_empty() && slept > wait + PUNCTUAL {
-                held_up += slept - wait;
+            if events.is_empty() {
+                stalled += stall.after_idle_wait(wait);
             }
-            busy = StallDetector::since(Instant::now());
-            if !held_up.is_zero() {
-                self.courses.iter_mut().for_each(|course| course.put_off(held_up));
+            stall = StallDetector::start();
+            if !stalled.is_zero() {
+                self.states.iter_mut().for_each(|state| state.extend_deadline(stalled));
             }
             for event in &events {
                 match event.data.u64() {
-                    REPORTS => self.take_reports()?,
-                    key => self.ready(key)?,
+                    THREADS_KEY => self.take_findings()?,
+                    key => self.handle_event(key)?,
                 }
             }
-            self.pass_timers()?;
-            self.serve_queue()?;
-            if events.is_empty() && self.processes > 0 {
-                self.trim();
+            self.handle_due_timers()?;
+            self.serve_descriptor_queue()?;
+            if events.is_empty() && self.tries.processes > 0 {
+                self.tries.trim_output();
             }
         }
         Ok(())
     }
 
     /// Starts a target's first try, or the look-up of its name.
-    fn begin(&mut self, index: usize) -> Result<(), Stop> {
-        self.courses[index].begun = true;
+    fn begin(&mut self, index: usize) -> Result<(), EarlyEnd> {
         let target = &self.targets[index];
         let (host, port) = match (&target.probe.method, target.address) {
             (Method::Tcp { port } | Method::SshBanner { port }, Address::Ip(ip)) => {
@@ -168,116 +135,106 @@ impl Engine<'_, '_> {
             },
             (Method::Ssh | Method::Exec { .. }, _) => return self.start_try(index),
         };
-        self.courses[index].resolving = true;
-        self.timers.push(Reverse((self.courses[index].deadline, index)));
-        let looking = self.in_thread(move |reports| {
+        self.states[index].phase = Phase::Resolving;
+        self.schedule.set(self.states[index].deadline, index);
+        let resolving = self.threads.spawn(move || {
             let found = (host.as_str(), port).to_socket_addrs().map(Iterator::collect);
-            let _ = reports.send(Report::Resolved(index, found));
+            Finding::Resolved(index, found)
         });
-        match looking {
+        match resolving {
             Ok(()) => Ok(()),
-            Err(error) => self.over(index, 0, Instant::now(), Outcome::Unable("not-asked", Some(error.to_string()))),
+            Err(error) => self.end_without_try(index, Outcome::Unable(Cause::NotAsked, Some(error.to_string()))),
         }
     }
 
-    fn resolved(&mut self, index: usize, addresses: Vec<SocketAddr>) -> Result<(), Stop> {
-        let course = &mut self.courses[index];
-        course.resolving = false;
-        if matches!(self.targets[index].probe.method, Method::Http { .. }) {
-            // Asked only to know that the name resolves: the request looks it up for itself.
-            return self.start_try(index);
+    fn resolved(&mut self, index: usize, addresses: Vec<SocketAddr>) -> Result<(), EarlyEnd> {
+        // An HTTP request looks the name up by itself. It was only checked that the name resolves.
+        if !matches!(self.targets[index].probe.method, Method::Http { .. }) {
+            self.states[index].set_addresses(addresses);
         }
-        course.found_at(addresses);
         self.start_try(index)
     }
 
-    /// Starts one try, and sets the timer of the next one or of the end.
-    fn start_try(&mut self, index: usize) -> Result<(), Stop> {
+    /// Starts one try, and sets the timer of the next try or of the deadline.
+    fn start_try(&mut self, index: usize) -> Result<(), EarlyEnd> {
         let started = Instant::now();
         let target = &self.targets[index];
+        self.states[index].phase = Phase::Trying;
         let (work, address) = match &target.probe.method {
             Method::Tcp { .. } | Method::SshBanner { .. } => {
                 let wants_greeting = matches!(target.probe.method, Method::SshBanner { .. });
-                let Some(address) = self.courses[index].next_address() else { return Ok(()) };
-                match Socket::connect(self.courses[index].addresses[address], wants_greeting) {
+                let Some((address, to)) = self.states[index].next_address() else { return Ok(()) };
+                match Socket::connect(to, wants_greeting) {
                     Ok(socket) => (Work::Socket(socket), address),
-                    Err(Outcome::Unable("no-file-descriptor", words)) => return self.wait_for_descriptor(index, words),
+                    Err(Outcome::Unable(Cause::NoFileDescriptor, detail)) => {
+                        self.wait_for_descriptor(index, detail);
+                        return Ok(());
+                    }
                     Err(outcome) => {
-                        self.courses[index].attempts += 1;
-                        return self.over(index, address, started, outcome);
+                        self.states[index].attempts.started += 1;
+                        return self.end(index, address, started, outcome);
                     }
                 }
             }
             Method::Http { .. } => (Work::Thread, 0),
             Method::Ssh | Method::Exec { .. } => {
                 let Some(command) = super::command_of(target) else {
-                    return self.over(index, 0, started, Outcome::Unable("not-asked", None));
+                    return self.end_without_try(index, Outcome::Unable(Cause::NotAsked, None));
                 };
                 match Exec::new(command).start() {
                     Ok(running) => (Work::Process(Box::new(running)), 0),
                     Err(error) => {
-                        self.courses[index].attempts += 1;
-                        return self.over(index, 0, started, process::not_started(&error));
+                        self.states[index].attempts.started += 1;
+                        return self.end(index, 0, started, process::not_started(&error));
                     }
                 }
             }
         };
-        let course = &mut self.courses[index];
-        let key = self.tries.len();
-        course.attempts += 1;
-        course.open.push(key);
-        if matches!(work, Work::Process(_)) {
-            self.processes += 1;
-        }
-        // A key is never given twice: an event for a try that is over must not meet another.
-        self.tries.push(Some(Try { target: index, address, started, work }));
-        self.timers.push(Reverse((self.courses[index].next_moment(started), index)));
+        let key = self.tries.add(Try { target: index, address, started, work });
+        let state = &mut self.states[index];
+        state.attempts.started += 1;
+        state.attempts.open.push(key);
+        self.schedule.set(state.next_wake_up(started), index);
         self.watch(key)
     }
 
-    fn wait_for_descriptor(&mut self, index: usize, words: Option<String>) -> Result<(), Stop> {
-        let course = &mut self.courses[index];
-        self.timers.push(Reverse((course.deadline, index)));
-        // A further try is a luxury; the one that is under way goes on.
-        if course.attempts == 0 {
-            course.wait_for_descriptor(words);
-            self.queue.push_back(index);
+    /// Queues the first try of a target. A further try is given up: the one under way goes on.
+    fn wait_for_descriptor(&mut self, index: usize, detail: Option<String>) {
+        let state = &mut self.states[index];
+        self.schedule.set(state.deadline, index);
+        if state.attempts.started == 0 {
+            state.wait_for_descriptor(detail);
+            self.schedule.descriptor_queue.push_back(index);
         }
-        Ok(())
     }
 
-    fn serve_queue(&mut self) -> Result<(), Stop> {
-        for _ in 0..self.queue.len() {
-            let Some(index) = self.queue.pop_front() else { break };
-            if self.courses[index].answered {
+    fn serve_descriptor_queue(&mut self) -> Result<(), EarlyEnd> {
+        for _ in 0..self.schedule.descriptor_queue.len() {
+            let Some(index) = self.schedule.descriptor_queue.pop_front() else { break };
+            if self.states[index].is_answered() {
                 continue;
             }
-            self.courses[index].queued = false;
             self.start_try(index)?;
-            if self.courses[index].queued {
+            if self.states[index].phase == Phase::Queued {
                 break;
             }
         }
         Ok(())
     }
 
-    /// Has the try reported when something happens to it.
-    fn watch(&mut self, key: usize) -> Result<(), Stop> {
-        let Some(attempt) = &self.tries[key] else { return Ok(()) };
+    /// Registers a try with epoll, or starts its thread.
+    fn watch(&mut self, key: usize) -> Result<(), EarlyEnd> {
+        let Some(attempt) = self.tries.get_mut(key) else { return Ok(()) };
         let (fd, flags): (BorrowedFd<'_>, _) = match &attempt.work {
             Work::Socket(socket) => (socket.as_fd(), epoll::EventFlags::OUT),
             Work::Process(running) => (running.as_fd(), epoll::EventFlags::IN),
             Work::Thread => {
-                let target = &self.targets[attempt.target];
-                let Method::Http { url, expect } = &target.probe.method else { return Ok(()) };
+                let Method::Http { url, expect } = &self.targets[attempt.target].probe.method else { return Ok(()) };
                 let (url, expect) = (url.clone(), *expect);
-                let left = self.courses[attempt.target].deadline.saturating_duration_since(Instant::now());
-                let asking = self.in_thread(move |reports| {
-                    let _ = reports.send(Report::Outcome(key as u64, http::get(&url, expect, left)));
-                });
-                return match asking {
+                let left = self.states[attempt.target].deadline.saturating_duration_since(Instant::now());
+                return match self.threads.spawn(move || Finding::Outcome(key, http::get(&url, expect, left))) {
                     Ok(()) => Ok(()),
-                    Err(error) => self.try_over(key, Outcome::Unable("not-asked", Some(error.to_string()))),
+                    Err(error) => self.end_try(key, Outcome::Unable(Cause::NotAsked, Some(error.to_string()))),
                 };
             }
         };
@@ -285,36 +242,25 @@ impl Engine<'_, '_> {
         Ok(())
     }
 
-    fn in_thread(&mut self, work: impl FnOnce(&mpsc::Sender<Report>) + Send + 'static) -> std::io::Result<()> {
-        let wake = Arc::clone(&self.wake);
-        let reports = self.reports.0.clone();
-        std::thread::Builder::new().spawn(move || {
-            work(&reports);
-            let _ = rustix::io::write(&wake, &1_u64.to_ne_bytes());
-        })?;
-        Ok(())
-    }
-
-    fn take_reports(&mut self) -> Result<(), Stop> {
-        let _ = rustix::io::read(&self.wake, &mut [0; 8]);
-        while let Ok(report) = self.reports.1.try_recv() {
-            match report {
-                Report::Resolved(index, _) if self.courses[index].answered => {}
-                Report::Resolved(index, Ok(addresses)) if !addresses.is_empty() => self.resolved(index, addresses)?,
-                Report::Resolved(index, found) => {
-                    let words = found.err().map(|error| error.to_string());
-                    self.over(index, 0, Instant::now(), Outcome::Unable("unresolved", words))?;
+    fn take_findings(&mut self) -> Result<(), EarlyEnd> {
+        self.threads.acknowledge();
+        while let Some(finding) = self.threads.try_next() {
+            match finding {
+                Finding::Resolved(index, _) if self.states[index].is_answered() => {}
+                Finding::Resolved(index, Ok(addresses)) if !addresses.is_empty() => self.resolved(index, addresses)?,
+                Finding::Resolved(index, found) => {
+                    let detail = found.err().map(|error| error.to_string());
+                    self.end_without_try(index, Outcome::Unable(Cause::Unresolved, detail))?;
                 }
-                Report::Outcome(key, outcome) => self.try_over(usize::try_from(key).unwrap_or(usize::MAX), outcome)?,
+                Finding::Outcome(key, outcome) => self.end_try(key, outcome)?,
             }
         }
         Ok(())
     }
 
-    /// Something happened to a try.
-    fn ready(&mut self, key: u64) -> Result<(), Stop> {
+    fn handle_event(&mut self, key: u64) -> Result<(), EarlyEnd> {
         let key = usize::try_from(key).unwrap_or(usize::MAX);
-        let Some(Some(attempt)) = self.tries.get_mut(key) else { return Ok(()) };
+        let Some(attempt) = self.tries.get_mut(key) else { return Ok(()) };
         let outcome = match &mut attempt.work {
             Work::Socket(socket) => match socket.ready() {
                 Some(outcome) => outcome,
@@ -330,115 +276,72 @@ impl Engine<'_, '_> {
             },
             Work::Thread => return Ok(()),
         };
-        self.try_over(key, outcome)
+        self.end_try(key, outcome)
     }
 
-    /// Takes a try out of the books, and with it its socket or process out of the world.
-    fn drop_try(&mut self, key: usize) -> Option<Try> {
-        let attempt = self.tries.get_mut(key)?.take()?;
-        if matches!(attempt.work, Work::Process(_)) {
-            self.processes -= 1;
-        }
-        self.courses[attempt.target].open.retain(|open| *open != key);
-        Some(attempt)
+    fn end_try(&mut self, key: usize, outcome: Outcome) -> Result<(), EarlyEnd> {
+        let Some(Try { target, address, started, .. }) = self.tries.remove(key) else { return Ok(()) };
+        self.states[target].attempts.open.retain(|open| *open != key);
+        self.end(target, address, started, outcome)
     }
 
-    fn try_over(&mut self, key: usize, outcome: Outcome) -> Result<(), Stop> {
-        let Some(Try { target, address, started, .. }) = self.drop_try(key) else { return Ok(()) };
-        self.over(target, address, started, outcome)
+    fn end_without_try(&mut self, index: usize, outcome: Outcome) -> Result<(), EarlyEnd> {
+        self.end(index, 0, Instant::now(), outcome)
     }
 
-    /// A try has ended: the target's answer, or reason for another try.
-    fn over(&mut self, index: usize, address: usize, started: Instant, outcome: Outcome) -> Result<(), Stop> {
-        if self.courses[index].answered {
+    /// A try has ended: it gives the target's answer, or a reason for another try.
+    fn end(&mut self, index: usize, address: usize, started: Instant, outcome: Outcome) -> Result<(), EarlyEnd> {
+        if self.states[index].is_answered() {
             return Ok(());
         }
-        match self.courses[index].hear(address, outcome, started.elapsed()) {
-            Heard::Answer(conclusion) => self.answer(index, conclusion),
-            Heard::AskAgain => self.start_try(index),
-            Heard::Wait => Ok(()),
+        match self.states[index].take_outcome(address, outcome, started.elapsed()) {
+            NextMove::Answer(answer) => self.answer(index, answer),
+            NextMove::TryNextAddress => self.start_try(index),
+            NextMove::Wait => Ok(()),
         }
     }
 
-    fn answer(&mut self, index: usize, conclusion: Answered) -> Result<(), Stop> {
-        let course = &mut self.courses[index];
-        course.answered = true;
+    fn answer(&mut self, index: usize, answer: TargetAnswer) -> Result<(), EarlyEnd> {
+        let state = &mut self.states[index];
+        state.phase = Phase::Answered;
         self.unanswered -= 1;
-        let attempts = course.attempts;
-        for key in std::mem::take(&mut course.open) {
-            self.drop_try(key);
+        for key in std::mem::take(&mut state.attempts.open) {
+            self.tries.remove(key);
         }
-        let Answered { state, cause, detail, latency } = conclusion;
-        match (self.on_answer)(index, Answer { state, cause: cause.map(Cow::Borrowed), detail, latency, attempts }) {
+        let cause = answer.cause.map(|cause| Cow::Borrowed(cause.slug()));
+        let (attempts, TargetAnswer { state, detail, latency, .. }) = (state.attempts.started, answer);
+        match (self.on_answer)(index, Answer { state, cause, detail, latency, attempts }) {
             ControlFlow::Continue(()) => Ok(()),
-            ControlFlow::Break(()) => Err(Stop::CalledOff),
+            ControlFlow::Break(()) => Err(EarlyEnd::CalledOff),
         }
     }
 
-    fn pass_timers(&mut self) -> Result<(), Stop> {
-        while let Some(Reverse((at, index))) = self.timers.peek().copied() {
-            let now = Instant::now();
-            if at > now {
-                break;
-            }
-            self.timers.pop();
-            if self.courses[index].answered {
+    fn handle_due_timers(&mut self) -> Result<(), EarlyEnd> {
+        while let Some(index) = self.schedule.pop_due() {
+            let state = &mut self.states[index];
+            if state.is_answered() {
                 continue;
             }
-            if !self.courses[index].begun {
+            if state.phase == Phase::Waiting {
                 self.begin(index)?;
-            } else if now >= self.courses[index].deadline {
-                let silence = self.courses[index].silence();
-                self.answer(index, silence)?;
-            } else if self.courses[index].may_try_again() {
+            } else if Instant::now() >= state.deadline {
+                let answer = state.no_answer();
+                self.answer(index, answer)?;
+            } else if state.phase == Phase::Trying && state.attempts.may_start() {
                 self.start_try(index)?;
             } else {
-                // The deadline was put off after this timer was set.
-                self.timers.push(Reverse((self.courses[index].deadline, index)));
+                // The deadline was extended after this timer was set.
+                self.schedule.set(state.deadline, index);
             }
         }
         Ok(())
     }
-
-    fn trim(&self) {
-        for attempt in self.tries.iter().flatten() {
-            if let Work::Process(running) = &attempt.work {
-                running.trim();
-            }
-        }
-    }
-}
-
-/// A stretch in which this thread had something to do.
-struct StallDetector {
-    begun: Instant,
-    end: Instant,
-    ran_before: Duration,
-}
-
-impl StallDetector {
-    fn since(begun: Instant) -> Self {
-        Self { begun, end: begun, ran_before: ran() }
-    }
-
-    /// It ends; for how long the thread had something to do and did not run.
-    fn held_up(&mut self) -> Duration {
-        self.end = Instant::now();
-        let idle = (self.end - self.begun).saturating_sub(ran().saturating_sub(self.ran_before));
-        if idle > PUNCTUAL { idle } else { Duration::ZERO }
-    }
-}
-
-/// How long this thread has run.
-fn ran() -> Duration {
-    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
-    Duration::try_from(time).unwrap_or_default()
 }
 
 /// Raises the soft limit of open files towards the hard one when the tries need more.
-fn raise_descriptor_limit(tries: usize) {
+fn raise_descriptor_limit(tries: u64) {
     let mut limit = rustix::process::getrlimit(Resource::Nofile);
-    let wanted = tries as u64 + 64;
+    let wanted = tries + SPARE_DESCRIPTORS;
     if limit.current.is_some_and(|current| current < wanted) {
         limit.current = Some(limit.maximum.map_or(wanted, |maximum| maximum.min(wanted)));
         let _ = rustix::process::setrlimit(Resource::Nofile, limit);

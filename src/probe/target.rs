@@ -1,158 +1,166 @@
-//! Where one target stands: which of its addresses said what, and what that makes it.
+//! The state of one target while it is asked, and the rule that makes it alive, dead or unknown.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use super::{Outcome, Target};
+use super::addresses::Addresses;
+use super::{Cause, Outcome, Target};
 use crate::decide::State;
+
+/// How far a target is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Phase {
+    /// Its turn has not come.
+    Waiting,
+    /// Its name is being looked up.
+    Resolving,
+    /// Its first try waits for a free file descriptor.
+    Queued,
+    /// At least one try was started.
+    Trying,
+    /// Its answer has been given.
+    Answered,
+}
 
 /// What is known of one target while it is asked.
 pub(super) struct TargetState {
-    /// Where it can be asked; none until its name is looked up, and for what has no socket.
-    pub(super) addresses: Vec<SocketAddr>,
-    /// What each address said for good.
-    settled: Vec<Option<Outcome>>,
-    next_address: usize,
-    /// Tries that were started.
-    pub(super) attempts: u32,
-    /// Tries that may be started.
-    allowed: u32,
-    /// The keys of the tries that were started and are not over.
-    pub(super) open: Vec<usize>,
+    pub(super) phase: Phase,
     pub(super) deadline: Instant,
-    /// The deadline is not put off beyond this.
-    latest: Instant,
-    step: Duration,
-    last_loss: Option<(&'static str, Option<String>)>,
-    pub(super) begun: bool,
-    pub(super) resolving: bool,
-    /// It waits for a file descriptor.
-    pub(super) queued: bool,
-    /// It had to wait for one, so that it was not asked for as long as it should have been.
-    kept_waiting: Option<Option<String>>,
-    pub(super) answered: bool,
+    /// The deadline is not extended beyond this.
+    latest_deadline: Instant,
+    addresses: Addresses,
+    pub(super) attempts: Attempts,
+    last_loss: Option<(Cause, Option<String>)>,
+    /// Set when it had to wait for a file descriptor: it was not asked for its whole time.
+    descriptor_wait: Option<Option<String>>,
 }
 
-/// What became of a target.
-pub(super) struct Answered {
+/// The tries of one target.
+pub(super) struct Attempts {
+    pub(super) started: u32,
+    allowed: u32,
+    interval: Duration,
+    /// The keys of the tries that are under way.
+    pub(super) open: Vec<usize>,
+}
+
+impl Attempts {
+    pub(super) fn may_start(&self) -> bool {
+        self.started < self.allowed
+    }
+}
+
+/// The answer of a target, without the count of its tries.
+pub(super) struct TargetAnswer {
     pub(super) state: State,
-    pub(super) cause: Option<&'static str>,
+    pub(super) cause: Option<Cause>,
     pub(super) detail: Option<String>,
     pub(super) latency: Option<Duration>,
 }
 
 /// What follows from the end of a try.
-pub(super) enum Heard {
-    /// The target's answer.
-    Answer(Answered),
-    /// Its next address is to be tried at once.
-    AskAgain,
+pub(super) enum NextMove {
+    /// The target has its answer.
+    Answer(TargetAnswer),
+    /// Its next address is tried at once.
+    TryNextAddress,
     /// Another try may still be answered.
     Wait,
 }
 
 impl TargetState {
     pub(super) fn new(target: &Target<'_>, now: Instant) -> Self {
+        let (timeout, allowed) = (target.probe.timeout, target.probe.attempts);
         Self {
-            addresses: Vec::new(),
-            settled: Vec::new(),
-            next_address: 0,
-            attempts: 0,
-            allowed: target.probe.attempts,
-            open: Vec::new(),
-            deadline: now + target.probe.timeout,
-            latest: now + target.probe.timeout * 2,
-            step: target.probe.timeout / target.probe.attempts.max(1),
+            phase: Phase::Waiting,
+            deadline: now + timeout,
+            latest_deadline: now + timeout * 2,
+            addresses: Addresses::default(),
+            attempts: Attempts { started: 0, allowed, interval: timeout / allowed.max(1), open: Vec::new() },
             last_loss: None,
-            begun: false,
-            resolving: false,
-            queued: false,
-            kept_waiting: None,
-            answered: false,
+            descriptor_wait: None,
         }
     }
 
-    pub(super) fn found_at(&mut self, addresses: Vec<SocketAddr>) {
-        self.settled = addresses.iter().map(|_| None).collect();
-        self.addresses = addresses;
+    pub(super) fn is_answered(&self) -> bool {
+        self.phase == Phase::Answered
     }
 
-    /// The address whose turn it is, among those that have not said no for good.
-    pub(super) fn next_address(&mut self) -> Option<usize> {
-        let count = self.addresses.len();
-        let address = (0..count).map(|i| (self.next_address + i) % count).find(|i| self.settled[*i].is_none())?;
-        self.next_address = address + 1;
-        Some(address)
+    pub(super) fn set_addresses(&mut self, addresses: Vec<SocketAddr>) {
+        self.addresses = Addresses::new(addresses);
     }
 
-    pub(super) fn may_try_again(&self) -> bool {
-        self.attempts < self.allowed
+    /// The next address to try, and its index.
+    pub(super) fn next_address(&mut self) -> Option<(usize, SocketAddr)> {
+        self.addresses.next()
     }
 
-    /// When the next try is due, or else the end, after one that was started at `started`.
-    pub(super) fn next_moment(&self, started: Instant) -> Instant {
-        if self.may_try_again() { (started + self.step).min(self.deadline) } else { self.deadline }
+    /// When the next try is due after one that started at `started`, or else the deadline.
+    pub(super) fn next_wake_up(&self, started: Instant) -> Instant {
+        if self.attempts.may_start() { (started + self.attempts.interval).min(self.deadline) } else { self.deadline }
     }
 
-    /// Puts off the deadline by the time in which this process could not run: it neither asked nor
-    /// listened then, so silence tells nothing.
-    pub(super) fn put_off(&mut self, by: Duration) {
-        self.deadline = (self.deadline + by).min(self.latest);
+    /// Extends the deadline by the time in which this process could not run.
+    pub(super) fn extend_deadline(&mut self, by: Duration) {
+        self.deadline = (self.deadline + by).min(self.latest_deadline);
     }
 
-    pub(super) fn wait_for_descriptor(&mut self, words: Option<String>) {
-        self.queued = true;
-        self.kept_waiting = Some(words);
+    pub(super) fn wait_for_descriptor(&mut self, detail: Option<String>) {
+        self.phase = Phase::Queued;
+        self.descriptor_wait = Some(detail);
     }
 
-    /// Takes what one try found, at the address of that index.
-    pub(super) fn hear(&mut self, address: usize, outcome: Outcome, latency: Duration) -> Heard {
+    /// Takes the outcome of one try at the address with this index.
+    pub(super) fn take_outcome(&mut self, address: usize, outcome: Outcome, latency: Duration) -> NextMove {
         match outcome {
             Outcome::Alive => {
                 let (state, latency) = (State::Alive, Some(latency));
-                Heard::Answer(Answered { state, cause: None, detail: None, latency })
+                NextMove::Answer(TargetAnswer { state, cause: None, detail: None, latency })
             }
             Outcome::Lost(cause, detail) => {
                 self.last_loss = Some((cause, detail));
-                if self.open.is_empty() && !self.may_try_again() { Heard::Answer(self.silence()) } else { Heard::Wait }
+                if self.attempts.open.is_empty() && !self.attempts.may_start() {
+                    NextMove::Answer(self.no_answer())
+                } else {
+                    NextMove::Wait
+                }
             }
             settled @ (Outcome::No(..) | Outcome::Unable(..)) => {
-                match self.settled.get_mut(address) {
-                    Some(place) => *place = Some(settled),
-                    None => self.settled = vec![Some(settled)],
+                if self.addresses.settle(address, settled) {
+                    NextMove::Answer(self.every_address_settled(latency))
+                } else {
+                    NextMove::TryNextAddress
                 }
-                if self.settled.iter().any(Option::is_none) {
-                    return Heard::AskAgain;
-                }
-                Heard::Answer(self.no_for_good(latency))
             }
         }
     }
 
-    /// Every address has said no for good. One that says no outweighs one that could not be asked.
-    fn no_for_good(&mut self, latency: Duration) -> Answered {
-        let mut unable = ("not-asked", None);
-        for outcome in std::mem::take(&mut self.settled).into_iter().flatten() {
+    /// Every address gave a final outcome. One definite no outweighs those that could not be asked.
+    fn every_address_settled(&mut self, latency: Duration) -> TargetAnswer {
+        let mut unable = (Cause::NotAsked, None);
+        for outcome in self.addresses.take_outcomes() {
             match outcome {
                 Outcome::No(cause, detail) => {
-                    return Answered { state: State::Dead, cause: Some(cause), detail, latency: Some(latency) };
+                    return TargetAnswer { state: State::Dead, cause: Some(cause), detail, latency: Some(latency) };
                 }
                 Outcome::Unable(cause, detail) => unable = (cause, detail),
                 Outcome::Alive | Outcome::Lost(..) => {}
             }
         }
         let (cause, detail) = unable;
-        Answered { state: State::Unknown, cause: Some(cause), detail, latency: None }
+        TargetAnswer { state: State::Unknown, cause: Some(cause), detail, latency: None }
     }
 
-    /// No answer came. That tells something of the target only if it could be asked all the time.
-    pub(super) fn silence(&mut self) -> Answered {
-        let (state, cause, detail) = match (self.kept_waiting.take(), self.last_loss.take()) {
-            _ if self.resolving => (State::Unknown, "unresolved", Some("no answer in time".to_owned())),
-            (Some(words), _) => (State::Unknown, "no-file-descriptor", words),
+    /// No answer came by the deadline. The target is dead only if it was asked for its whole time.
+    pub(super) fn no_answer(&mut self) -> TargetAnswer {
+        let (state, cause, detail) = match (self.descriptor_wait.take(), self.last_loss.take()) {
+            _ if self.phase == Phase::Resolving => {
+                (State::Unknown, Cause::Unresolved, Some("no answer in time".to_owned()))
+            }
+            (Some(detail), _) => (State::Unknown, Cause::NoFileDescriptor, detail),
             (None, Some((cause, detail))) => (State::Dead, cause, detail),
-            (None, None) => (State::Dead, "timeout", None),
+            (None, None) => (State::Dead, Cause::Timeout, None),
         };
-        Answered { state, cause: Some(cause), detail, latency: None }
+        TargetAnswer { state, cause: Some(cause), detail, latency: None }
     }
 }

@@ -6,17 +6,17 @@ use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
 
-use super::Outcome;
+use super::{Cause, Outcome};
 
-/// A server may say other things before its version (RFC 4253, 4.2); more than this is no greeting.
-const LONGEST_GREETING: usize = 8 * 1024;
+/// A server may send other lines before its version (RFC 4253, section 4.2), but not more than this.
+const MAX_GREETING_BYTES: usize = 8 * 1024;
 
-/// A connection that is being made.
+/// A connection attempt.
 #[derive(Debug)]
 pub(super) struct Socket {
     fd: OwnedFd,
     to: SocketAddr,
-    /// What was read so far, when a greeting is wanted.
+    /// What was read so far, when a greeting is expected.
     greeting: Option<Vec<u8>>,
     connected: bool,
 }
@@ -31,13 +31,13 @@ impl Socket {
     /// Starts to connect.
     ///
     /// # Errors
-    /// The outcome, when it is there at once.
+    /// The outcome, when the kernel knows it at once.
     pub(super) fn connect(to: SocketAddr, wants_greeting: bool) -> Result<Self, Outcome> {
         let family = if to.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
         let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
         let fd = rustix::net::socket_with(family, SocketType::STREAM, flags, None).map_err(failed_at_once)?;
         if !wants_greeting {
-            leave_before_the_handshake_ends(&fd);
+            reset_instead_of_completing_handshake(&fd);
         }
         match rustix::net::connect(&fd, &to) {
             Ok(()) | Err(Errno::INPROGRESS) => {
@@ -47,7 +47,7 @@ impl Socket {
         }
     }
 
-    /// What its readiness means; none when more has to come.
+    /// The outcome once the socket is ready; none when more data must arrive.
     pub(super) fn ready(&mut self) -> Option<Outcome> {
         if !self.connected {
             match sockopt::socket_error(&self.fd) {
@@ -55,7 +55,7 @@ impl Socket {
                 Ok(Err(errno)) | Err(errno) => return Some(failed_later(errno)),
             }
             if self.is_itself() {
-                return Some(Outcome::No("refused", None));
+                return Some(Outcome::No(Cause::Refused, None));
             }
             self.connected = true;
             if self.greeting.is_none() {
@@ -70,7 +70,7 @@ impl Socket {
         let mut chunk = [0; 512];
         loop {
             match rustix::io::read(&self.fd, &mut chunk) {
-                Ok(0) => return Some(Outcome::Lost("closed", Some("closed before a greeting".to_owned()))),
+                Ok(0) => return Some(Outcome::Lost(Cause::Closed, Some("closed before a greeting".to_owned()))),
                 Ok(count) => greeting.extend_from_slice(&chunk[..count]),
                 Err(Errno::AGAIN) => return judge_greeting(greeting),
                 Err(Errno::INTR) => {}
@@ -82,23 +82,24 @@ impl Socket {
         }
     }
 
-    /// A connection to a free port of this machine can meet itself (TCP's simultaneous open), which
-    /// proves nothing but that the port is free.
+    /// Whether the socket connected to itself (TCP's simultaneous open on a free local port). That
+    /// proves only that the port is free.
     fn is_itself(&self) -> bool {
         self.to.ip().is_loopback()
             && rustix::net::getsockname(&self.fd).ok().and_then(|a| SocketAddr::try_from(a).ok()) == Some(self.to)
     }
 }
 
-/// Makes a connection answer the peer's consent with a reset instead of the last packet of TCP's
-/// handshake. That the port listens is known by then, and its server is never woken: sshd would
-/// spend 7 ms of processor time on a process and a key exchange, write a line to its log, and from
-/// OpenSSH 9.8 on refuse (`PerSourcePenalties`) whoever connects so often without logging in.
+/// Answers the peer's SYN-ACK with a reset instead of the handshake's last packet.
 ///
-/// The kernel delays the last packet, and a socket that does not linger is closed by a reset; where
-/// it does not do so, the server sees a connection that is closed at once. HAProxy's checks do the
-/// same.
-fn leave_before_the_handshake_ends(socket: &OwnedFd) {
+/// By then the port is known to listen, and the server is never woken. An sshd would otherwise spend
+/// 7 ms of processor time on a process and a key exchange, write a log line, and from OpenSSH 9.8 on
+/// refuse a client that connects often without logging in (`PerSourcePenalties`).
+///
+/// Without TCP_QUICKACK the kernel delays the last packet, and closing a socket with a zero linger
+/// time sends a reset. Where the kernel does not delay, the server sees a connection that closes at
+/// once. HAProxy's checks use the same technique.
+fn reset_instead_of_completing_handshake(socket: &OwnedFd) {
     let _ = sockopt::set_tcp_quickack(socket, false);
     let _ = sockopt::set_socket_linger(socket, Some(std::time::Duration::ZERO));
 }
@@ -112,37 +113,37 @@ fn judge_greeting(read: &[u8]) -> Option<Outcome> {
         let may_become = WANTED.iter().any(|wanted| wanted.starts_with(line));
         if line.starts_with(b"SSH-") && !may_become {
             let shown = String::from_utf8_lossy(line).chars().filter(|c| !c.is_control()).take(80).collect();
-            return Some(Outcome::No("banner", Some(shown)));
+            return Some(Outcome::No(Cause::Banner, Some(shown)));
         }
     }
-    (read.len() > LONGEST_GREETING).then(|| Outcome::No("banner", Some("no ssh greeting in 8 KiB".to_owned())))
+    (read.len() > MAX_GREETING_BYTES).then(|| Outcome::No(Cause::Banner, Some("no ssh greeting in 8 KiB".to_owned())))
 }
 
-/// What the system said before anything was sent: mostly that we cannot ask.
+/// The outcome of an error before anything was sent. Most of these mean that we cannot ask.
 fn failed_at_once(errno: Errno) -> Outcome {
-    let words = Some(std::io::Error::from(errno).to_string());
+    let detail = Some(std::io::Error::from(errno).to_string());
     match errno {
-        Errno::CONNREFUSED => Outcome::No("refused", None),
-        Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM => Outcome::Unable("no-file-descriptor", words),
+        Errno::CONNREFUSED => Outcome::No(Cause::Refused, None),
+        Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM => Outcome::Unable(Cause::NoFileDescriptor, detail),
         Errno::NETUNREACH | Errno::HOSTUNREACH | Errno::NETDOWN | Errno::AFNOSUPPORT => {
-            Outcome::Unable("no-route", words)
+            Outcome::Unable(Cause::NoRoute, detail)
         }
-        Errno::ADDRNOTAVAIL => Outcome::Unable("no-local-address", words),
-        Errno::ACCESS | Errno::PERM => Outcome::Unable("forbidden", words),
-        _ => Outcome::Unable("not-asked", words),
+        Errno::ADDRNOTAVAIL => Outcome::Unable(Cause::NoLocalAddress, detail),
+        Errno::ACCESS | Errno::PERM => Outcome::Unable(Cause::Forbidden, detail),
+        _ => Outcome::Unable(Cause::NotAsked, detail),
     }
 }
 
-/// What the network said later. That a host cannot be reached, told by a router or by silence on
-/// the own link, is no stronger than silence from the host itself.
+/// The outcome of an error that came over the network. "Host unreachable", from a router or from
+/// failed address resolution on the local link, proves no more than silence does.
 fn failed_later(errno: Errno) -> Outcome {
-    let words = Some(std::io::Error::from(errno).to_string());
+    let detail = Some(std::io::Error::from(errno).to_string());
     match errno {
-        Errno::CONNREFUSED => Outcome::No("refused", None),
-        Errno::HOSTUNREACH | Errno::NETUNREACH | Errno::HOSTDOWN => Outcome::Lost("unreachable", words),
-        Errno::TIMEDOUT => Outcome::Lost("timeout", None),
-        Errno::CONNRESET | Errno::PIPE | Errno::CONNABORTED => Outcome::Lost("closed", words),
-        _ => Outcome::Unable("not-asked", words),
+        Errno::CONNREFUSED => Outcome::No(Cause::Refused, None),
+        Errno::HOSTUNREACH | Errno::NETUNREACH | Errno::HOSTDOWN => Outcome::Lost(Cause::Unreachable, detail),
+        Errno::TIMEDOUT => Outcome::Lost(Cause::Timeout, None),
+        Errno::CONNRESET | Errno::PIPE | Errno::CONNABORTED => Outcome::Lost(Cause::Closed, detail),
+        _ => Outcome::Unable(Cause::NotAsked, detail),
     }
 }
 
@@ -155,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn a_server_is_asked_without_being_woken() {
+    fn a_connect_probe_does_not_wake_the_server() {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
         listener.set_nonblocking(true).expect("not blocking");
         let address = listener.local_addr().expect("an address");
@@ -179,6 +180,6 @@ mod tests {
         assert_eq!(alive(b"go away\r\nSSH-2.0-x"), Some(true));
         assert_eq!(alive(b"SSH-1.5-old\n"), Some(false));
         assert_eq!(alive(b"HTTP/1.1 400 Bad Request\r\n"), None);
-        assert_eq!(alive(&[b'x'; LONGEST_GREETING + 1]), Some(false));
+        assert_eq!(alive(&[b'x'; MAX_GREETING_BYTES + 1]), Some(false));
     }
 }

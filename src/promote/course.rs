@@ -210,7 +210,7 @@ impl<'a> ServiceRun<'a> {
             return;
         }
         let began = BootInstant::now();
-        if let Ok(rest) = view::take(&nodes, &[], self.remote, view::everybody, |_, _| false) {
+        if let Ok(rest) = view::take(&nodes, &[], self.remote, view::all_first, |_, _| false) {
             let seen = rest.seen();
             self.uptime.add(&seen, began);
             self.seen.extend(seen);
