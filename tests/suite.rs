@@ -1,7 +1,8 @@
 //! All tests that share this process: one binary, so that the library is linked once.
 //!
-//! A file is a subject. Two kinds have a binary of their own: the breath, whose tests call the library
-//! with a changed environment, and the laboratory, whose hosts need the machine.
+//! A file is a subject. Others have a binary of their own: the breath, whose tests call the library with a
+//! changed environment; the lease's model, whose memory would slow down every fork here; and the
+//! laboratory, which brings up hosts.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
@@ -14,8 +15,6 @@ mod fuzz;
 mod generated;
 mod hold;
 mod lease;
-mod lease_model;
-mod lease_simulation;
 mod node_list;
 mod output;
 mod pause;
