@@ -2,13 +2,11 @@
 
 #![allow(clippy::unwrap_used)]
 
-mod support;
-
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use support::mirror::{Network, Said, run};
-use support::sshd::{Client, Sshd};
+use crate::support::mirror::{Network, Said, run};
+use crate::support::sshd::{Client, Sshd};
 
 /// A bare repository that is reached through an sshd, and two clones of it.
 struct Stage {
@@ -28,7 +26,7 @@ impl Stage {
         let stage = Self { client, sshd, network };
         let bare = stage.network.path().join("bare.git");
         stage.git(stage.network.path(), &["init", "-q", "--bare", "-b", "main", bare.to_str().unwrap()]);
-        let url = format!("ssh://{}@127.0.0.1:{}{}", support::sshd::user(), stage.sshd.port(), bare.display());
+        let url = format!("ssh://{}@127.0.0.1:{}{}", crate::support::sshd::user(), stage.sshd.port(), bare.display());
         for node in ["a", "b"] {
             stage.git(stage.network.path(), &["clone", "-q", &url, node]);
             stage.git(&stage.network.path().join(node), &["symbolic-ref", "HEAD", "refs/heads/main"]);
@@ -61,7 +59,7 @@ impl Stage {
     }
 
     fn breathe(&self, node: &str) -> Said {
-        let mut command = self.command(support::mirror::MIRROR);
+        let mut command = self.command(crate::support::mirror::MIRROR);
         command.args(["breathe", "--self", node, "--repo", node]);
         run(command)
     }

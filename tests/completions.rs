@@ -6,9 +6,7 @@ use std::process::{Command, Stdio};
 
 use tempfile::TempDir;
 
-use crate::mirror::{MIRROR, Ran, mirror};
-
-mod mirror;
+use crate::support::program::{MIRROR, Ran, mirror};
 
 /// Two node lists, one in force by `MIRROR_CONFIG`, one to be named on the line, and a broken one.
 fn place() -> TempDir {

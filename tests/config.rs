@@ -9,9 +9,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use crate::mirror::{Ran, command, mirror};
-
-mod mirror;
+use crate::support::program::{Ran, command, mirror};
 
 /// A command for each part of the program that reads the configuration.
 const COMMANDS: [&[&str]; 6] = [

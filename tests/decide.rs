@@ -13,9 +13,7 @@ use three_mirror::chain::{Chain, Name};
 use three_mirror::config::Failback;
 use three_mirror::decide::{self, Leader, NodeStates, Placement, State};
 
-use crate::mirror::{Ran, mirror};
-
-mod mirror;
+use crate::support::program::{Ran, mirror};
 
 const NODES: usize = 5;
 

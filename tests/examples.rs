@@ -6,7 +6,6 @@
 mod demonstration;
 #[path = "examples/files.rs"]
 mod files;
-mod support;
 #[path = "examples/tick.rs"]
 mod tick;
 #[path = "examples/watchdog.rs"]

@@ -11,7 +11,6 @@ mod lease;
 mod manager;
 #[path = "hold/statuses.rs"]
 mod statuses;
-mod support;
 
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
@@ -24,9 +23,9 @@ use three_mirror::lease::LeaseState;
 use three_mirror::register;
 use three_mirror::register::file::FileRegister;
 
-use support::mirror::{Network, Said};
-use support::processes::{descendants, kill, lives, pid_in, wait_until_gone};
-use support::{LONG, wait_for};
+use crate::support::mirror::{Network, Said};
+use crate::support::processes::{descendants, kill, lives, pid_in, wait_until_gone};
+use crate::support::{LONG, wait_for};
 
 /// Two nodes and a service under a lease in a file; the processes that a test started end with it.
 struct Field {
@@ -97,7 +96,7 @@ impl Field {
     }
 
     fn hold(&self, script: &str) -> Said {
-        support::mirror::run(self.holding(script))
+        crate::support::mirror::run(self.holding(script))
     }
 
     /// Starts it, and waits until the command runs.
@@ -199,7 +198,7 @@ fn write(path: &Path, holder: &str, epoch: u64, state: LeaseState) {
     let (service, deadline): (Name, _) = ("bot".parse().unwrap(), Deadline::after(LONG));
     let before = register::look(&FileRegister::new(path), &service, deadline).unwrap().found;
     let was = before.as_ref().map(|before| before.value.holder.as_str());
-    support::lease::write(path, "test", holder, epoch, state, was);
+    crate::support::lease::write(path, "test", holder, epoch, state, was);
 }
 
 /// A little while, in which what must not happen could.

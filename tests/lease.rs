@@ -6,19 +6,15 @@
 
 #![allow(clippy::unwrap_used)]
 
-mod support;
-
-#[path = "register/etcd.rs"]
-mod etcd;
-
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use crate::register::etcd;
+use crate::support::mirror::{Network, Said, Started};
+use crate::support::processes::kill;
+use crate::support::service::{Bot, LOCAL};
+use crate::support::sockets::Port;
 use serde_json::{Value, json};
-use support::mirror::{Network, Said, Started};
-use support::processes::kill;
-use support::service::{Bot, LOCAL};
-use support::sockets::Port;
 use three_mirror::lease::LeaseState;
 use three_mirror::register::git::GitRegister;
 
@@ -92,7 +88,7 @@ impl Stage {
     }
 
     fn seed_by(&self, by: &str, holder: &str, epoch: u64, state: LeaseState, previous_holder: Option<&str>) {
-        support::lease::write(&self.leases().join("bot"), by, holder, epoch, state, previous_holder);
+        crate::support::lease::write(&self.leases().join("bot"), by, holder, epoch, state, previous_holder);
     }
 
     /// Granted to `a` in epoch 1, which runs it.
@@ -363,7 +359,7 @@ fn whoever_replaced_what_was_written_here_lives() {
     // It took the lease, and may have died since.
     stage.seed_by("b", "b", 2, LeaseState::Granted, Some("a"));
     let brain = Started::new(stage.network.mirror(["promote", "--json"]));
-    support::wait_for("a claim", || stage.register().contains("\"epoch\":3").then_some(()));
+    crate::support::wait_for("a claim", || stage.register().contains("\"epoch\":3").then_some(()));
     stage.seed_by("b", "b", 4, LeaseState::Granted, Some("b"));
     brain.end().expect(3, "unknown");
     stage.is_left_to_b();
@@ -531,7 +527,7 @@ fn a_tick_that_guards_a_service_guards_its_start() {
     let promote = |words: &[&str]| {
         let mut command = stage.network.mirror([&["promote"], words].concat());
         command.env("PATH", &path);
-        support::mirror::run(command)
+        crate::support::mirror::run(command)
     };
     promote(&[]).expect(0, "started");
     let asked = std::fs::read_to_string(bin.join("asked")).unwrap();
@@ -577,7 +573,7 @@ fn in_a_git_remote_every_takeover_is_kept() {
     // From another machine, which has seen nothing of it.
     let mut elsewhere = stage.network.mirror(["lease", "check", "bot", "--self", "a"]);
     elsewhere.env("STATE_DIRECTORY", stage.network.path().join("elsewhere"));
-    support::mirror::run(elsewhere).expect(0, "self");
+    crate::support::mirror::run(elsewhere).expect(0, "self");
 }
 
 /// A unit's ExecCondition has to bear a slow arbiter, and a tick has a service to stop.
@@ -591,13 +587,13 @@ fn a_check_waits_while_its_answer_could_count_and_at_a_tick_no_longer_than_grace
         stage.make_remote();
         let (here, remote) = (stage.network.path(), stage.network.path().join("lease.git"));
         let git = GitRegister::open(&here.join("cache"), remote.to_str().unwrap(), "refs/mirror/bot", "tester", None);
-        support::lease::write_to(&git.unwrap(), "tester", "a", 1, LeaseState::Granted, None);
+        crate::support::lease::write_to(&git.unwrap(), "tester", "a", 1, LeaseState::Granted, None);
         // Instead of another host this one, after a while.
         let ssh = format!("#!/bin/sh\nsleep {pause}\nexec git upload-pack '{}'\n", remote.display());
         std::fs::write(here.join("ssh"), ssh).unwrap();
         let mut check = stage.network.mirror(["lease", "check", "bot", "--self", "a"]);
         check.env("GIT_SSH_COMMAND", format!("sh '{}'", here.join("ssh").display())).env("GIT_SSH_VARIANT", "simple");
-        support::mirror::run(check).expect(status, verdict);
+        crate::support::mirror::run(check).expect(status, verdict);
     }
 }
 
@@ -759,7 +755,7 @@ fn kills(store: &str, valid_ms: u64, rounds: u64, within: [u64; 2]) {
         if random & 4 == 0 {
             next.env("STATE_DIRECTORY", stage.network.path().join("other"));
         }
-        let said = support::mirror::run(next);
+        let said = crate::support::mirror::run(next);
         assert_eq!(said.status, 0, "round {round}, killed after {boot_instant:?}: {said:?}");
         moves += u32::from(said.json()["verdict"] == "moved");
         if round % 2 == 0 {

@@ -6,9 +6,7 @@ use std::process::Command;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::mirror::{MIRROR, Ran, command, mirror};
-
-mod mirror;
+use crate::support::program::{MIRROR, Ran, command, mirror};
 
 fn with(text: &str) -> TempDir {
     let directory = tempfile::tempdir().expect("a directory");

@@ -2,13 +2,11 @@
 
 #![allow(clippy::unwrap_used)]
 
-mod support;
-
 use std::os::unix::fs::symlink;
 use std::process::Stdio;
 
-use support::mirror::{MIRROR, Network, Started, run, run_into};
-use support::sockets::Port;
+use crate::support::mirror::{MIRROR, Network, Started, run, run_into};
+use crate::support::sockets::Port;
 
 /// One living node `a` with a service that always runs.
 fn network(port: &Port) -> Network {
@@ -185,8 +183,8 @@ fn a_wrong_command_line_is_misuse_and_help_is_not() {
 
 #[test]
 fn a_signal_ends_all_that_was_started() {
+    use crate::support::processes::{kill, lives, pid_in, signal, wait_until_gone};
     use rustix::process::Signal;
-    use support::processes::{kill, lives, pid_in, signal, wait_until_gone};
 
     let network = Network::new("");
     let file = network.path().join("pid");

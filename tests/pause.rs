@@ -2,15 +2,13 @@
 
 #![allow(clippy::unwrap_used)]
 
-mod support;
-
 use std::process::Command;
 
 use serde_json::Value;
 
-use support::mirror::{Network, Said, run};
-use support::service::{Bot, LOCAL};
-use support::sockets::Port;
+use crate::support::mirror::{Network, Said, run};
+use crate::support::service::{Bot, LOCAL};
+use crate::support::sockets::Port;
 
 /// Two living nodes that are both this machine, and a service; every node has a state of its own.
 struct Field {

@@ -2,19 +2,17 @@
 
 #![allow(clippy::unwrap_used)]
 
-mod support;
-
 use std::fmt::Write as _;
 use std::time::Duration;
 
+use crate::support::http::{Answer, Server};
+use crate::support::mirror::{Network, Said, Started, node, run};
+use crate::support::processes::{kill, lives, pid_in, wait_until_gone};
+use crate::support::sockets::{BlackHole, Chatty, Port};
+use crate::support::sshd::{Client, Sshd};
+use crate::support::unshare::without_network;
+use crate::support::wait_for;
 use serde_json::Value;
-use support::http::{Answer, Server};
-use support::mirror::{Network, Said, Started, node, run};
-use support::processes::{kill, lives, pid_in, wait_until_gone};
-use support::sockets::{BlackHole, Chatty, Port};
-use support::sshd::{Client, Sshd};
-use support::unshare::without_network;
-use support::wait_for;
 
 /// A timeout that nobody is to wait for.
 const FOREVER: &str = "50s";
@@ -181,7 +179,7 @@ fn what_speaks_without_end_is_no_ssh_daemon() {
 // ssh
 
 fn ssh_network(client: &Client, port: u16, timeout: &str) -> Network {
-    let user = support::sshd::user();
+    let user = crate::support::sshd::user();
     Network::new(&format!(
         "[nodes]\na = {{ address = \"127.0.0.1\", port = {port}, user = \"{user}\" }}\n[chains]\nbrain = [\"a\"]\n\
          [remote]\ncommand = {}\n[probe]\nmethod = \"ssh\"\ntimeout = \"{timeout}\"\nattempts = 1\n",
@@ -508,7 +506,7 @@ fn waiting_costs_no_processor_time() {
     let probing = Started::new(network.mirror(["probe"]));
     wait_for("a SYN was swallowed", || hole.has_swallowed().then_some(()));
     std::thread::sleep(Duration::from_millis(2000));
-    let ticks = support::processes::cpu_ticks(probing.pid());
+    let ticks = crate::support::processes::cpu_ticks(probing.pid());
     assert_eq!(judge(&probing.end())["state"], "dead");
     assert!(ticks < 20, "{ticks} ticks of 10 ms");
 }

@@ -5,17 +5,15 @@
 
 #![allow(clippy::unwrap_used)]
 
-mod support;
-
 use std::fs::File;
 use std::time::{Duration, Instant};
 
+use crate::support::mirror::{Network, Said, Started, run};
+use crate::support::processes::{pid_in, wait_until_gone};
+use crate::support::service::{Bot, LOCAL};
+use crate::support::sockets::Port;
+use crate::support::wait_for;
 use serde_json::{Value, json};
-use support::mirror::{Network, Said, Started, run};
-use support::processes::{pid_in, wait_until_gone};
-use support::service::{Bot, LOCAL};
-use support::sockets::Port;
-use support::wait_for;
 
 /// Three living nodes `a`, `b`, `c`, and a service with a chain in that order.
 struct Stage {
@@ -288,10 +286,10 @@ fn a_killed_promotion_holds_no_lock() {
     stage.bot.before("start", "a", "echo $$ >\"$dir/starting\"; [ -e \"$dir/go\" ] || exec sleep 3600");
     let first = Started::new(stage.network.mirror(["promote"]));
     let starting = pid_in(&stage.bot.path().join("starting"));
-    support::processes::kill(first.pid());
+    crate::support::processes::kill(first.pid());
     assert_eq!(first.end().status, 128 + 9);
     // What it had asked a shell to run on the node goes on there, as over ssh, and holds no lock.
-    support::processes::kill(starting);
+    crate::support::processes::kill(starting);
     std::fs::write(stage.bot.path().join("go"), "").unwrap();
     stage.promote("").expect(0, "started");
 }

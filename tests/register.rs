@@ -19,15 +19,13 @@ use three_mirror::register::file::FileRegister;
 use three_mirror::register::git::GitRegister;
 use three_mirror::register::{self, CasOutcome, Entry, Held, Register, StoreError, Swap, Version};
 
-mod support;
-
 #[path = "register/etcd.rs"]
-mod etcd;
+pub(crate) mod etcd;
 
+use crate::support::sockets::{Chatty, Port};
+use crate::support::sshd::{Client, Sshd};
+use crate::support::{LONG, wait_for};
 use etcd::{Cutter, Etcd};
-use support::sockets::{Chatty, Port};
-use support::sshd::{Client, Sshd};
-use support::{LONG, wait_for};
 
 const REF: &str = "refs/mirror/bot";
 const RACERS: usize = 20;
@@ -342,7 +340,7 @@ fn a_file_survives_a_killed_writer() {
     let place = InFile(tempfile::tempdir().unwrap());
     for round in 0..20 {
         let mut writer = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "writes_until_it_is_killed", "--ignored"])
+            .args(["--exact", "register::writes_until_it_is_killed", "--ignored"])
             .env("MIRROR_TEST_FILE", place.path())
             .stdout(std::process::Stdio::null())
             .spawn()
@@ -454,7 +452,8 @@ fn a_git_remote_over_ssh_is_a_register() {
     let client = Client::new();
     let sshd = Sshd::new(&client);
     let mut place = InGit::new();
-    place.url = Some(format!("ssh://{}@127.0.0.1:{}{}", support::sshd::user(), sshd.port(), place.path().display()));
+    place.url =
+        Some(format!("ssh://{}@127.0.0.1:{}{}", crate::support::sshd::user(), sshd.port(), place.path().display()));
     // Shared, as ours are: a new connection for each of hundreds of pushes takes minutes. The shared
     // one ends with the server.
     let share = format!("-o ControlMaster=auto -o ControlPersist=60 -o ControlPath='{}/%C'", client.path().display());
@@ -476,7 +475,7 @@ fn a_quiet_read_costs_what_a_bare_list_costs() {
     let client = Client::new();
     let sshd = Sshd::new(&client);
     let mut place = InGit::new();
-    let url = format!("ssh://{}@127.0.0.1:{}{}", support::sshd::user(), sshd.port(), place.path().display());
+    let url = format!("ssh://{}@127.0.0.1:{}{}", crate::support::sshd::user(), sshd.port(), place.path().display());
     place.url = Some(url.clone());
     let share = format!("-o ControlMaster=auto -o ControlPersist=60 -o ControlPath='{}/%C'", client.path().display());
     let ssh = format!("{} {share}", client.git_ssh_command());

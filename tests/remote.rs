@@ -2,15 +2,13 @@
 
 #![allow(clippy::unwrap_used)]
 
-mod support;
-
 use std::path::PathBuf;
 
+use crate::support::mirror::{Network, Said};
+use crate::support::processes::{kill, lives, pid_in, wait_until_gone};
+use crate::support::service::Bot;
+use crate::support::sshd::{Client, Sshd};
 use serde_json::{Value, json};
-use support::mirror::{Network, Said};
-use support::processes::{kill, lives, pid_in, wait_until_gone};
-use support::service::Bot;
-use support::sshd::{Client, Sshd};
 
 /// Two nodes, `a` and `b`, each an sshd of its own, and a service with a chain in that order.
 struct Stage {
@@ -105,7 +103,7 @@ fn a_host_key_that_is_not_the_known_one_is_obeyed_in_nothing() {
 fn both(service: &str) -> [Stage; 2] {
     let local = Stage::new("", "tcp");
     let list = local.node_list(service, "tcp");
-    local.network.rewrite(&format!("[remote]\ncommand = {}\n{list}", support::service::LOCAL));
+    local.network.rewrite(&format!("[remote]\ncommand = {}\n{list}", crate::support::service::LOCAL));
     [Stage::new(service, "tcp"), local]
 }
 

@@ -10,9 +10,7 @@ use std::process::Command;
 use rustix::net;
 use serde_json::Value;
 
-use crate::mirror::{Ran, command, mirror};
-
-mod mirror;
+use crate::support::program::{Ran, command, mirror};
 
 /// The commands that print an object, as `mirror schema` is asked for them.
 const COMMANDS: [&[&str]; 14] = [

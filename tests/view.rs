@@ -8,9 +8,7 @@ use std::time::{Duration, SystemTime};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::mirror::{Ran, command, mirror};
-
-mod mirror;
+use crate::support::program::{Ran, command, mirror};
 
 /// Nobody is asked where a view is given, so nobody has to be there.
 const LIST: &str = "[nodes]\na = \"192.0.2.1\"\nb = \"192.0.2.2\"\n[chains]\nbrain = [\"a\", \"b\"]\n\

@@ -2,17 +2,15 @@
 
 #![allow(clippy::unwrap_used)]
 
-mod support;
-
 use std::fmt::Write as _;
 use std::time::Duration;
 
+use crate::support::mirror::{Network, Said, Started, node, run};
+use crate::support::processes::signal;
+use crate::support::sockets::{BlackHole, Port};
+use crate::support::wait_for;
 use rustix::process::Signal;
 use serde_json::Value;
-use support::mirror::{Network, Said, Started, node, run};
-use support::processes::signal;
-use support::sockets::{BlackHole, Port};
-use support::wait_for;
 
 /// What happened at once ended before this, in ms, however loaded the machine is.
 const AT_ONCE_MS: f64 = 20_000.0;

@@ -8,8 +8,8 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, kill_process};
 use three_mirror::lease::LeaseState;
 
-use super::support::lease::write;
 use super::{PATIENCE, command, example, left, place, until};
+use crate::support::lease::write;
 
 fn grant(leases: &Path, holder: &str, epoch: u64) {
     write(&leases.join("bot"), "tester", holder, epoch, LeaseState::Granted, None);

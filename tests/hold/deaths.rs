@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 
-use super::support::processes::{descendants, kill, lives, signal, wait_until_gone};
-use super::support::wait_for;
 use super::{Field, OBEDIENT, STUBBORN, gone};
+use crate::support::processes::{descendants, kill, lives, signal, wait_until_gone};
+use crate::support::wait_for;
 
 #[test]
 fn killing_hold_leaves_nothing_running() {

@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use three_mirror::lease::LeaseState;
 
-use super::support::wait_for;
 use super::{Field, OBEDIENT, STUBBORN, gone, write};
+use crate::support::wait_for;
 
 #[test]
 fn it_runs_on_while_the_lease_is_read() {
@@ -48,7 +48,7 @@ fn what_ignores_the_word_is_killed_with_all_that_it_started() {
 fn a_stopped_command_is_told_too() {
     let field = Field::new("60s", "30s");
     let running = field.start_with("200ms", OBEDIENT);
-    super::support::processes::signal(running.main, rustix::process::Signal::STOP);
+    crate::support::processes::signal(running.main, rustix::process::Signal::STOP);
     field.grant("b");
     assert_eq!(running.end().status, 75);
     assert!(field.path("term").exists());
@@ -103,7 +103,7 @@ fn an_arbiter_that_is_back_in_time_changes_nothing() {
     field.bring_back();
     std::thread::sleep(Duration::from_secs(1));
     assert!(super::lives(running.main));
-    super::support::processes::signal(running.hold(), rustix::process::Signal::TERM);
+    crate::support::processes::signal(running.hold(), rustix::process::Signal::TERM);
     let said = running.end();
     assert_eq!(said.status, 9, "{said:?}");
     assert!(said.stderr.contains("may go on: the lease was read again"), "{said:?}");

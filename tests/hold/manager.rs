@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
-use super::support::LONG;
-use super::support::mirror::Started;
-use super::support::processes::signal;
 use super::{Field, OBEDIENT};
+use crate::support::LONG;
+use crate::support::mirror::Started;
+use crate::support::processes::signal;
 
 /// Hears until a message that `ends` it has come; all that was heard.
 fn hear(socket: &UnixDatagram, ends: impl Fn(&[String]) -> bool) -> Vec<String> {

@@ -3,10 +3,10 @@
 use rustix::process::Signal;
 use three_mirror::lease::LeaseState;
 
-use super::support::mirror::{Started, run};
-use super::support::processes::signal;
-use super::support::{LONG, wait_for};
 use super::{Field, OBEDIENT, write};
+use crate::support::mirror::{Started, run};
+use crate::support::processes::signal;
+use crate::support::{LONG, wait_for};
 
 #[test]
 fn the_commands_own_status_is_passed_through() {

@@ -7,6 +7,7 @@ pub mod http;
 pub mod lease;
 pub mod mirror;
 pub mod processes;
+pub mod program;
 pub mod service;
 pub mod sockets;
 pub mod sshd;

@@ -5,17 +5,17 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
 /// The binary.
-pub(crate) const MIRROR: &str = env!("CARGO_BIN_EXE_mirror");
+pub const MIRROR: &str = env!("CARGO_BIN_EXE_mirror");
 
 /// What became of a call.
 #[derive(Debug)]
-pub(crate) struct Ran {
+pub struct Ran {
     /// The exit status; 128 and more for a signal.
-    pub(crate) status: i32,
+    pub status: i32,
     /// What it wrote.
-    pub(crate) stdout: String,
+    pub stdout: String,
     /// What it said.
-    pub(crate) stderr: String,
+    pub stderr: String,
 }
 
 impl From<Output> for Ran {
@@ -28,7 +28,7 @@ impl From<Output> for Ran {
 }
 
 /// The binary with these arguments, in this directory.
-pub(crate) fn command<A: AsRef<OsStr>>(directory: &Path, arguments: impl IntoIterator<Item = A>) -> Command {
+pub fn command<A: AsRef<OsStr>>(directory: &Path, arguments: impl IntoIterator<Item = A>) -> Command {
     let mut command = Command::new(MIRROR);
     command.args(arguments).current_dir(directory).stdin(Stdio::null());
     command.env("HOME", directory).env("STATE_DIRECTORY", directory.join("state"));
@@ -39,6 +39,6 @@ pub(crate) fn command<A: AsRef<OsStr>>(directory: &Path, arguments: impl IntoIte
 }
 
 /// Runs it to its end.
-pub(crate) fn mirror<A: AsRef<OsStr>>(directory: &Path, arguments: impl IntoIterator<Item = A>) -> Ran {
+pub fn mirror<A: AsRef<OsStr>>(directory: &Path, arguments: impl IntoIterator<Item = A>) -> Ran {
     command(directory, arguments).output().expect("runs").into()
 }

@@ -1,0 +1,29 @@
+//! All tests that share this process: one binary, so that the library is linked once.
+//!
+//! A file is a subject. Others have a binary of their own: the breath, whose tests call the library with a
+//! changed environment; the lease's model, whose memory would slow down every fork here; and the
+//! laboratory, which brings up hosts.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+mod breathe_over_ssh;
+mod completions;
+mod config;
+mod decide;
+mod examples;
+mod fuzz;
+mod generated;
+mod hold;
+mod lease;
+mod node_list;
+mod output;
+mod pause;
+mod probe;
+mod promote;
+mod readme;
+mod register;
+mod remote;
+mod schema;
+mod support;
+mod view;
+mod whois_brain;
