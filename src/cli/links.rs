@@ -1,12 +1,12 @@
-//! The names of the links.
+//! Links that are named after commands.
 
 use std::ffi::OsString;
 use std::path::Path;
 
-/// What the binary is called when it is called by its own name.
+/// The binary's own name.
 const PROGRAM: &str = "mirror";
-/// The commands a link can be named after, and what such a link stands for.
-const LINKS: [(&str, &[&str]); 18] = [
+/// The names of links, and the command that each is.
+const LINKS: [(&str, &[&str]); 19] = [
     ("probe", &["probe"]),
     ("whois-brain", &["whois-brain"]),
     ("breathe", &["breathe"]),
@@ -25,10 +25,10 @@ const LINKS: [(&str, &[&str]); 18] = [
     ("history", &["history"]),
     ("schema", &["schema"]),
     ("completions", &["completions"]),
+    ("help", &["help"]),
 ];
 
-/// The arguments with a link's name turned into the command it stands for: `mirror-probe x` and
-/// `probe x` become `mirror probe x`.
+/// Replaces the name of a link by its command: `mirror-probe x` and `probe x` become `mirror probe x`.
 pub fn by_link_name(mut arguments: Vec<OsString>) -> Vec<OsString> {
     let Some(called) = arguments.first().and_then(|path| Path::new(path).file_name()?.to_str()) else {
         return arguments;
