@@ -214,6 +214,10 @@ pub enum Command {
     History(History),
 
     /// Print the JSON Schema of a command's object
+    ///
+    /// Every object begins with `schema`, `at` (UTC), `self` (a node or null), `verdict` (a stable word),
+    /// `reason` (one sentence) and `elapsed_ms`; the facts follow. Within a version of `schema`, fields are
+    /// only added.
     #[command(after_long_help = PRINT_STATUSES)]
     Schema(Schema),
 

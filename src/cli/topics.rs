@@ -28,7 +28,7 @@ pub const TOPICS: [Topic; 6] = [
         roff: concat!(
             ".TH MIRROR 1 \"\" \"mirror ",
             env!("CARGO_PKG_VERSION"),
-            "\" \"mirror manual\"\n",
+            "\" \"mirror manual\"\n.nr HY 0\n.nh\n.ad l\n",
             include_str!("glossary.roff")
         ),
     },
