@@ -4,14 +4,14 @@
 //! cargo run --release --example five_mirrors
 //! ```
 //!
-//! It needs git, no root, no network but loopback and no configuration. Each node is a process group
-//! of its own: a leader that listens on its port, runs the commands it is sent there (as sshd would)
-//! and looks after the bot (as systemd would), and `examples/watchdog.sh`, as it stands, with the
-//! protocol's own intervals. A node is taken away by SIGKILL to all of it. What is measured comes from
-//! the bot alone, which writes a beat every 10 ms.
+//! It needs git, no root, no network but loopback and no configuration. Each node is a process group of its
+//! own: a leader that listens on its port, runs the commands it receives there (as sshd does) and supervises
+//! the bot (as systemd does), and `examples/watchdog.sh`, unchanged, with the protocol's intervals. A node is
+//! taken away by SIGKILL to all of it. All measurements come from the bot alone, which writes a beat every
+//! 10 ms.
 //!
-//! This one program plays all parts: called `mirror` it is mirror, called `call` it is what ssh would
-//! be, called `bot` it is what systemctl would be. `CHECK_INTERVAL` and `SYNC_INTERVAL` change the pace.
+//! This one program plays all parts: as `mirror` it is mirror, as `call` it replaces ssh, as `bot` it
+//! replaces systemctl. `CHECK_INTERVAL` and `SYNC_INTERVAL` change the pace.
 
 use std::process::ExitCode;
 

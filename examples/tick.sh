@@ -3,23 +3,22 @@
 #
 #   CHECK_INTERVAL=5 MIRROR_SELF=moscow sh tick.sh bot systemctl stop juno
 #
-# Run it on every node, beside watchdog.sh, under something that starts it anew whenever it ends. After
-# the service's name comes the command that stops it here. It is run at every tick at which the lease
-# names another node, nobody, or cannot be read; so it has to be one that may be run at any time. From
-# the environment it takes
+# Run it on every node, beside watchdog.sh, under something that restarts it whenever it ends. The words
+# after the service's name are the command that stops it here. It runs at every tick at which the lease
+# names another node or no node, or cannot be read; so it must be safe to run at any time. Environment:
 #
 #   CHECK_INTERVAL  seconds from the start of one tick to the start of the next (5)
-#   CHECK_TIMEOUT   seconds after which a read that was not answered is a no (1)
-#   MIRROR_CONFIG   the node list; unless set, mirror looks for one itself
-#   MIRROR_SELF     the node this is; unless set, mirror finds that out by the machine's addresses
+#   CHECK_TIMEOUT   seconds after which an unanswered read counts as a no (1)
+#   MIRROR_CONFIG   the node list; if unset, mirror looks for it
+#   MIRROR_SELF     this node; if unset, mirror finds it by the machine's addresses
 #
-# Another node starts the service `valid` and `grace` after the lease has ceased to name this one. By
-# then this one has read it once more and has stopped the service, as long as CHECK_INTERVAL is
+# Another node starts the service `valid` and `grace` after the lease has stopped naming this node. By
+# then this script has read the lease once more and stopped the service, provided that CHECK_INTERVAL is
 # `cycle.check`, the command takes no longer than the service's `timeout`, and CHECK_TIMEOUT is no longer
-# than `grace`: `mirror chain check` sees to it that `valid` is longer than the first two together.
-# Whoever freezes this script alone leaves the service without a guard; `mirror hold` has no such gap.
+# than `grace`. `mirror chain check` verifies that `valid` is longer than the first two together.
+# If this script alone is frozen, the service has no guard; `mirror hold` has no such gap.
 #
-# TERM, INT or HUP stops the service and ends it, since nobody would look after it any more.
+# TERM, INT or HUP stops the service and ends the script, because nothing would guard the service then.
 
 CHECK_INTERVAL=${CHECK_INTERVAL:-5}
 CHECK_TIMEOUT=${CHECK_TIMEOUT:-1}
@@ -34,7 +33,7 @@ shift
 checking='' pause=''
 end() {
     trap '' TERM INT HUP
-    # shellcheck disable=SC2086 # what is unset is no argument
+    # shellcheck disable=SC2086 # an unset variable must be no argument
     kill $checking $pause 2>/dev/null
     "$@"
     exit 0

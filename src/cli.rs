@@ -1,10 +1,12 @@
-//! The commands, their arguments and the names of the links. The text above each is its help and its
-//! place in the man page; so are the exit statuses, which the page shows in a section of their own.
+//! The commands, their arguments, the names of the links and the topics of `mirror help`. The text above
+//! each command and argument is its help and its man page; so are the exit statuses.
 
 mod arguments;
 pub(crate) mod completion;
 mod links;
+mod page;
 mod statuses;
+pub mod topics;
 
 use std::path::PathBuf;
 
@@ -17,26 +19,26 @@ use statuses::*;
 pub use arguments::*;
 pub use links::by_link_name;
 
-/// The heading of what all commands understand.
+/// The heading of the options that all commands have.
 const GLOBAL: &str = "Global options";
 
 /// Failover for a handful of servers with nothing but ssh, git and a list of nodes
 ///
-/// Each command does one step, prints one object and says the rest with its exit status. The object
-/// is JSON with --json or when stdout is not a terminal, and text for people on a terminal. Errors
-/// go to stderr, one line that says what is wrong, where, and what to do.
+/// Each command does one step, prints one object and says the rest by its exit status. The object is
+/// JSON with --json or when stdout is not a terminal, and text for people on a terminal. An error is
+/// one line on stderr that says what is wrong, where, and what to do.
 ///
-/// To begin, write a node list (mirror.toml(5)), look at it with `mirror chain check` and
-/// `mirror chain show`, then ask with `mirror probe` and `mirror promote --dry-run`. How cron, a timer
-/// or a loop makes a watchdog of the commands is told in mirror-cycle(7).
+/// To begin, write a node list (mirror.toml(5)) and look at it with `mirror chain check` and
+/// `mirror chain show`; then run `mirror probe` and `mirror promote --dry-run`. mirror-cycle(7) tells how
+/// cron, a timer or a loop makes a watchdog of the commands. `mirror help TOPIC` shows such a page.
 ///
-/// Called through a link that is named after a command, such as mirror-probe or probe, the program is
-/// that command.
+/// Through a link that is named after a command, such as mirror-probe or probe, the program is that
+/// command.
 #[derive(Debug, Parser)]
 #[command(name = "mirror", version, max_term_width = 100, propagate_version = true)]
-#[command(subcommand_help_heading = "Commands", after_long_help = ALL_STATUSES)]
+#[command(subcommand_help_heading = "Commands", after_long_help = ALL_STATUSES, disable_help_subcommand = true)]
 pub struct Cli {
-    /// What all commands understand.
+    /// The options of all commands.
     #[command(flatten)]
     pub global: Global,
 
@@ -45,19 +47,19 @@ pub struct Cli {
     pub command: Command,
 }
 
-/// What all commands understand.
+/// The options of all commands.
 #[derive(Clone, Debug, Args)]
 pub struct Global {
-    /// The node list to use [default: the first that is there of ./mirror.toml,
+    /// The node list [default: the first that exists of ./mirror.toml,
     /// $XDG_CONFIG_HOME/mirror/mirror.toml and /etc/mirror/mirror.toml]
     #[arg(long, global = true, value_name = "FILE", env = "MIRROR_CONFIG", hide_env_values = true)]
     #[arg(value_hint = ValueHint::FilePath, help_heading = GLOBAL)]
-    // Empty is allowed, as the variable may be set to nothing.
+    // Empty is allowed, because the variable may be set to nothing.
     #[arg(value_parser = OsStringValueParser::new().map(PathBuf::from))]
     pub config: Option<PathBuf>,
 
     /// The node that this machine is [default: `self` in the node list, else the node whose address
-    /// it bears, else none]
+    /// this machine has, else none]
     #[arg(long = "self", global = true, value_name = "NODE", env = "MIRROR_SELF", hide_env_values = true)]
     #[arg(add = ArgValueCandidates::new(completion::nodes), help_heading = GLOBAL)]
     pub local_node: Option<String>,
@@ -66,11 +68,11 @@ pub struct Global {
     #[arg(long, global = true, help_heading = GLOBAL)]
     pub json: bool,
 
-    /// Print nothing to stdout; the exit status says it all
+    /// Print nothing to stdout; the exit status is the answer
     #[arg(short, long, global = true, help_heading = GLOBAL)]
     pub quiet: bool,
 
-    /// Say each step on stderr as it happens
+    /// Report each step on stderr as it happens
     #[arg(short, long, global = true, help_heading = GLOBAL)]
     pub verbose: bool,
 }
@@ -78,11 +80,11 @@ pub struct Global {
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Ask nodes whether they live, all of them at once
+    /// Ask nodes whether they are alive, all at once
     ///
-    /// Each node is asked by its own method (`probe` in mirror.toml(5)) and has its own deadline; all
-    /// are asked at once, so a probe takes as long as the slowest deadline and no longer. A node is
-    /// alive when an answer came, dead when it said a definite no or nothing in time, and unknown when
+    /// Each node is asked by its own method and within its own deadline (`[probe]` in mirror.toml(5)). All
+    /// are asked at once, so a probe takes as long as the longest deadline and no longer. A node is alive
+    /// when an answer came; dead when the answer was a definite no, or none came in time; unknown when
     /// this machine could not ask.
     ///
     /// The object is also a view, which --view of whois-brain and promote reads: one look, several
@@ -92,40 +94,48 @@ pub enum Command {
 
     /// Find the brain: the first living node of the chain `brain`
     ///
-    /// The brain is the one node that may move services. The answer is given as soon as the order
-    /// allows, however many others have not answered yet. A node that is unknown before the first
-    /// living one makes the answer unknown: nobody leads on doubt.
+    /// The brain is the one node that may move services. The answer comes as soon as the order of the
+    /// chain allows, however many nodes have not answered yet. A node that is unknown before the first
+    /// living one makes the answer unknown: no node leads on doubt.
     #[command(after_long_help = WHOIS_BRAIN_STATUSES)]
     WhoisBrain(WhoisBrain),
 
     /// Pull, then push, and lose nothing
     ///
     /// One breath: fetch, fast-forward or rebase, then push, under one deadline (`timeout` in
-    /// [breath]). No commit and no uncommitted byte is lost, whenever it is killed; the next breath
-    /// finishes the work. Uncommitted work is not touched.
+    /// [breath]). A breath loses no commit and no uncommitted byte, whenever it is killed; the next one
+    /// finishes its work. It keeps merges and commits that became empty.
     ///
-    /// Where local and incoming commits contradict each other, the branch stays as it was, the local
-    /// commits are pushed to refs/conflicts/NODE/COMMIT on the remote, and the files are named.
+    /// Uncommitted work is not touched. Where incoming changes touch the same files, the breath refuses
+    /// and names them. It never touches a rebase, a merge or a lock of a person; it says what to finish.
+    ///
+    /// When local and incoming commits contradict each other, the branch stays as it was, the local
+    /// commits are pushed to refs/conflicts/NODE/COMMIT on the remote, and the files are named. A lost
+    /// race on push is tried again, up to 8 rounds within the deadline.
+    ///
+    /// One breath runs at a time in a repository; a second one says busy. git never prompts.
     #[command(after_long_help = BREATHE_STATUSES)]
     Breathe(Breathe),
 
     /// Make services run on their targets and nowhere else
     ///
     /// The target of a service is the first living node of its chain. A service that runs well on a
-    /// lower node stays there until the better one has been alive for `failback`. Where everything is
-    /// as it ought to be, nothing is touched. Else the service is stopped wherever it runs or might
-    /// run, that is confirmed by its `status`, and it is started on its target.
+    /// lower node stays there until the better one has been alive for `failback`. Where everything is in
+    /// place, nothing is touched. Else the service is stopped wherever it runs or might run, its `status`
+    /// confirms that, and it is started on its target.
     ///
-    /// When a living node does not confirm its stop, nothing is started: `blocked`. When the old node
-    /// is dead, the start goes ahead and `fencing` is `none`: if that node is only cut off, two
-    /// instances run until it is back.
+    /// When a living node does not confirm its stop, nothing is started: `blocked`. When the old node is
+    /// dead, the start goes ahead and `fencing` is `none`: if that node is only cut off, two instances
+    /// run until it is back.
     ///
-    /// Under a lease ([lease] in mirror.toml(5)) there are never two. The target's claim is written
-    /// first; from then on the register names nobody. It is granted when the old holder has confirmed
-    /// its stop, or else when `valid` and `grace` have passed and the old holder has stopped by itself;
-    /// then the service is started, and `fencing` is `lease`. A living node that says nothing delays
-    /// that by the wait and does not block it. Where the register cannot be read, nothing is touched:
-    /// `unknown`.
+    /// Under a lease (mirror-lease(7)) two instances never run. The brain first writes a claim for the
+    /// target; from then on the register names no node. The lease is granted when the old holder has
+    /// confirmed its stop, or when `valid` and `grace` have passed, by which time the old holder has
+    /// stopped by itself. Then the service is started, and `fencing` is `lease`. A living node that does
+    /// not answer delays that by the wait and does not block it. When the register cannot be read,
+    /// nothing is touched: `unknown`.
+    ///
+    /// mirror-cycle(7) tells what one check does, step by step.
     #[command(after_long_help = PROMOTE_STATUSES)]
     Promote(Promote),
 
@@ -135,50 +145,57 @@ pub enum Command {
 
     /// Show or check the leases of services
     ///
-    /// A lease says which node may run a service. It is one value, kept where `store` in [lease] says
-    /// (a ref of a git remote, a key of an etcd cluster, or a file), and promote moves it.
+    /// A lease says which node may run a service. It is one value, in a ref of a git remote, a key of an
+    /// etcd cluster, or a file (`store` in [lease]); `mirror promote` moves it. mirror-lease(7) gives the
+    /// rules.
     #[command(subcommand, subcommand_help_heading = "Commands")]
     Lease(Lease),
 
     /// Run a command while the lease allows it, and not longer
     ///
-    /// Reads the lease of the service; if it is granted to this node, starts the command and reads on,
+    /// Reads the lease of the service. If it is granted to this node, starts the command and reads on,
     /// three times in `valid` ([lease] in mirror.toml(5)). When the lease is taken away, or the latest
-    /// good read began longer than `valid` ago, the command gets SIGTERM, and what is left of it
-    /// SIGKILL before `grace` has passed: with every process that it had started, also those in groups
-    /// and sessions of their own. No node starts it before that.
+    /// good read began longer than `valid` ago, the command gets SIGTERM; before `grace` has passed, every
+    /// process that it started gets SIGKILL, also those in groups and sessions of their own. No other node
+    /// starts the service before that.
     ///
-    /// Nothing is waited for: where the lease is not this node's, the command is not started. So a
-    /// unit says `ExecCondition=mirror lease check SERVICE`, and its `start` comes from `mirror promote`.
+    /// It does not wait: if the lease is not granted to this node, the command is not started. So a unit
+    /// says `ExecCondition=mirror lease check SERVICE`, and `mirror promote` starts the unit.
     ///
-    /// SIGTERM, SIGINT and SIGHUP are passed on as SIGTERM, and followed by SIGKILL when `grace` has
-    /// passed. Whatever of it still runs when the command has ended is killed. So is all of it when
-    /// `mirror` itself is killed; and when `mirror` is frozen it ends in time all the same, for a second
-    /// process keeps it.
+    /// SIGTERM, SIGINT and SIGHUP reach the command as SIGTERM, followed by SIGKILL when `grace` has
+    /// passed. What still runs when the command has ended is killed; all of it is killed when `mirror`
+    /// itself is killed. When `mirror` is frozen, a second process ends the command in time.
     ///
-    /// What is beyond that: both processes killed at the same instant, or frozen, and not by systemd,
-    /// when the command dies in time and what it had started lives on; a command that changes its user
-    /// where `mirror` is not root; a process that waits for a disk in a way that no signal ends; and a
-    /// whole machine, or control group, that is frozen for longer than `valid` and `grace` and acts for
-    /// an instant as it wakes. A service that compares MIRROR_EPOCH with the latest it has seen is safe even then.
+    /// What this does not cover: both processes killed or frozen at the same instant, without systemd
+    /// (the command dies in time, but what it started lives on); a command that changes its user, when
+    /// `mirror` is not root; a process that waits for a disk in a way that no signal ends; a whole
+    /// machine, or control group, that is frozen for longer than `valid` and `grace` and acts for an
+    /// instant as it wakes. A service that compares MIRROR_EPOCH with the latest it has seen is safe even
+    /// then.
     ///
-    /// stdin, stdout and stderr are the command's. It finds MIRROR_SERVICE, MIRROR_HOLDER and
-    /// MIRROR_EPOCH, the fencing token, in its environment. `mirror` says on stderr what changes, one
-    /// line each, unless --quiet; it writes hold-SERVICE.json into the state directory, whose schema
-    /// `mirror schema hold` prints; and it tells systemd READY=1 once the command runs, WATCHDOG=1 after
-    /// each good read, STATUS= and STOPPING=1. NOTIFY_SOCKET is not passed on to the command.
+    /// The command has stdin, stdout and stderr. It finds MIRROR_SERVICE, MIRROR_HOLDER and MIRROR_EPOCH,
+    /// the fencing token, in its environment. `mirror` reports each change in one line on stderr, unless
+    /// --quiet, and writes hold-SERVICE.json into the state directory (`mirror schema hold` prints its
+    /// schema). It tells systemd READY=1 once the command runs, WATCHDOG=1 after each good read, STATUS=
+    /// and STOPPING=1. The command does not get NOTIFY_SOCKET.
     #[command(after_long_help = HOLD_STATUSES)]
     Hold(Hold),
 
     /// Keep services where they are until resume
     ///
-    /// While a service is paused, `mirror promote` moves, stops and starts nothing of it, on no node
-    /// that sees the pause: with a lease all of them, since the pause is kept in a register beside
-    /// those of the leases; without one only this node, in whose state it is kept. `where` in the object
-    /// says which. Where a service is in place, `promote` says so; else it ends in 1, `paused`.
+    /// While a service is paused, `mirror promote` moves, stops and starts nothing of it, on every node
+    /// that sees the pause; `mirror promote --to` neither. With a lease that is all nodes, because the
+    /// pause is in a register beside the leases; without one it is only this node, because the pause is in
+    /// its state. `where` in the object says which. When a service is in place, `promote` says so and ends
+    /// in 0; else it ends in 1, `paused`, having touched nothing. The status is not 0, because a script
+    /// takes 0 for "it runs there". A takeover that has begun is finished.
     ///
-    /// A pause prolongs no lease: `mirror hold` goes on reading the register, and stops what it may not
-    /// run any longer, also when it is the arbiter that is away for maintenance.
+    /// `mirror chain show` names a pause first; with --probe it asks the register, else it tells what this
+    /// node saw last. When the register cannot be read, a pause that this node has seen holds; while it is
+    /// unknown whether there is one, `promote` touches nothing.
+    ///
+    /// A pause does not prolong a lease: `mirror hold` goes on reading the register and stops what it may
+    /// no longer run, also when the arbiter itself is down for maintenance.
     #[command(after_long_help = PAUSE_STATUSES)]
     Pause(Pause),
 
@@ -189,23 +206,36 @@ pub enum Command {
     /// Show what this node did and saw
     ///
     /// Every change, the oldest first: promotions that did something or tried to, nodes that died or
-    /// returned, another brain, claims and grants of leases by whomever, pauses, and what `mirror hold`
-    /// started and ended. It is kept in the state directory, 512 KiB at most, as
-    /// lines of JSON in history.old.jsonl and history.jsonl. The takeovers of all nodes are in the
-    /// register itself: `mirror lease history`.
+    /// returned, another brain, claims and grants of leases by any node, pauses, and what `mirror hold`
+    /// started and ended. The state directory has it as lines of JSON in history.old.jsonl and
+    /// history.jsonl, 512 KiB at most. The takeovers of all nodes are in the register itself: see
+    /// `mirror lease history`.
     #[command(after_long_help = HISTORY_STATUSES)]
     History(History),
 
     /// Print the JSON Schema of a command's object
+    ///
+    /// Every object begins with `schema`, `at` (UTC), `self` (a node or null), `verdict` (a stable word),
+    /// `reason` (one sentence) and `elapsed_ms`; the facts follow. Within a version of `schema`, fields are
+    /// only added.
     #[command(after_long_help = PRINT_STATUSES)]
     Schema(Schema),
 
     /// Print the completion script of a shell
     ///
-    /// Source the script, or put it where the shell looks for such. It asks mirror itself what could
+    /// Source the script, or put it where the shell looks for completions. It asks mirror itself what can
     /// come next, so it also completes the names of nodes, chains and services in the node list.
     #[command(after_long_help = PRINT_STATUSES)]
     Completions(Completions),
+
+    /// Show the help of a command, or a page of the manual
+    ///
+    /// A topic is a page that is part of the program, so it is there without the installed manual: cycle,
+    /// lease, verdicts, internals, config (the keys of the node list) and glossary. On a terminal it is
+    /// shown by man(1), else as plain text. `lease` is the topic; `mirror lease --help` is the help of the
+    /// command.
+    #[command(after_long_help = PRINT_STATUSES)]
+    Help(Help),
 }
 
 /// `mirror chain`.
@@ -213,17 +243,18 @@ pub enum Command {
 pub enum Chain {
     /// Show who stands where, in which role
     ///
-    /// PRIMARY heads the chain of a service, BRAIN the brain chain; the others are MIRROR 1, MIRROR 2
-    /// and so on. With --probe or --down it also tells who is the brain and where each service belongs
-    /// when nothing is known of where it runs now.
+    /// PRIMARY heads the chain of a service, BRAIN the chain `brain`; the others are MIRROR 1, MIRROR 2
+    /// and so on. With --probe or --down it also tells which node is the brain and where each service
+    /// belongs, when nothing is known of where it runs now.
     #[command(after_long_help = CHAIN_SHOW_STATUSES)]
     Show(ChainShow),
 
     /// Check whether the node list is sound, and what it survives
     ///
-    /// Lists every error and warning with line and column, the number of failures that every chain
-    /// survives whichever nodes fall, the smallest sets of nodes whose fall leaves a chain without a
-    /// leader, and the worst case from a failure to the recovery. Nobody is asked unless by --live.
+    /// Lists every error and warning with line and column; the number of failures that every chain
+    /// survives, whichever nodes fall; the smallest sets of nodes whose fall leaves a chain without a
+    /// leader; and the worst case from a failure to the recovery. No node is asked, unless with --live.
+    /// mirror-verdicts(7) explains each problem.
     #[command(after_long_help = CHAIN_CHECK_STATUSES)]
     Check(ChainCheck),
 }
@@ -233,46 +264,46 @@ pub enum Chain {
 pub enum Lease {
     /// Show who holds the leases
     ///
-    /// Of each lease: its holder, its epoch, whether it is granted yet, who wrote it, when and why, and
+    /// For each lease: its holder, its epoch, whether it is granted, which node wrote it, when and why, and
     /// since when this machine has seen it so. Nothing is written.
     #[command(after_long_help = LEASE_SHOW_STATUSES)]
     Show(LeaseShow),
 
     /// Ask whether this node may run a service now
     ///
-    /// By one read that begins now; what was read before counts for nothing. It may take `valid`, and with
-    /// guard = "tick" a third of that, but no longer than `grace`. For the ExecCondition of a unit, and for
-    /// a watchdog that stops the service on anything but 0.
+    /// Makes one read, which begins now; earlier reads do not count. It may take `valid`; with
+    /// guard = "tick" a third of that, but no longer than `grace`. Meant for the ExecCondition of a unit,
+    /// and for a watchdog that stops the service on anything but 0.
     #[command(after_long_help = LEASE_CHECK_STATUSES)]
     Check(LeaseCheck),
 
     /// Show every takeover of a service
     ///
-    /// From the register's own history: all of it in git, what was not compacted yet in etcd, and the
-    /// last one in a file.
+    /// From the register's own history: all of it in git, what is not compacted yet in etcd, the last one
+    /// in a file.
     #[command(after_long_help = LEASE_HISTORY_STATUSES)]
     History(LeaseHistory),
 
-    /// Take a register back into service that lost what it held
+    /// Take a register back into service after it lost what it held
     ///
-    /// A register that goes back to an earlier epoch, as after a restore from a backup, or that is
-    /// empty where it was not, is obeyed by nobody who knows better: nobody runs the service and nobody
-    /// takes over. This command accepts the register as it is. It writes a claim with an epoch later
-    /// than any that the register holds and this machine has seen, and forgets what was seen before.
+    /// A register that returns to an earlier epoch, as after a restore from a backup, or that is empty
+    /// where it was not, is obeyed by no machine that has seen a later epoch: no node runs the service and
+    /// no node takes over. This command accepts the register as it is. It writes a claim with an epoch
+    /// later than any that the register holds or this machine has seen, and forgets what was seen before.
     ///
-    /// The claim says that nobody knows who runs the service, so the next promotion waits for `valid`
-    /// and `grace`, whatever the nodes confirm, and grants it then. Give the command on the node that
-    /// has seen the latest epoch, mostly the brain; a node that has seen a later one says so, and needs
-    /// it once more. Where nothing is wrong as far as this machine knows, nothing is written.
+    /// The claim says that the previous holder is unknown, so the next promotion waits for `valid` and
+    /// `grace`, whatever the nodes confirm, and grants it then. Run the command on the node that has seen
+    /// the latest epoch, mostly the brain. A node that has seen a later one says so; then run it there
+    /// once more. When nothing is wrong as far as this machine knows, nothing is written.
     ///
-    /// Stop the service everywhere before the arbiter is restored: a node that never saw the epochs that
-    /// were lost takes the old register for good, and one that it names may run the service again while
-    /// the holder relies on its last read. A restore also brings back pauses, or loses them.
+    /// Stop the service everywhere before the arbiter is restored: a node that never saw the lost epochs
+    /// takes the old register for good, and may run the service again while the holder relies on its last
+    /// read. A restore also brings back pauses, or loses them.
     #[command(after_long_help = LEASE_REPAIR_STATUSES)]
     Repair(LeaseRepair),
 }
 
-/// What is wrong with a command line, in one line like every other error.
+/// An error of the command line, in one line like every other error.
 pub fn in_one_line(error: &clap::Error) -> String {
     let text = error.render().to_string();
     let told = text.lines().map(str::trim).take_while(|line| !line.starts_with("Usage:"));

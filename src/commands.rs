@@ -19,6 +19,7 @@ pub mod breathe;
 pub mod chain_check;
 pub mod chain_show;
 pub mod completions;
+pub mod help;
 pub mod history;
 pub mod hold;
 pub mod lease_check;
@@ -128,6 +129,7 @@ pub fn run(cli: &Cli) -> Result<ExitCode> {
         Command::History(arguments) => history::run(arguments, &load()?),
         Command::Schema(arguments) => schema::run(arguments, output_mode(&cli.global)),
         Command::Completions(arguments) => completions::run(arguments, output_mode(&cli.global)),
+        Command::Help(arguments) => help::run(arguments, output_mode(&cli.global)),
     }?;
     Ok(status.into())
 }

@@ -42,7 +42,7 @@ const fn line(line: &'static str, offered: &'static [&'static str], not_offered:
     Line { line, offered, not_offered }
 }
 
-const LINES: [Line; 17] = [
+const LINES: [Line; 18] = [
     line(
         "mirror ",
         &["probe", "whois-brain", "breathe", "promote", "chain", "schema", "completions"],
@@ -58,6 +58,7 @@ const LINES: [Line; 17] = [
     line("mirror promote bot --to mi", &["minsk"], &["moscow", "bot"]),
     line("mirror chain show b", &["brain", "bot"], &["moscow"]),
     line("mirror schema wh", &["whois-brain"], &["probe"]),
+    line("mirror help ", &["lease", "cycle", "glossary", "probe"], &["moscow"]),
     line("mirror completions ", &["bash", "zsh", "fish"], &["moscow"]),
     line("mirror --config other.toml probe ", &["berlin", "bonn"], &["moscow"]),
     line("mirror --config=other.toml promote ", &["web"], &["bot"]),

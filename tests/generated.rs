@@ -1,5 +1,5 @@
-//! The files in `man/` and `completions/` that are made from the argument types are the ones that
-//! the types make today, and nothing lies beside them that nobody makes or keeps by hand.
+//! The files in `man/` and `completions/` that are generated from the argument types are fresh, and no
+//! other file lies beside them but the pages that are written by hand.
 //!
 //! `MIRROR_REGENERATE=1 cargo test --test generated` writes them.
 
@@ -10,72 +10,79 @@ use std::path::Path;
 use clap::{Command, CommandFactory, Parser};
 use clap_mangen::Man;
 use three_mirror::cli::Cli;
+use three_mirror::cli::topics::GLOSSARY;
 use three_mirror::commands::completions;
 
 /// Pages that are written by hand.
-const BY_HAND: [&str; 2] = ["man/mirror-cycle.7", "man/mirror.toml.5"];
-/// The day on which the pages were last worked on; a page without one is refused by linters, and the
-/// day of the build would make every build differ.
-const DATE: &str = "2026-11-22";
+const BY_HAND: [&str; 5] = [
+    "man/mirror-cycle.7",
+    "man/mirror-internals.7",
+    "man/mirror-lease.7",
+    "man/mirror-verdicts.7",
+    "man/mirror.toml.5",
+];
+/// The day of the last work on the pages. Linters refuse a page without one, and the day of the build
+/// would make every build differ.
+const DATE: &str = "2026-11-26";
 const MANUAL: &str = "mirror manual";
 const SCRIPTS: [(&str, &str); 3] =
     [("bash", "completions/mirror.bash"), ("zsh", "completions/_mirror"), ("fish", "completions/mirror.fish")];
-/// What stands on the page of the program, and of no command.
+/// The sections that only the page of the program has, before the glossary.
 const OF_THE_PROGRAM: &str = r#".SH ENVIRONMENT
 .TP
 \fBMIRROR_CONFIG\fR
-The node list, where \fB\-\-config\fR names none.
+The node list, unless \fB\-\-config\fR names one.
 .TP
 \fBMIRROR_SELF\fR
-The node that this machine is, where \fB\-\-self\fR names none.
+The node that this machine is, unless \fB\-\-self\fR names one.
 .TP
 \fBSTATE_DIRECTORY\fR
-Where state is kept, where \fBstate\fR in the node list does not say.
+Where state is kept, unless \fBstate\fR in the node list says otherwise.
 systemd sets it for a unit with
 \fBStateDirectory=\fR.
 .TP
 \fBXDG_CONFIG_HOME\fR, \fBXDG_STATE_HOME\fR, \fBXDG_RUNTIME_DIR\fR
-Where the node list, the state and the sockets of shared ssh connections are looked for.
+Where to look for the node list, the state and the sockets of shared ssh connections.
 .TP
 \fBNO_COLOR\fR
-Set to anything but nothing, it turns colours off.
+If set and not empty, it turns colours off.
 .TP
 \fBCOMPLETE\fR
 Set by the completion scripts: the program then prints completions and does nothing else.
 .SH FILES
 .TP
 \fI./mirror.toml\fR, \fI$XDG_CONFIG_HOME/mirror/mirror.toml\fR, \fI/etc/mirror/mirror.toml\fR
-The node list: the first of these that is there.
+The node list: the first of these that exists.
 .TP
 \fI/var/lib/mirror\fR, \fI$XDG_STATE_HOME/mirror\fR
 State, of root and of others: locks, since when nodes have been alive, where services were last seen, what was
-seen of their leases, what happened (\fIhistory.jsonl\fR), and how \fBmirror\-hold\fR(1) stands
+seen of their leases, the history (\fIhistory.jsonl\fR), and the state of \fBmirror\-hold\fR(1)
 (\fIhold\-SERVICE.json\fR).
 Losing it costs caution, never correctness.
 .TP
 \fI$XDG_RUNTIME_DIR/mirror\fR, \fI/run/mirror\fR, \fI/tmp/mirror\-UID\fR
 Sockets of shared ssh connections.
-A directory that others can enter is not used.
+A directory that other users can enter is not used.
 .TP
 \fIREPOSITORY/.git/mirror\fR
-The lock and the notes of \fBmirror\-breathe\fR(1).
+The lock and the journal of \fBmirror\-breathe\fR(1).
 "#;
 
-/// Of a command: lines that work, and what each is for.
-const EXAMPLES: [(&str, &[(&str, &str)]); 15] = [
+/// Lines that work, and what each is for, by command.
+const EXAMPLES: [(&str, &[(&str, &str)]); 16] = [
     (
         "mirror-probe",
         &[
-            ("mirror probe", "Who lives?"),
-            ("mirror probe --chain brain", "Who lives of the brain chain?"),
-            ("mirror probe | jq -r '.nodes[] | select(.state != \"alive\") | .node'", "Who does not?"),
+            ("mirror probe", "Which nodes are alive?"),
+            ("mirror probe --chain brain", "Which nodes of the brain chain are alive?"),
+            ("mirror probe | jq -r '.nodes[] | select(.state != \"alive\") | .node'", "Which nodes are not?"),
         ],
     ),
     (
         "mirror-whois-brain",
         &[
             ("mirror whois-brain --check --quiet", "Is this node the brain? 0 is yes, 1 no, anything else unknown."),
-            ("mirror probe | mirror whois-brain --view -", "Who is it, by what one probe saw?"),
+            ("mirror probe | mirror whois-brain --view -", "Which node is it, by what one probe saw?"),
         ],
     ),
     (
@@ -93,18 +100,18 @@ const EXAMPLES: [(&str, &[(&str, &str)]); 15] = [
     (
         "mirror-chain-show",
         &[
-            ("mirror chain show --probe", "Who is the brain, and where does each service belong?"),
-            ("mirror chain show --down moscow,almaty", "What if these two fell? Nobody is asked."),
+            ("mirror chain show --probe", "Which node is the brain, and where does each service belong?"),
+            ("mirror chain show --down moscow,almaty", "What if these two fell? No node is asked."),
         ],
     ),
     (
         "mirror-chain-check",
         &[
             ("mirror chain check --survive 4", "Fail a pipeline when the list survives less."),
-            ("mirror chain check --live", "Have all nodes the same list?"),
+            ("mirror chain check --live", "Do all nodes have the same list?"),
         ],
     ),
-    ("mirror-lease-show", &[("mirror lease show", "Who may run what?")]),
+    ("mirror-lease-show", &[("mirror lease show", "Which node may run which service?")]),
     (
         "mirror-lease-check",
         &[
@@ -123,21 +130,21 @@ const EXAMPLES: [(&str, &[(&str, &str)]); 15] = [
         "mirror-lease-repair",
         &[(
             "mirror lease repair bot --why 'disk check'",
-            "Obey the register again, after it was restored from a backup.",
+            "Use the register again after it was restored from a backup.",
         )],
     ),
     (
         "mirror-hold",
         &[
             ("mirror hold bot -- juno --serve", "Run a service for as long as the lease names this node."),
-            ("mirror hold bot --check 200ms -- juno", "Read more often: the loss of the lease is known sooner."),
+            ("mirror hold bot --check 200ms -- juno", "Read more often, to notice the loss of the lease sooner."),
         ],
     ),
     (
         "mirror-pause",
         &[
-            ("mirror pause --why 'disk check'", "Have no watchdog move anything."),
-            ("mirror pause bot", "Only this service."),
+            ("mirror pause --why 'disk check'", "Keep every watchdog from moving anything."),
+            ("mirror pause bot", "Pause this service only."),
         ],
     ),
     ("mirror-resume", &[("mirror resume", "End every pause.")]),
@@ -150,7 +157,14 @@ const EXAMPLES: [(&str, &[(&str, &str)]); 15] = [
     ),
     (
         "mirror-completions",
-        &[("mirror completions bash >/etc/bash_completion.d/mirror", "Install them for everybody.")],
+        &[("mirror completions bash >/etc/bash_completion.d/mirror", "Install them for all users.")],
+    ),
+    (
+        "mirror-help",
+        &[
+            ("mirror help lease", "Read mirror-lease(7), installed or not."),
+            ("mirror help chain check", "Show the help of a command."),
+        ],
     ),
 ];
 
@@ -226,8 +240,8 @@ fn generated() -> BTreeMap<String, String> {
 }
 
 fn names_of(command: &Command) -> Vec<String> {
-    let local_node = display_name(command).to_owned();
-    std::iter::once(local_node).chain(command.get_subcommands().flat_map(names_of)).collect()
+    let name = display_name(command).to_owned();
+    std::iter::once(name).chain(command.get_subcommands().flat_map(names_of)).collect()
 }
 
 fn display_name(command: &Command) -> &str {
@@ -268,11 +282,12 @@ fn page(command: &Command, names: &[String]) -> String {
     text += &exit_status(command);
     if name == "mirror" {
         text += OF_THE_PROGRAM;
+        text += GLOSSARY;
     }
     text + &examples(&name) + &see_also(&name, names)
 }
 
-/// Without the line that a page has as its name, where there is more to say.
+/// The command without the line that the page has as its name, if there is more.
 fn described(command: &Command) -> Command {
     let long = command.get_long_about().map(ToString::to_string);
     match long.as_deref().and_then(|long| long.split_once("\n\n")) {
@@ -281,7 +296,7 @@ fn described(command: &Command) -> Command {
     }
 }
 
-/// Options with what they take; the global ones, which every page lists, in a word.
+/// Options with their values; the global ones, which every page lists, as one word.
 fn synopsis(command: &Command) -> String {
     let mut words = vec![display_name(command).replacen('-', " ", 1).to_owned()];
     words[0] = command.get_bin_name().unwrap_or(&words[0]).to_owned();
@@ -311,16 +326,15 @@ fn synopsis(command: &Command) -> String {
     words.join(" ")
 }
 
-/// Each section was rendered alone, so each brings the same preamble; a paragraph within an option is
-/// an empty line; what stands in backquotes is bold on a page; and each sentence begins a line, since
-/// that is how a page knows where one ends.
+/// Keeps one of the equal preambles that the sections bring. Turns an empty line, a paragraph within an
+/// option, into a request, and backquotes into bold. Begins each sentence on its own line, as roff wants.
 fn tidy(roff: &str) -> String {
     let preamble = |line: &&str| line.starts_with(".ie \\n(.g") || line.starts_with(".el .ds Aq");
     let mut lines: Vec<String> = roff.lines().filter(preamble).take(2).map(str::to_owned).collect();
     for line in roff.lines().filter(|line| !preamble(line)) {
         if line.starts_with(".SH NAME") {
-            // Names of files and commands are copied from a page, so no word is broken.
-            lines.extend([".nh", ".ad l"].map(str::to_owned));
+            // People copy names of files and commands from a page, so no word is hyphenated.
+            lines.extend([".nr HY 0", ".nh", ".ad l"].map(str::to_owned));
         }
         let parts: Vec<&str> = line.split('`').collect();
         let part = |(index, part)| if index % 2 == 1 { format!("\\fB{part}\\fR") } else { String::from(part) };
@@ -334,7 +348,7 @@ fn tidy(roff: &str) -> String {
     lines.join("\n") + "\n"
 }
 
-/// The section made of what `--help` ends with: lines of a status and its meaning, then words.
+/// The section from the end of `--help`: lines of a status and its meaning, then text.
 fn exit_status(command: &Command) -> String {
     let Some(help) = command.get_after_long_help().map(ToString::to_string) else { return String::new() };
     let mut text = ".SH \"EXIT STATUS\"\n".to_owned();
@@ -367,7 +381,9 @@ fn examples(name: &str) -> String {
 }
 
 fn see_also(name: &str, names: &[String]) -> String {
-    let pages = names.iter().map(|name| (name.as_str(), 1)).chain([("mirror.toml", 5), ("mirror-cycle", 7)]);
+    let by_hand =
+        [("mirror.toml", 5), ("mirror-cycle", 7), ("mirror-internals", 7), ("mirror-lease", 7), ("mirror-verdicts", 7)];
+    let pages = names.iter().map(|name| (name.as_str(), 1)).chain(by_hand);
     let others: Vec<String> = pages
         .filter(|(other, section)| (*other, *section) != (name, 1))
         .map(|(other, section)| format!(".BR {} ({section})", other.replace('-', "\\-")))

@@ -1,18 +1,19 @@
-//! What README.md says is so: its shell examples run and print what it shows, every `mirror` line in
-//! it is one that `mirror` understands, its table of defaults holds the defaults, and its tables name
-//! every verdict.
+//! README.md and the pages tell the truth: their shell examples run and print what they show, and `mirror`
+//! understands every line that calls it. `pages` compares keys, defaults, verdicts and help topics.
 #![allow(clippy::unwrap_used)]
+
+#[path = "readme/pages.rs"]
+mod pages;
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::net::TcpListener;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
+use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser};
 use three_mirror::cli::Cli;
-use three_mirror::commands::schema;
-use three_mirror::config::{self, Config};
 
 /// A fenced block: its language and its text.
 struct Block {
@@ -28,12 +29,13 @@ fn read(name: &str) -> String {
     fs::read_to_string(root().join(name)).expect(name)
 }
 
+/// The fenced blocks of README.md; one within a list is indented with it.
 fn blocks() -> Vec<Block> {
     let readme = read("README.md");
     let mut blocks = Vec::new();
     let mut open: Option<Block> = None;
     for line in readme.lines() {
-        match (line.strip_prefix("```"), open.take()) {
+        match (line.trim_start().strip_prefix("```"), open.take()) {
             (Some(language), None) => open = Some(Block { language: language.to_owned(), text: String::new() }),
             (Some(_), Some(block)) => blocks.push(block),
             (None, Some(mut block)) => {
@@ -108,25 +110,50 @@ timeout = "30s"
 }
 
 #[test]
-fn the_shell_examples_print_what_is_shown() {
-    let world = World::new();
-    let blocks = blocks();
-    let mut ran = 0;
-    for pair in blocks.windows(2).filter(|pair| pair[0].language == "sh") {
-        assert_eq!(pair[1].language, "text", "what it prints is to follow:\n{}", pair[0].text);
-        assert_eq!(world.run(&pair[0].text), pair[1].text, "printed by:\n{}", pair[0].text);
-        ran += 1;
-    }
-    assert!(ran >= 3, "only {ran} examples were found");
+fn readme_is_a_front_page() {
+    let lines = read("README.md").lines().count();
+    assert!(lines <= 200, "README.md has {lines} lines; move what is not for everybody to a page");
 }
 
 #[test]
+fn the_shell_examples_print_what_is_shown() {
+    let world = World::new();
+    let blocks = blocks();
+    let mut examples: Vec<(String, String)> = Vec::new();
+    for pair in blocks.windows(2).filter(|pair| pair[0].language == "sh") {
+        assert_eq!(pair[1].language, "text", "its output must follow:\n{}", pair[0].text);
+        examples.push((pair[0].text.clone(), pair[1].text.clone()));
+    }
+    examples.extend(printing_examples(&read("man/mirror-cycle.7")));
+    for (script, output) in &examples {
+        assert_eq!(world.run(script), *output, "printed by:\n{script}");
+    }
+    assert!(examples.len() >= 4, "only {} examples were found", examples.len());
+}
+
+/// The examples of a page that are followed by "prints" and what they print.
+fn printing_examples(page: &str) -> Vec<(String, String)> {
+    let parts: Vec<&str> = page.split("\n.EE\n.PP\nprints\n.PP\n.EX\n").collect();
+    let pairs = parts.windows(2);
+    let example = |pair: &[&str]| {
+        let script = pair[0].rsplit("\n.EX\n").next().unwrap();
+        let output = pair[1].split("\n.EE").next().unwrap();
+        (without_roff(script) + "\n", without_roff(output) + "\n")
+    };
+    pairs.map(example).collect()
+}
+
+const PAGES: [&str; 5] = [
+    "man/mirror-cycle.7",
+    "man/mirror-internals.7",
+    "man/mirror-lease.7",
+    "man/mirror-verdicts.7",
+    "man/mirror.toml.5",
+];
+
+#[test]
 fn every_line_that_calls_mirror_is_understood() {
-    let pages = ["man/mirror-cycle.7", "man/mirror.toml.5"];
-    let pages = pages.map(|page| Block { language: "man".to_owned(), text: examples_of_page(&read(page)).concat() });
-    let table = read("README.md");
-    let listed = table.lines().filter_map(|line| line.strip_prefix("| `")?.split_once('`'));
-    let listed: Vec<&str> = listed.map(|(command, _)| command).filter(|c| c.starts_with("mirror ")).collect();
+    let pages = PAGES.map(|page| Block { language: "man".to_owned(), text: examples_of_page(&read(page)).concat() });
     let mut called = 0;
     for Block { text, .. } in blocks().iter().chain(&pages).filter(|block| block.language != "toml") {
         for call in calls(text) {
@@ -137,26 +164,48 @@ fn every_line_that_calls_mirror_is_understood() {
             called += 1;
         }
     }
-    assert!(called > 20, "only {called} calls were found");
-    for listed in listed {
-        let words = |text: &str| -> BTreeSet<String> {
-            let word = |word: &str| word.trim_matches(|c| "[]…".contains(c)).to_owned();
-            // Alone, it stands before a command.
-            text.split_whitespace().map(word).filter(|word| word.starts_with("--") && word != "--").collect()
-        };
-        let command = command_of(listed);
-        let options = command.get_arguments().filter(|argument| !argument.is_global_set());
-        let options = options.filter_map(|argument| argument.get_long()).filter(|long| *long != "help");
-        let options: BTreeSet<String> =
-            options.filter(|long| *long != "version").map(|long| format!("--{long}")).collect();
-        assert_eq!(words(listed), options, "the options of {listed}");
+    assert!(called >= 20, "only {called} calls were found");
+}
+
+#[test]
+fn every_command_in_the_text_is_understood() {
+    let mut named = Vec::new();
+    for (number, part) in read("README.md").split('`').enumerate() {
+        if number % 2 == 1 && !part.contains('\n') {
+            named.push(part.to_owned());
+        }
+    }
+    for page in PAGES.map(read) {
+        let fonts = page.lines().filter_map(|line| line.strip_prefix(".B ").or_else(|| line.strip_prefix(".BR ")));
+        named.extend(fonts.map(|text| without_roff(text.trim_start_matches('"').split('"').next().unwrap())));
+    }
+    named.retain(|text| text.starts_with("mirror ") && !text.contains('('));
+    assert!(named.len() > 30, "only {} were found", named.len());
+    for call in named {
+        let words = call.split(" && ").next().unwrap().split_whitespace();
+        match Cli::try_parse_from(words).map_err(|error| (error.kind(), error)) {
+            // A command is named without what it needs; help is a kind of error.
+            Ok(_)
+            | Err((
+                ErrorKind::MissingRequiredArgument
+                | ErrorKind::DisplayHelp
+                | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand,
+                _,
+            )) => {}
+            Err((_, error)) => panic!("{call}\n{error}"),
+        }
     }
 }
 
 /// The calls of mirror in a text: from the word to what ends a shell's command.
 fn calls(text: &str) -> Vec<String> {
     let mut calls = Vec::new();
-    for line in text.lines().filter(|line| !line.trim_start().starts_with('#')) {
+    for line in text.lines().map(str::trim_start) {
+        // Root's prompt; any other # begins a comment.
+        let line = if line.starts_with("# mirror ") { &line[2..] } else { line };
+        if line.starts_with('#') {
+            continue;
+        }
         for (at, _) in line.match_indices("mirror ") {
             let before = &line[..at];
             let quoted = ['"', '\''].iter().any(|quote| before.matches(*quote).count() % 2 == 1);
@@ -175,7 +224,11 @@ fn calls(text: &str) -> Vec<String> {
 /// What a page shows between `.EX` and `.EE`, without roff's escapes.
 fn examples_of_page(page: &str) -> Vec<String> {
     let parts = page.split("\n.EX\n").skip(1);
-    parts.map(|part| part.split(".EE").next().unwrap().replace(".PP\n", "\n").replace("\\-", "-")).collect()
+    parts.map(|part| without_roff(part.split(".EE").next().unwrap())).collect()
+}
+
+fn without_roff(text: &str) -> String {
+    text.replace(".PP\n", "\n").replace("\\-", "-").replace("\\e", "\\")
 }
 
 fn command_of(line: &str) -> clap::Command {
@@ -187,109 +240,4 @@ fn command_of(line: &str) -> clap::Command {
         }
     }
     command
-}
-
-#[test]
-fn the_table_of_keys_holds_the_defaults() {
-    let block = blocks().into_iter().find(|block| block.language == "toml").expect("a block of toml");
-    let shown = parsed(&block.text);
-    // The same nodes, chains and service, and nothing else.
-    let mut bare = String::new();
-    let mut table = "";
-    for line in block.text.lines() {
-        if line.starts_with('[') {
-            table = line.split_whitespace().next().unwrap();
-        }
-        let command = ["status", "start", "stop"].iter().any(|key| line.starts_with(key));
-        if line.starts_with('[') || matches!(table, "[nodes]" | "[chains]") || (table == "[services.bot]" && command) {
-            bare += line;
-            bare += "\n";
-        }
-    }
-    let bare = parsed(&bare);
-    assert_eq!(format!("{:?}", shown.nodes), format!("{:?}", bare.nodes));
-    assert_eq!(format!("{:?}", shown.services), format!("{:?}", bare.services));
-    assert_eq!(format!("{:?}", shown.cycle), format!("{:?}", bare.cycle));
-    assert_eq!(format!("{:?}", shown.breath), format!("{:?}", bare.breath));
-    assert_eq!(shown.probe_timeout, bare.probe_timeout);
-    assert_eq!(format!("{:?}", shown.witnesses), format!("{:?}", bare.witnesses));
-}
-
-fn parsed(text: &str) -> Config {
-    let loaded = config::parse(&PathBuf::from("mirror.toml"), text).unwrap_or_else(|error| panic!("{error:#}\n{text}"));
-    assert!(loaded.sound(), "{:?}", loaded.problems);
-    loaded.config
-}
-
-#[test]
-fn every_key_is_documented() {
-    let toml = blocks().into_iter().find(|block| block.language == "toml").expect("a block of toml").text;
-    let page = read("man/mirror.toml.5");
-    let nodes = "nodes = { a = \"192.0.2.1\" }\nchains = { brain = [\"a\"] }\n";
-    let tables = [
-        "",
-        "[cycle]",
-        "[probe]",
-        "[remote]",
-        "[services.x]",
-        "[services.x.lease]",
-        "[breath]",
-        "[witness]",
-        "[lease]",
-    ];
-    for table in tables {
-        let text =
-            if table.is_empty() { format!("nonsense = 1\n{nodes}") } else { format!("{nodes}{table}\nnonsense = 1\n") };
-        let error = format!("{:#}", config::parse(Path::new("x"), &text).expect_err("nonsense is no key"));
-        let list = error.rsplit_once("use ").or_else(|| error.rsplit_once("expected ")).expect("the keys there are").1;
-        let words = list.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'));
-        let keys: Vec<&str> = words.filter(|word| !["", "one", "of", "or", "and"].contains(word)).collect();
-        assert!(!keys.is_empty(), "{error}");
-        for key in keys {
-            let word = |text: &str| text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_')).any(|w| w == key);
-            assert!(word(&toml), "README.md does not show `{key}` of {table}");
-            let listed = [format!(".BR {key} "), format!(".SS [{key}"), format!(".RB [ {key}")];
-            assert!(listed.iter().any(|form| page.contains(form)), "mirror.toml(5) does not list `{key}` of {table}");
-        }
-    }
-}
-
-#[test]
-fn the_examples_of_the_page_on_the_node_list_are_read() {
-    let whole = "nodes = { one = \"192.0.2.1\" }\nchains = { brain = [\"one\"] }\n";
-    let examples = examples_of_page(&read("man/mirror.toml.5"));
-    assert_eq!(examples.len(), 3);
-    parsed(&examples[0]);
-    parsed(&format!("chains = {{ brain = [\"two\"] }}\n{}", examples[1]));
-    parsed(&format!("{whole}{}", examples[2]));
-}
-
-#[test]
-fn the_table_of_verdicts_is_whole() {
-    let readme = read("README.md");
-    let rows: Vec<Vec<&str>> = readme
-        .lines()
-        .filter(|line| line.starts_with("| `"))
-        .map(|line| line.trim_matches('|').split(" | ").map(|cell| cell.trim().trim_matches('`')).collect())
-        .filter(|cells: &Vec<&str>| cells.len() == 5)
-        .collect();
-    for (name, schema) in schema::all() {
-        let verdicts = schema["$defs"]["Verdict"]["oneOf"].as_array().expect("the verdicts");
-        let verdicts: BTreeSet<&str> = verdicts.iter().map(|verdict| verdict["const"].as_str().unwrap()).collect();
-        let listed: Vec<&Vec<&str>> = rows.iter().filter(|cells| cells[0] == name).collect();
-        assert_eq!(listed.iter().map(|cells| cells[1]).collect::<BTreeSet<_>>(), verdicts, "the verdicts of {name}");
-        assert_eq!(listed.len(), verdicts.len(), "a verdict of {name} stands twice");
-        // The help says the same of each.
-        let help = command_of(&format!("mirror {}", command_words(name))).get_after_long_help().unwrap().to_string();
-        let help = help.replace("\n     ", " ");
-        for cells in listed {
-            let told = help.split("\n  ").find(|part| part.starts_with(cells[2])).unwrap_or_default();
-            let mut words = told.split(|c: char| !(c.is_ascii_alphanumeric() || c == '-'));
-            assert!(words.any(|word| word == cells[1]), "{name} {} is no status {} in:\n{help}", cells[1], cells[2]);
-        }
-    }
-}
-
-fn command_words(name: &str) -> String {
-    if name.starts_with("chain-") || name.starts_with("lease-") { name.replacen('-', " ", 1) } else { name.to_owned() }
 }

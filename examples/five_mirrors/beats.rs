@@ -1,4 +1,4 @@
-//! What the bot itself wrote: the only source of what is measured.
+//! What the bot itself wrote: the only source of the measurements.
 
 use std::fs::File;
 use std::io::Read;
@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use rustix::time::{ClockId, clock_gettime};
 
-/// The time, in ns, by a clock that all processes share and that nobody sets.
+/// The time, in ns, by a clock that all processes share and that cannot be set.
 pub(crate) fn now() -> u64 {
     let time = clock_gettime(ClockId::Monotonic);
     u64::try_from(time.tv_sec).unwrap_or(0) * 1_000_000_000 + u64::try_from(time.tv_nsec).unwrap_or(0)
@@ -48,7 +48,7 @@ impl Beats {
             let words: Vec<&str> = line.split(' ').collect();
             let [at, node, pid] = words[..] else { anyhow::bail!("{line:?} is no beat") };
             let (at, pid) = (at.parse().context("a beat's time")?, pid.parse().context("a beat's process")?);
-            // The latest first: beats come from it.
+            // The latest first, because most beats are from it.
             match self.runs.iter_mut().rev().find(|run| run.pid == pid && run.node == node) {
                 Some(run) => run.last = run.last.max(at),
                 None => self.runs.push(Run { node: node.to_owned(), pid, first: at, last: at }),
@@ -67,7 +67,7 @@ impl Beats {
     pub(crate) fn at_once(&self) -> Option<(&Run, &Run)> {
         let mut runs: Vec<&Run> = self.runs.iter().collect();
         runs.sort_by_key(|run| run.first);
-        // Every earlier one, since it may have outlasted the one between.
+        // Compare with every earlier one, which may have outlived the ones between.
         runs.iter().enumerate().find_map(|(index, later)| {
             runs[..index].iter().find(|earlier| earlier.last >= later.first).map(|earlier| (*earlier, *later))
         })

@@ -11,7 +11,7 @@ use anyhow::{Context, Result};
 use crate::beats;
 use crate::field::{BEATS, CLONE, NODE, WORK_INTERVAL, context};
 
-/// From one beat to the next.
+/// The time from one beat to the next.
 const BEAT: Duration = Duration::from_millis(10);
 
 /// Beats until its node's leader is gone.
@@ -22,7 +22,7 @@ pub(crate) fn beat(leader: &str) -> Result<()> {
     std::thread::spawn(move || {
         loop {
             std::thread::sleep(pause);
-            // A commit that comes in the way of a breath is made good by the next.
+            // A commit may fail while a breath runs; the next one has its changes.
             if let Err(error) = work(&worker) {
                 eprintln!("bot: {error:#}");
             }
@@ -38,7 +38,7 @@ pub(crate) fn beat(leader: &str) -> Result<()> {
     Ok(())
 }
 
-/// Each node has a file of its own, so that work done here and there never contradicts.
+/// Each node has its own file, so that the work of two nodes never conflicts.
 fn work(node: &str) -> Result<()> {
     let name = format!("journal-{node}");
     let mut journal = OpenOptions::new().create(true).append(true).open(Path::new(CLONE).join(&name))?;

@@ -1,4 +1,4 @@
-//! The five nodes: raised in a directory of their own, and taken away with all that belongs to them.
+//! The five nodes: started in a directory of their own, and taken away with everything that belongs to them.
 
 use std::fs::{self, File};
 use std::net::{Ipv4Addr, SocketAddrV4, TcpStream};
@@ -15,12 +15,12 @@ use rustix::process::{Pid, PidfdFlags, Signal};
 use tempfile::TempDir;
 use three_mirror::config::{self, Config};
 
-/// What the processes of the demonstration are told by their environment.
+/// The environment variables of the demonstration's processes.
 pub(crate) const PORT: &str = "FIVE_MIRRORS_PORT";
 pub(crate) const BEATS: &str = "FIVE_MIRRORS_BEATS";
 pub(crate) const NODE: &str = "FIVE_MIRRORS_NODE";
 pub(crate) const WORK_INTERVAL: &str = "FIVE_MIRRORS_WORK_INTERVAL";
-/// Borne by everything that belongs to a node, and to the demonstration: their directories.
+/// Directories in the environment of every process of a node, and of the demonstration: they mark it.
 const HOME: &str = "FIVE_MIRRORS_HOME";
 const FIELD: &str = "FIVE_MIRRORS_FIELD";
 /// A node's clone, in its home.
@@ -30,7 +30,7 @@ const BRANCH: &str = "main";
 const HUB: &str = "shared.git";
 const WATCHDOG: &str = include_str!("../watchdog.sh");
 const NODE_LIST: &str = include_str!("../five-mirrors.toml");
-/// What a process may take to come up, or to be gone after SIGKILL, on a busy machine.
+/// The deadline for a process to come up, or to end after SIGKILL, on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A setting in the environment of a part.
@@ -38,7 +38,7 @@ pub(crate) fn context(name: &str) -> String {
     std::env::var(name).unwrap_or_default()
 }
 
-/// The pace, in seconds: the protocol's own unless the environment says otherwise.
+/// The pace, in seconds: the protocol's, unless the environment says otherwise.
 #[derive(Clone, Copy)]
 pub(crate) struct Pace {
     pub(crate) check: f64,
@@ -59,8 +59,8 @@ impl Pace {
     }
 }
 
-/// The node list of `examples/five-mirrors.toml`, whose names, chains and promise are used here, and
-/// whose addresses are not.
+/// The node list of `examples/five-mirrors.toml`: its names, chains and promise count here, its addresses do
+/// not.
 pub(crate) fn node_list() -> Result<Config> {
     Ok(config::parse(Path::new("five-mirrors.toml"), NODE_LIST)?.config)
 }
@@ -70,7 +70,7 @@ struct Host {
     name: String,
     home: PathBuf,
     port: u16,
-    /// Bound, never listening: keeps the port for the host while it is away.
+    /// Bound and never listening: reserves the port while the host is away.
     _reserved: OwnedFd,
     leader: Option<Child>,
 }
@@ -79,12 +79,12 @@ pub(crate) struct Field {
     hosts: Vec<Host>,
     hub: Host,
     pace: Pace,
-    /// Where everything is. The last to go.
+    /// Where everything is; dropped last.
     directory: TempDir,
 }
 
 impl Field {
-    /// Lays out the directory; nothing runs yet.
+    /// Creates the directory; nothing runs yet.
     pub(crate) fn lay_out(config: &Config, pace: Pace) -> Result<Self> {
         let directory = tempfile::Builder::new().prefix("five-mirrors-").tempdir()?;
         let root = directory.path().to_owned();
@@ -113,7 +113,7 @@ impl Field {
         let watchdog = bin.join("watchdog.sh");
         fs::write(&watchdog, WATCHDOG)?;
         fs::set_permissions(watchdog, fs::Permissions::from_mode(0o755))?;
-        // Private, so that mirror takes it; and short enough for a socket, where the directory is.
+        // Private, or mirror refuses it; and a path short enough for a socket.
         let run = self.root().join("run");
         fs::create_dir(&run)?;
         fs::set_permissions(run, fs::Permissions::from_mode(0o700))?;
@@ -132,7 +132,7 @@ impl Field {
         }
         let ms = |seconds: f64| (seconds * 1000.0).ceil();
         text += &format!("[cycle]\ncheck = \"{}ms\"\nsync = \"{}ms\"\n", ms(self.pace.check), ms(self.pace.sync));
-        // A node that comes back is not given the bot back: it is taken away where it runs.
+        // The bot does not return to a node that comes back, so the node where it runs is taken away.
         text + "[probe]\nmethod = \"tcp\"\n\
             [remote]\ncommand = [\"call\", \"{port}\", \"{command}\"]\n\
             [services.bot]\nstatus = \"bot status\"\nstart = \"bot start\"\nstop = \"bot stop\"\n\
@@ -172,7 +172,7 @@ impl Field {
         listening(&mut self.hub)
     }
 
-    /// Starts a node: as after a power failure, with the disk as it was left.
+    /// Starts a node as after a power loss, with the disk as it was.
     pub(crate) fn boot(&mut self, name: &str) -> Result<()> {
         let root = self.root().to_owned();
         let pace = self.pace;
@@ -193,21 +193,21 @@ impl Field {
         listening(host)
     }
 
-    /// Takes nodes away at once, each with all that belongs to it.
+    /// Takes nodes away at once, each with all its processes.
     pub(crate) fn kill(&mut self, names: &[String]) -> Result<()> {
         let mut hosts: Vec<_> = self.hosts.iter_mut().filter(|host| names.contains(&host.name)).collect();
         for host in &mut hosts {
             kill_group(host);
         }
         for host in &mut hosts {
-            // mirror gives every command a process group of its own, so not all were in the node's.
+            // mirror gives every command its own process group, so some are outside the node's.
             sweep(HOME, &host.home)?;
             host.leader.take().map(|mut leader| leader.wait()).transpose()?;
         }
         Ok(())
     }
 
-    /// Whether a node has been started and not been taken away.
+    /// Whether a node was started and not taken away.
     pub(crate) fn runs(&self, name: &str) -> bool {
         self.hosts.iter().any(|host| host.name == name && host.leader.is_some())
     }
@@ -220,7 +220,7 @@ impl Field {
         self.root().join("beats")
     }
 
-    /// Where a node's watchdog writes what each step said, and what went wrong.
+    /// Where a node's watchdog writes the output and the errors of each step.
     pub(crate) fn log(&self, name: &str) -> PathBuf {
         self.root().join(name).join("log")
     }
@@ -274,7 +274,7 @@ impl Drop for Field {
     }
 }
 
-/// This program, to play another part.
+/// This program, in another part.
 fn part(host: &Host, root: &Path, name: &str) -> Result<Command> {
     let mut command = Command::new(std::env::current_exe()?);
     clean(&mut command, host, root);
@@ -285,7 +285,7 @@ fn part(host: &Host, root: &Path, name: &str) -> Result<Command> {
     Ok(command)
 }
 
-/// Nothing that somebody set for their own mirror or git may reach in here.
+/// Removes a person's own settings for mirror and git.
 fn clean(command: &mut Command, host: &Host, root: &Path) {
     let foreign =
         |name: &str| ["MIRROR_", "GIT_", "XDG_", "FIVE_MIRRORS_"].iter().any(|prefix| name.starts_with(prefix));
@@ -306,7 +306,7 @@ fn reserve_port() -> Result<(OwnedFd, u16)> {
     let socket = rustix::net::socket(AddressFamily::INET, SocketType::STREAM, None)?;
     rustix::io::fcntl_setfd(&socket, rustix::io::FdFlags::CLOEXEC)?;
     rustix::net::bind(&socket, &SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0))?;
-    // From here on whoever asks for this very port as these hosts do may have it beside us.
+    // From here on, a host that asks for this port in the same way can bind it too.
     sockopt::set_socket_reuseaddr(&socket, true)?;
     let address = SocketAddrV4::try_from(rustix::net::getsockname(&socket)?)?;
     Ok((socket, address.port()))
@@ -324,7 +324,7 @@ fn listening(host: &mut Host) -> Result<()> {
     Ok(())
 }
 
-/// What git was doing as the power failed. Nothing of this node runs, so they are nobody's.
+/// Removes the locks that git left at the power loss. Nothing of this node runs, so no process owns them.
 fn remove_stale_locks(directory: &Path) -> Result<()> {
     for entry in fs::read_dir(directory)? {
         let entry = entry?;
@@ -337,14 +337,14 @@ fn remove_stale_locks(directory: &Path) -> Result<()> {
     Ok(())
 }
 
-/// The leader has not been waited for, so its id is still its own.
+/// The leader has not been reaped, so its id cannot belong to another process.
 fn kill_group(host: &Host) {
     if let Some(leader) = &host.leader {
         let _ = rustix::process::kill_process_group(Pid::from_child(leader), Signal::KILL);
     }
 }
 
-/// Kills every process whose environment says that it belongs here, until there is none.
+/// Kills every process whose environment marks it, until none is left.
 fn sweep(name: &str, value: &Path) -> Result<()> {
     let mark = [name.as_bytes(), b"=", value.as_os_str().as_encoded_bytes()].concat();
     let begun = Instant::now();
@@ -355,7 +355,7 @@ fn sweep(name: &str, value: &Path) -> Result<()> {
             else {
                 continue;
             };
-            // Held before it is looked at, so that what is killed is what was seen.
+            // Open the pidfd before reading, so that the process that is killed is the one that was read.
             let Ok(held) = rustix::process::pidfd_open(pid, PidfdFlags::empty()) else { continue };
             let environment = fs::read(format!("/proc/{}/environ", pid.as_raw_nonzero())).unwrap_or_default();
             if environment.split(|byte| *byte == 0).any(|variable| variable == mark) {

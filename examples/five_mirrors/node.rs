@@ -1,4 +1,4 @@
-//! A node: its leader, and what speaks to it.
+//! A node: its leader, and the clients of the leader.
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
@@ -13,12 +13,12 @@ use crate::field::{CLONE, PORT, context};
 
 /// Asks a leader to run a shell command.
 pub(crate) const RUN: &str = "run";
-/// Asks a leader for, or to do something with, its bot.
+/// Asks a leader about its bot, or to start or stop it.
 pub(crate) const BOT: &str = "bot";
-/// What ssh ends in when it cannot reach a host.
+/// The status of ssh when it cannot reach a host.
 const NOT_REACHED: u8 = 255;
 
-/// Makes this process group end with the demonstration, however that ends.
+/// Ends this process group when the demonstration ends, in whatever way.
 fn end_with(parent: &str) -> Result<()> {
     let mut signals = signal_hook::iterator::Signals::new(TERM_SIGNALS)?;
     std::thread::spawn(move || {
@@ -27,14 +27,14 @@ fn end_with(parent: &str) -> Result<()> {
         }
     });
     set_parent_process_death_signal(Some(Signal::TERM))?;
-    // It may have ended before it was listened for.
+    // It may have ended before the signal was set up.
     if getppid().map(|pid| pid.to_string()).as_deref() != Some(parent) {
         bail!("started by nobody");
     }
     Ok(())
 }
 
-/// The git server that all nodes share; it stands for a host of its own, which does not fall.
+/// The git server that all nodes share: a host of its own, which does not fall.
 pub(crate) fn hub(parent: &str) -> Result<()> {
     end_with(parent)?;
     let port = format!("--port={}", context(PORT));
@@ -48,7 +48,7 @@ pub(crate) fn hub(parent: &str) -> Result<()> {
 pub(crate) fn lead(parent: &str) -> Result<()> {
     end_with(parent)?;
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, context(PORT).parse()?)).context("cannot listen")?;
-    // In the clone, since the node list, which is the same for all, names no repository.
+    // In the clone, because the node list is the same for all and names no repository.
     let _watchdog = Command::new("watchdog.sh").current_dir(CLONE).spawn().context("watchdog.sh")?;
     let bot = Arc::new(Mutex::new(None));
     for connection in listener.incoming() {
@@ -58,7 +58,7 @@ pub(crate) fn lead(parent: &str) -> Result<()> {
     Ok(())
 }
 
-/// Answers one request. A probe asks nothing: that there is a connection is its answer.
+/// Answers one request. A probe sends none: the connection is its answer.
 fn serve(mut connection: TcpStream, bot: &Mutex<Option<Child>>) {
     let mut request = String::new();
     if connection.read_to_string(&mut request).is_err() || request.is_empty() {
@@ -70,7 +70,7 @@ fn serve(mut connection: TcpStream, bot: &Mutex<Option<Child>>) {
         _ => Err(anyhow::anyhow!("{request:?} is no request")),
     };
     let (status, output) = answered.unwrap_or_else(|error| (NOT_REACHED, format!("{error:#}\n").into_bytes()));
-    // Whoever asked may be gone by now.
+    // The client may be gone by now.
     let _ = connection.write_all(&[&[status], output.as_slice()].concat());
 }
 
@@ -103,7 +103,7 @@ fn look_after(bot: &Mutex<Option<Child>>, verb: &str) -> Result<u8> {
     Ok(0)
 }
 
-/// Sends a request to the leader on `port`, prints its answer and ends in its status.
+/// Sends a request to the leader on `port`, prints the answer and exits with its status.
 pub(crate) fn call(port: &str, request: &str) -> ExitCode {
     let ask = || -> Result<Vec<u8>> {
         let mut connection = TcpStream::connect((Ipv4Addr::LOCALHOST, port.parse()?))?;

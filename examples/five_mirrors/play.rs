@@ -19,7 +19,7 @@ use crate::field::{self, Field, Pace};
 use crate::stage::Stage;
 
 const SERVICE: &str = "bot";
-/// The longest that a recovery is waited for. What is promised is far less.
+/// The longest wait for a recovery, far longer than the promise.
 const PATIENCE: Duration = Duration::from_secs(60);
 const LOOK: Duration = Duration::from_millis(20);
 
@@ -36,14 +36,14 @@ To do the same on five hosts of your own:
   6. Turn one off, and watch:  journalctl -f -o cat -u mirror-check
 ";
 
-/// One fall and what came of it.
+/// One fall and its recovery.
 struct Fall {
     fallen: Vec<String>,
     successor: String,
     without: Duration,
-    /// Commits that the fallen nodes had breathed out.
+    /// Commits that the fallen nodes had pushed.
     commits: Vec<String>,
-    /// How many of them the node holds that is left in the end; none while that is open.
+    /// How many of them the last node has; none while that is open.
     held: Option<usize>,
 }
 
@@ -69,7 +69,7 @@ pub(crate) fn play() -> ExitCode {
         }
         verdict
     });
-    // By now everything that was raised is gone again.
+    // By now everything that was started has ended.
     match (signal.load(Ordering::Relaxed), played) {
         (0, Ok(true)) => ExitCode::SUCCESS,
         (0, Ok(false)) => ExitCode::FAILURE,
@@ -92,13 +92,13 @@ struct Play<'a> {
     field: Field,
     pace: Pace,
     promise: Duration,
-    /// The chains, first the one that leads the service.
+    /// The chains, the one of the service first.
     hosts: Vec<String>,
     brains: Vec<String>,
     falls: Vec<Fall>,
 }
 
-/// What a node's watchdog has said so far.
+/// The output of a node's watchdog so far.
 struct Log {
     file: File,
     unread: String,
@@ -148,7 +148,7 @@ impl<'a> Play<'a> {
         }
         self.breathe(&fallen)?;
 
-        // The one that is left now leads the brain chain last: alone it had no brain in the seed.
+        // The node that is left is last in the brain chain; with the original's chains it had no brain.
         let last = self.brains.last().context("no brains")?.clone();
         let four: Vec<String> = self.field.names().into_iter().filter(|name| *name != last).collect();
         self.fall(four)?;
@@ -156,14 +156,14 @@ impl<'a> Play<'a> {
         Ok(self.conclude())
     }
 
-    /// Takes nodes away, among them the one that serves, and waits for another to serve.
+    /// Takes nodes away, the serving one among them, and waits until another one serves.
     fn fall(&mut self, fallen: Vec<String>) -> Result<()> {
         let serving = self.serving().context("nobody serves")?.clone();
         let before = self.field.breathed_out(std::slice::from_ref(&serving))?.len();
         self.until(&format!("{serving} to breathe out what it does"), |play| {
             Ok(play.field.breathed_out(std::slice::from_ref(&serving))?.len() > before)
         })?;
-        // The worst moment: the node that has to notice has just looked.
+        // The worst moment: the node that must notice has just checked.
         let brain = self.brains.iter().find(|name| self.field.runs(name) && !fallen.contains(name));
         let brain = brain.context("no brain would be left")?.clone();
         let checks = self.logs[&brain].checks;
@@ -183,7 +183,7 @@ impl<'a> Play<'a> {
         Ok(())
     }
 
-    /// Looks, on the one node that is left, for the commits of all that have fallen since.
+    /// Looks on the last node for the commits of all nodes that have fallen.
     fn count_what_is_held(&mut self) -> Result<()> {
         let survivor = self.living().first().context("nobody is left")?.clone();
         self.breathe(std::slice::from_ref(&survivor))?;
@@ -196,7 +196,7 @@ impl<'a> Play<'a> {
 
     /// Waits until each of these nodes has breathed once more, from inhale to exhale.
     fn breathe(&mut self, names: &[String]) -> Result<()> {
-        // The first may have begun before; the second has not.
+        // The first breath may have begun before; the second one has not.
         let wanted: Vec<(String, usize)> =
             names.iter().map(|name| (name.clone(), self.logs[name].breaths + 2)).collect();
         self.until(&format!("{} to breathe", names.join(", ")), |play| {
@@ -225,7 +225,7 @@ impl<'a> Play<'a> {
         }
     }
 
-    /// Reads what the watchdogs have said, and shows what is worth it.
+    /// Reads the output of the watchdogs, and shows the notable events.
     fn listen(&mut self) -> Result<()> {
         for (name, log) in &mut self.logs {
             log.file.read_to_string(&mut log.unread)?;
@@ -297,7 +297,7 @@ impl<'a> Play<'a> {
         kept
     }
 
-    /// The last words of every node, for whoever has to find out what went wrong.
+    /// The last lines of every node's log, to find out what went wrong.
     fn tell_errors(&self) {
         for name in self.field.names() {
             for line in fs::read_to_string(self.field.errors(&name)).unwrap_or_default().lines().rev().take(5) {

@@ -1,4 +1,4 @@
-//! What is shown: a line for each event, and a display while nothing happens.
+//! The output: a line for each event, and a display while nothing happens.
 
 use std::io::Write;
 use std::time::{Duration, Instant};
@@ -25,7 +25,7 @@ impl Stage {
         self.print(&format!("{:7.2} s  {what}\n", self.begun.elapsed().as_secs_f64()));
     }
 
-    /// Text as it stands. That nobody reads it is no reason to break off.
+    /// Prints text unchanged. A closed stdout is no reason to stop.
     pub(crate) fn print(&self, text: &str) {
         self.bar.suspend(|| {
             let _ = std::io::stdout().lock().write_all(text.as_bytes());

@@ -32,7 +32,7 @@ pub struct LeaseHistory {
     #[arg(value_name = "SERVICE", add = ArgValueCandidates::new(completion::services))]
     pub service: String,
 
-    /// How many takeovers, at most, the newest first
+    /// The most takeovers to show, the newest first
     #[arg(short, long, value_name = "N", default_value_t = 20)]
     pub number: usize,
 }
@@ -44,7 +44,7 @@ pub struct LeaseRepair {
     #[arg(value_name = "SERVICE", add = ArgValueCandidates::new(completion::services))]
     pub service: String,
 
-    /// The reason, to stand as `why` in the register
+    /// The reason, kept as `why` in the register
     #[arg(long, value_name = "TEXT")]
     pub why: Option<String>,
 }
@@ -64,11 +64,11 @@ pub struct Probe {
 /// `mirror whois-brain`.
 #[derive(Debug, Args)]
 pub struct WhoisBrain {
-    /// Ask whether this node is the brain, and say so by the exit status
+    /// Ask whether this node is the brain; the exit status is the answer
     #[arg(long)]
     pub check: bool,
 
-    /// Decide by this view, which `mirror probe` printed, instead of asking; `-` is standard input
+    /// Decide by this view, printed by `mirror probe`, instead of asking; `-` is standard input
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub view: Option<PathBuf>,
 }
@@ -99,7 +99,7 @@ pub struct Promote {
     #[arg(value_name = "SERVICE", add = ArgValueCandidates::new(completion::services))]
     pub service: Option<String>,
 
-    /// The node to run it on, instead of the one that the chain gives
+    /// The node to run it on, instead of the first living one of its chain
     #[arg(long, value_name = "NODE", add = ArgValueCandidates::new(completion::nodes))]
     pub to: Option<String>,
 
@@ -107,15 +107,15 @@ pub struct Promote {
     #[arg(long)]
     pub if_brain: bool,
 
-    /// Look and decide, but touch nothing
+    /// Look and decide, and touch nothing
     #[arg(long)]
     pub dry_run: bool,
 
-    /// Decide by this view, which `mirror probe` printed, instead of asking; `-` is standard input
+    /// Decide by this view, printed by `mirror probe`, instead of asking; `-` is standard input
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub view: Option<PathBuf>,
 
-    /// The reason, to stand as `why` in the object
+    /// The reason, shown as `why` in the object and the history
     #[arg(long, value_name = "TEXT")]
     pub why: Option<String>,
 
@@ -128,8 +128,8 @@ pub struct Promote {
 pub struct Pace {
     /// End no sooner than DURATION after the start, such as `200ms`
     ///
-    /// A loop that calls one step after another then needs no `sleep` beside each. The object is
-    /// written, and locks are released, as soon as the step is done.
+    /// A loop that runs one step after another then needs no `sleep`. The object is written, and locks are
+    /// released, as soon as the step is done.
     #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
     pub pace: Option<Duration>,
 }
@@ -141,11 +141,11 @@ pub struct ChainShow {
     #[arg(value_name = "CHAIN", add = ArgValueCandidates::new(completion::chains))]
     pub chain: Option<String>,
 
-    /// Ask the nodes, and tell who is the brain and where each service belongs
+    /// Ask the nodes, and tell which one is the brain and where each service belongs
     #[arg(long, conflicts_with = "down")]
     pub probe: bool,
 
-    /// Tell the same as if these nodes were dead and all others alive; nobody is asked
+    /// Tell the same as if these nodes were dead and all others alive; no node is asked
     #[arg(long, value_name = "NODE,...", value_delimiter = ',', add = ArgValueCandidates::new(completion::nodes))]
     pub down: Option<Vec<String>>,
 }
@@ -153,11 +153,11 @@ pub struct ChainShow {
 /// `mirror chain check`.
 #[derive(Debug, Args)]
 pub struct ChainCheck {
-    /// Make it an error when the chains do not survive any N failures
+    /// Fail when the chains do not survive any N failures
     #[arg(long, value_name = "N")]
     pub survive: Option<usize>,
 
-    /// Ask every node for the digest of its node list; two lists are two networks
+    /// Ask every node for the digest of its node list: two lists are two networks
     #[arg(long)]
     pub live: bool,
 }
@@ -169,7 +169,7 @@ pub struct Hold {
     #[arg(value_name = "SERVICE", add = ArgValueCandidates::new(completion::services))]
     pub service: String,
 
-    /// From the beginning of one read to that of the next; shorter than `valid` [default: a third of
+    /// The time from the start of one read to the next, shorter than `valid` [default: a third of
     /// `valid`]
     #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
     pub check: Option<std::time::Duration>,
@@ -182,11 +182,11 @@ pub struct Hold {
 /// `mirror pause`.
 #[derive(Debug, Args)]
 pub struct Pause {
-    /// The services [default: all of them, also those that are added later]
+    /// The services [default: all, also those that are added later]
     #[arg(value_name = "SERVICE", add = ArgValueCandidates::new(completion::services))]
     pub services: Vec<String>,
 
-    /// The reason, for whoever wonders
+    /// The reason, shown to everyone who asks why nothing moves
     #[arg(long, value_name = "TEXT")]
     pub why: Option<String>,
 }
@@ -194,11 +194,11 @@ pub struct Pause {
 /// `mirror resume`.
 #[derive(Debug, Args)]
 pub struct Resume {
-    /// The services [default: all that is paused]
+    /// The services [default: all that are paused]
     #[arg(value_name = "SERVICE", add = ArgValueCandidates::new(completion::services))]
     pub services: Vec<String>,
 
-    /// The reason, to stand in the history
+    /// The reason, kept in the history
     #[arg(long, value_name = "TEXT")]
     pub why: Option<String>,
 }
@@ -225,4 +225,12 @@ pub struct Completions {
     /// The shell
     #[arg(value_name = "SHELL", value_parser = ["bash", "zsh", "fish"])]
     pub shell: String,
+}
+
+/// `mirror help`.
+#[derive(Debug, Args)]
+pub struct Help {
+    /// The topic or the command, such as `cycle`, `probe` or `chain show` [default: the program]
+    #[arg(value_name = "TOPIC", num_args = 0..=2, add = ArgValueCandidates::new(completion::topics))]
+    pub topic: Vec<String>,
 }

@@ -2,8 +2,11 @@
 
 use std::path::PathBuf;
 
+use clap::CommandFactory;
 use clap_complete::CompletionCandidate;
 
+use super::Cli;
+use super::topics::TOPICS;
 use crate::chain;
 use crate::config::{self, Config};
 
@@ -75,4 +78,12 @@ pub(crate) fn services() -> Vec<CompletionCandidate> {
 /// The commands that print an object.
 pub(crate) fn objects() -> Vec<CompletionCandidate> {
     OBJECTS.iter().map(|name| CompletionCandidate::new(*name)).collect()
+}
+
+/// The topics of `mirror help`, and the commands.
+pub(crate) fn topics() -> Vec<CompletionCandidate> {
+    let commands = Cli::command();
+    let commands = commands.get_subcommands().map(|command| command.get_name().to_owned());
+    let topics = TOPICS.iter().map(|topic| topic.name.to_owned());
+    topics.chain(commands).map(CompletionCandidate::new).collect()
 }

@@ -1,12 +1,12 @@
-//! The names of the links.
+//! Links that are named after commands.
 
 use std::ffi::OsString;
 use std::path::Path;
 
-/// What the binary is called when it is called by its own name.
+/// The binary's own name.
 const PROGRAM: &str = "mirror";
-/// The commands a link can be named after, and what such a link stands for.
-const LINKS: [(&str, &[&str]); 18] = [
+/// The names of links, and the command that each is.
+const LINKS: [(&str, &[&str]); 19] = [
     ("probe", &["probe"]),
     ("whois-brain", &["whois-brain"]),
     ("breathe", &["breathe"]),
@@ -25,10 +25,12 @@ const LINKS: [(&str, &[&str]); 18] = [
     ("history", &["history"]),
     ("schema", &["schema"]),
     ("completions", &["completions"]),
+    ("help", &["help"]),
 ];
 
-/// The arguments with a link's name turned into the command it stands for: `mirror-probe x` and
-/// `probe x` become `mirror probe x`.
+/// Replaces the name of a link by its command: `mirror-probe x` and `probe x` become `mirror probe x`.
+/// `mirror chain help x` becomes `mirror help chain x`, and `mirror chain help` becomes `mirror chain --help`,
+/// because clap has its own `help` below every command or below none.
 pub fn by_link_name(mut arguments: Vec<OsString>) -> Vec<OsString> {
     let Some(called) = arguments.first().and_then(|path| Path::new(path).file_name()?.to_str()) else {
         return arguments;
@@ -36,6 +38,16 @@ pub fn by_link_name(mut arguments: Vec<OsString>) -> Vec<OsString> {
     let command = called.strip_prefix(PROGRAM).and_then(|rest| rest.strip_prefix('-')).unwrap_or(called);
     if let Some((_, words)) = LINKS.iter().find(|(name, _)| *name == command) {
         arguments.splice(..1, std::iter::once(PROGRAM).chain(words.iter().copied()).map(OsString::from));
+    }
+    if let [_, group, help, rest @ ..] = arguments.as_mut_slice()
+        && (group == "chain" || group == "lease")
+        && help == "help"
+    {
+        if rest.is_empty() {
+            *help = "--help".into();
+        } else {
+            std::mem::swap(group, help);
+        }
     }
     arguments
 }
@@ -55,5 +67,8 @@ mod tests {
         assert_eq!(turned(&["mirror-chain-show", "--json"]), "mirror chain show --json");
         assert_eq!(turned(&["./mirror", "probe"]), "./mirror probe");
         assert_eq!(turned(&["something-else", "probe"]), "something-else probe");
+        assert_eq!(turned(&["mirror", "chain", "help", "show"]), "mirror help chain show");
+        assert_eq!(turned(&["mirror-lease", "help", "check"]), "mirror help lease check");
+        assert_eq!(turned(&["mirror", "lease", "help"]), "mirror lease --help");
     }
 }

@@ -1,4 +1,4 @@
-//! What the exit statuses of each command mean, as its help and its page say it.
+//! The exit statuses of each command, for its help and its man page.
 
 /// The exit statuses of a command: its own 0, 1 and 3, and the 2 that all share.
 macro_rules! statuses {
@@ -15,8 +15,8 @@ macro_rules! statuses {
 pub(super) const ALL_STATUSES: &str = statuses!(
     "yes, or done",
     no: "a definite no: dead, not the brain, unsound, refused, conflict",
-    unknown: "unknown: it could not be found out, or not be confirmed in time\n\n\
-              Take anything but 0 and 1 for unknown: a script that acts on \"not 0\" acts on a\n\
+    unknown: "unknown: it could not be found out, or could not be confirmed in time\n\n\
+              Treat anything but 0 and 1 as unknown: a script that acts on \"not 0\" acts on a\n\
               broken tool."
 );
 pub(super) const PROBE_STATUSES: &str = statuses!(
@@ -28,27 +28,27 @@ pub(super) const WHOIS_BRAIN_STATUSES: &str = statuses!(
     "known: a brain is known; with --check, self: it is this node",
     no: "nobody: every node of the chain is dead; with --check also other:\n     another node is the brain",
     unknown: "unknown: a node before the first living one could not be asked, or the view\n     \
-              is not to be trusted; isolated: this node sees no other and no witness"
+              cannot be trusted; isolated: this node sees no other and no witness"
 );
 pub(super) const BREATHE_STATUSES: &str = statuses!(
     "in-step: the branch is the same here and on the remote",
-    no: "conflict, refused: a person has to decide; nothing is lost",
+    no: "conflict, refused: a person must decide; nothing is lost",
     unknown: "unreachable, busy, raced: the next breath tries again; failed: something on\n     \
               this machine failed; nothing is lost"
 );
 pub(super) const PROMOTE_STATUSES: &str = statuses!(
     "in-place, started, moved, stopped-elsewhere: every service runs on its\n     \
      target; planned: --dry-run, nothing was touched",
-    no: "refused: there is no living node for it; not-brain: this node may not;\n     \
-         failed: it could not be started where it was to be; paused: `mirror pause`, and it is\n     \
-         not as it ought to be; nothing was touched",
+    no: "refused: no living node can run it; not-brain: another node decides;\n     \
+         failed: it could not be started; paused: it is not in place, and `mirror pause`\n     \
+         forbids to touch it",
     unknown: "blocked: a living node did not confirm that it stopped; busy: another\n     \
-              promotion is under way here; unknown: it could not be found out"
+              promotion runs here; unknown: it could not be found out"
 );
 pub(super) const CHAIN_SHOW_STATUSES: &str = statuses!("shown");
 pub(super) const CHAIN_CHECK_STATUSES: &str = statuses!(
     "sound: there is nothing worse than a warning",
-    no: "unsound: there is an error, or less is survived than --survive asks"
+    no: "unsound: there is an error, or the list survives less than --survive asks"
 );
 pub(super) const LEASE_SHOW_STATUSES: &str = statuses!(
     "granted: every lease that was asked for is granted to a node",
@@ -66,32 +66,32 @@ pub(super) const LEASE_CHECK_STATUSES: &str = statuses!(
 pub(super) const LEASE_HISTORY_STATUSES: &str = statuses!("shown", unknown: "unknown: the register cannot be read");
 pub(super) const LEASE_REPAIR_STATUSES: &str = statuses!(
     "repaired: a new claim was written; sound: there was nothing to repair",
-    unknown: "busy: a promotion of the service is under way here; unknown: the register\n     \
-              cannot be read, or it is not known whether the claim was written"
+    unknown: "busy: a promotion of the service runs here; unknown: the register cannot be\n     \
+              read, or it is unknown whether the claim was written"
 );
 pub(super) const HOLD_STATUSES: &str = concat!(
     "Exit status:",
-    "\n  0  ended: once the command has run, its own status, whatever that is; 128 and the\n     ",
-    "number of the signal, when one ended it; running, stopping: it has not ended yet",
+    "\n  0  ended: the status is the command's own, whatever that is, or 128 and the number\n     ",
+    "of the signal that ended it; running, stopping: it has not ended yet",
     "\n  1  not-ours: the lease is not granted to this node; nothing was started",
     "\n  2  the command line or the configuration is wrong; nothing was started",
-    "\n  3  unknown: the register could not be read in time; busy: the service is held on\n     ",
-    "this node already; nothing was started",
-    "\n  75  lost: the command ran, and was ended, since the lease was taken away or could\n     ",
-    "not be read any more (EX_TEMPFAIL)",
+    "\n  3  unknown: the register could not be read in time; busy: the service is already\n     ",
+    "held on this node; nothing was started",
+    "\n  75  lost: the command ran and was ended, because the lease was taken away or could\n     ",
+    "no longer be read (EX_TEMPFAIL)",
     "\n  126  failed: the command could not be started",
     "\n  127  failed: there is no such program\n\n",
-    "A command can end in each of these numbers itself; hold-SERVICE.json in the state directory\n",
-    "and the last line on stderr tell which it was."
+    "The command itself can end in any of these; hold-SERVICE.json in the state directory and\n",
+    "the last line on stderr tell which it was."
 );
 pub(super) const PAUSE_STATUSES: &str = statuses!(
-    "paused: what was named is paused, now or since before",
-    unknown: "unknown: it could not be written where it is kept, or not be confirmed"
+    "paused: what you named is paused, now or since before",
+    unknown: "unknown: the pause could not be written or confirmed"
 );
 pub(super) const RESUME_STATUSES: &str = statuses!(
-    "resumed: what was named is not paused, now or since before",
+    "resumed: what you named is not paused, now or since before",
     no: "refused: all services are paused at once; end that without naming one",
-    unknown: "unknown: it could not be written where it is kept, or not be confirmed"
+    unknown: "unknown: the end of the pause could not be written or confirmed"
 );
 pub(super) const HISTORY_STATUSES: &str = statuses!("listed");
 pub(super) const PRINT_STATUSES: &str = statuses!("printed", unknown: "stdout could not be written");
