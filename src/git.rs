@@ -1,78 +1,30 @@
 //! git's plumbing: a repository, and commands in it that never prompt and always end.
 //!
-//! Commands of two kinds are run. Those that work on this machine alone hold the lock given to
-//! [`Git::hold`], run no hooks, start no daemon that could inherit that lock, and write objects,
-//! refs and the index durably. Those that talk to a remote have a deadline given by the caller,
-//! keep the person's hooks, and never hold the lock: a credential cache that one of them leaves
-//! behind would hold it too.
+//! There are two kinds of commands. Local ones inherit the lock given to [`Git::inherit_lock`], run
+//! no hook, start no daemon, and write objects, refs and the index durably. Remote ones have a
+//! deadline given by the caller, run the user's hooks, and do not inherit the lock: a credential
+//! cache started by one of them would keep holding it.
 
 use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, bail};
 use xshell::{Cmd, Shell, cmd};
 
 use crate::deadline::Deadline;
-use crate::exec::{Exec, Finished};
+use crate::exec::{Ended, Exec, Finished};
 
-/// What a command that only works on this machine may take. It is never cut short by the deadline
-/// of a breath, since half of its work helps nobody.
-pub(crate) const LOCAL: Duration = Duration::from_secs(60);
-/// How much output of a command is kept: a list of a few million files.
-const KEPT: u64 = 512 << 20;
+mod environment;
 
-/// Set for every command: no question is ever asked, and the words are the same everywhere.
-const QUIET: [(&str, &str); 12] = [
-    ("GIT_TERMINAL_PROMPT", "0"),
-    ("GIT_ASKPASS", "false"),
-    ("SSH_ASKPASS", "false"),
-    ("SSH_ASKPASS_REQUIRE", "never"),
-    ("GCM_INTERACTIVE", "never"),
-    ("GIT_EDITOR", ":"),
-    ("GIT_SEQUENCE_EDITOR", ":"),
-    ("GIT_MERGE_AUTOEDIT", "no"),
-    ("GIT_OPTIONAL_LOCKS", "0"),
-    ("GIT_NO_REPLACE_OBJECTS", "1"),
-    ("LC_ALL", "C"),
-    ("LANGUAGE", ""),
-];
-
-/// What a hook or an alias that started us may have set, and what would lead git astray.
-const ASTRAY: [&str; 16] = [
-    "GIT_ALTERNATE_OBJECT_DIRECTORIES",
-    "GIT_COMMON_DIR",
-    "GIT_CONFIG",
-    "GIT_DIR",
-    "GIT_GLOB_PATHSPECS",
-    "GIT_GRAFT_FILE",
-    "GIT_ICASE_PATHSPECS",
-    "GIT_INDEX_FILE",
-    "GIT_INTERNAL_SUPER_PREFIX",
-    "GIT_LITERAL_PATHSPECS",
-    "GIT_NAMESPACE",
-    "GIT_OBJECT_DIRECTORY",
-    "GIT_PREFIX",
-    "GIT_QUARANTINE_PATH",
-    "GIT_SHALLOW_FILE",
-    "GIT_WORK_TREE",
-];
-
-/// Settings for every command; those of the person are kept but for these.
-const PLAIN: [(&str, &str); 5] = [
-    ("color.ui", "false"),
-    ("color.push", "false"),
-    ("color.transport", "false"),
-    ("submodule.recurse", "false"),
-    ("core.fsync", "added"),
-];
-
-/// Further settings for commands on this machine alone.
-const LOCALLY: [(&str, &str); 2] = [("core.hooksPath", "/dev/null"), ("core.fsmonitor", "false")];
+/// How long a local command may take. The deadline of a breath does not shorten it: stopping such a
+/// command halfway gains nothing.
+pub(crate) const LOCAL_TIMEOUT: Duration = Duration::from_secs(60);
+/// How much output of a local command is kept: enough for a list of a few million files.
+const MAX_OUTPUT_BYTES: u64 = 512 << 20;
 
 /// A repository on this machine.
 #[derive(Debug)]
@@ -83,14 +35,14 @@ pub struct Git {
     common: PathBuf,
     config: Vec<(String, String)>,
     ssh_command: Option<String>,
-    held: Option<File>,
+    lock: Option<File>,
 }
 
 impl Git {
-    /// The repository that `path` is in.
+    /// Opens the repository that contains `path`.
     ///
     /// # Errors
-    /// When `path` is in no repository, or in one that git refuses to work in.
+    /// When `path` is in no repository, or in one that git refuses to use.
     pub fn open(path: &Path) -> Result<Self> {
         let path = std::path::absolute(path).with_context(|| format!("{}", path.display()))?;
         if !path.is_dir() {
@@ -106,10 +58,10 @@ impl Git {
             dir,
             config: Vec::new(),
             ssh_command: None,
-            held: None,
+            lock: None,
         };
-        git.config = settings(&git.read(cmd!(git.shell, "git config --null --list"))?);
-        // Asking git costs a process, and the plain case is the one that breathes all day.
+        git.config = parse_settings(&git.read(cmd!(git.shell, "git config --null --list"))?);
+        // Asking git costs a process; the usual layout is recognised without one.
         let plain = git.dir.join("HEAD").is_file() && git.dir.join("objects").is_dir();
         if !plain || git.context("core.worktree").is_some() || git.is_set("core.bare") {
             git.locate(&path)?;
@@ -117,31 +69,31 @@ impl Git {
         Ok(git)
     }
 
-    /// Makes an empty repository in the directory `path`.
+    /// Creates an empty repository in the directory `path`.
     ///
     /// # Errors
-    /// When git could not be run or cannot make one there.
+    /// When git could not be run or failed.
     pub fn init(path: &Path) -> Result<()> {
         let shell = Shell::new().context("the working directory")?;
         shell.change_dir(path);
         let init = cmd!(shell, "git init --quiet --template= .");
-        let made = Exec::new(prepare(init, &LOCALLY)).run(Deadline::after(LOCAL)).context("git init")?;
-        if made.success() { Ok(()) } else { bail!("git init: {}", words(&made)) }
+        let made = Exec::new(environment::local(init)).run(Deadline::after(LOCAL_TIMEOUT)).context("git init")?;
+        if made.success() { Ok(()) } else { bail!("git init: {}", error_line(&made)) }
     }
 
     fn locate(&mut self, path: &Path) -> Result<()> {
         let ask = cmd!(self.shell, "git rev-parse --is-bare-repository --absolute-git-dir --git-common-dir");
         let found = self.run(ask, b"")?;
         if !found.success() {
-            let words = found.last_line().unwrap_or_default();
+            let message = found.last_line().unwrap_or_default();
             bail!(
-                "{}: not a git repository that can be used: {words}; name one by --repo, or by repo in [breath]",
+                "{}: not a usable git repository: {message}; name one with --repo, or by repo in [breath]",
                 path.display()
             );
         }
         let text = String::from_utf8(found.stdout).context("the repository's path is not UTF-8")?;
         let [bare, dir, common] = text.lines().collect::<Vec<_>>()[..] else {
-            bail!("{}: git rev-parse said {text:?}", path.display());
+            bail!("{}: unexpected output of git rev-parse: {text:?}", path.display());
         };
         self.dir = PathBuf::from(dir);
         self.common = path.join(common);
@@ -155,7 +107,7 @@ impl Git {
         Ok(())
     }
 
-    /// The shell that commands are built with; it stands at the top of the work tree.
+    /// The shell that commands are built with. Its directory is the top of the work tree.
     pub fn shell(&self) -> &Shell {
         &self.shell
     }
@@ -165,7 +117,7 @@ impl Git {
         self.work_tree.as_deref()
     }
 
-    /// The directory of this work tree's own files: `HEAD`, `index`.
+    /// The directory of the files that belong to this work tree: `HEAD`, `index`.
     pub fn dir(&self) -> &Path {
         &self.dir
     }
@@ -175,7 +127,7 @@ impl Git {
         &self.common
     }
 
-    /// The last value of a setting; section and name in lower case.
+    /// The last value of a setting. Write section and name in lower case.
     pub fn context(&self, key: &str) -> Option<&str> {
         self.settings(key).last()
     }
@@ -185,37 +137,37 @@ impl Git {
         self.config.iter().filter(move |(name, _)| name == key).map(|(_, value)| value.as_str())
     }
 
-    /// Whether a setting that is a yes or a no is a yes.
+    /// Whether a boolean setting is true.
     pub fn is_set(&self, key: &str) -> bool {
         self.context(key).is_some_and(|value| matches!(&value.to_lowercase()[..], "true" | "yes" | "on" | "1"))
     }
 
-    /// From now on, commands on this machine alone inherit `lock`.
-    pub fn hold(&mut self, lock: File) {
-        self.held = Some(lock);
+    /// Lets every later local command inherit `lock`, so that it stays locked until they have ended.
+    pub fn inherit_lock(&mut self, lock: File) {
+        self.lock = Some(lock);
     }
 
-    /// Talks to remotes through `command`, unless the environment or the repository says otherwise.
-    pub fn ssh_through(&mut self, command: Option<&str>) {
-        let said = std::env::var_os("GIT_SSH_COMMAND").is_some() || std::env::var_os("GIT_SSH").is_some();
-        if !said && self.context("core.sshcommand").is_none() {
+    /// Uses `command` as ssh, unless the environment or the repository names one.
+    pub fn set_ssh_command(&mut self, command: Option<&str>) {
+        let in_environment = std::env::var_os("GIT_SSH_COMMAND").is_some() || std::env::var_os("GIT_SSH").is_some();
+        if !in_environment && self.context("core.sshcommand").is_none() {
             self.ssh_command = command.map(str::to_owned);
         }
     }
 
-    /// Runs a command on this machine alone, `input` being its standard input.
+    /// Runs a local command with `input` as its standard input.
     ///
     /// # Errors
-    /// When it could not be started, took more than a minute, or said more than fits in memory.
+    /// When it could not be started, took more than a minute, or wrote more than fits in memory.
     pub fn run(&self, cmd: Cmd<'_>, input: &[u8]) -> Result<Finished> {
         let shown = cmd.to_string();
-        let exec = Exec::new(prepare(cmd, &LOCALLY)).stdin(input).keeping(KEPT);
-        let exec = match &self.held {
+        let exec = Exec::new(environment::local(cmd)).stdin(input).keeping(MAX_OUTPUT_BYTES);
+        let exec = match &self.lock {
             Some(lock) => exec.holding(lock.as_fd()),
             None => exec,
         };
-        let finished = exec.run(Deadline::after(LOCAL)).with_context(|| shown.clone())?;
-        if finished.ended == crate::exec::Ended::TimedOut {
+        let finished = exec.run(Deadline::after(LOCAL_TIMEOUT)).with_context(|| shown.clone())?;
+        if finished.ended == Ended::TimedOut {
             bail!("{shown}: still running after a minute");
         }
         if finished.cut {
@@ -224,7 +176,7 @@ impl Git {
         Ok(finished)
     }
 
-    /// What a command on this machine alone says, `input` being its standard input.
+    /// The output of a local command with `input` as its standard input.
     ///
     /// # Errors
     /// When it could not be run or failed.
@@ -232,12 +184,12 @@ impl Git {
         let shown = cmd.to_string();
         let finished = self.run(cmd, input)?;
         if !finished.success() {
-            bail!("{shown}: {}", words(&finished));
+            bail!("{shown}: {}", error_line(&finished));
         }
         Ok(finished.stdout)
     }
 
-    /// What a command on this machine alone says.
+    /// The output of a local command.
     ///
     /// # Errors
     /// When it could not be run or failed.
@@ -245,23 +197,23 @@ impl Git {
         self.read_with(cmd, b"")
     }
 
-    /// The one line that a command on this machine alone says.
+    /// The output of a local command that prints one line.
     ///
     /// # Errors
     /// When it could not be run or failed, or the line is not UTF-8.
     pub fn line(&self, cmd: Cmd<'_>) -> Result<String> {
-        let mut line = String::from_utf8(self.read(cmd)?).context("git said something that is not UTF-8")?;
+        let mut line = String::from_utf8(self.read(cmd)?).context("git printed text that is not UTF-8")?;
         line.truncate(line.trim_end_matches('\n').len());
         Ok(line)
     }
 
-    /// Runs a command that talks to a remote, until the deadline.
+    /// Runs a command that connects to a remote, until the deadline.
     ///
     /// # Errors
     /// When it could not be started.
-    pub fn talk(&self, cmd: Cmd<'_>, deadline: Deadline) -> Result<Finished> {
+    pub fn run_remote(&self, cmd: Cmd<'_>, deadline: Deadline) -> Result<Finished> {
         let shown = cmd.to_string();
-        let mut command = prepare(cmd, &[]);
+        let mut command = environment::remote(cmd);
         if let Some(ssh) = &self.ssh_command {
             command.env("GIT_SSH_COMMAND", ssh);
         }
@@ -271,13 +223,14 @@ impl Git {
     /// Writes a commit object and returns its id.
     ///
     /// # Errors
-    /// When git does not take it for a commit, or cannot write it.
+    /// When git rejects it as a commit or cannot write it.
     pub fn write_commit(&self, bytes: &[u8]) -> Result<String> {
         let written = self.read_with(cmd!(self.shell, "git hash-object -t commit -w --stdin"), bytes)?;
         Ok(String::from_utf8(written)?.trim_end().to_owned())
     }
 
-    /// The name, address and time that a commit made now bears. Where git knows no name, `fallback`.
+    /// The committer line (name, address, time) of a commit made now. `fallback` is the name to use
+    /// when git has none.
     ///
     /// # Errors
     /// When git could not be run.
@@ -292,38 +245,38 @@ impl Git {
         Ok(format!("mirror {} <mirror@{}> {now} +0000", plain(fallback), plain(&host)))
     }
 
-    /// The file that holds this ref where git keeps refs in files.
+    /// The file of this ref, in a repository that keeps refs in files.
     pub fn ref_file(&self, name: &str) -> PathBuf {
         if name == "HEAD" { self.dir.join(name) } else { self.common.join(name) }
     }
 
-    /// The object that a ref names, or none where there is no such ref.
+    /// The object that a ref points to, or none if the ref does not exist.
     ///
     /// # Errors
     /// When the refs cannot be read.
-    pub fn tip(&self, name: &str) -> Result<Option<String>> {
-        // A ref's own file is what git itself would read first; only without one is git asked.
+    pub fn resolve(&self, name: &str) -> Result<Option<String>> {
+        // git reads the ref's own file first, too. Only without one is a process needed.
         if let Ok(text) = fs::read_to_string(self.ref_file(name)) {
             let id = text.trim_end_matches('\n');
-            if is_id(id) {
+            if is_object_id(id) {
                 return Ok(Some(id.to_owned()));
             }
         }
         let id = self.line(cmd!(self.shell, "git for-each-ref --format=%(objectname) {name}"))?;
-        Ok(is_id(&id).then_some(id))
+        Ok(is_object_id(&id).then_some(id))
     }
 
-    /// The branch that is checked out, as a full ref; none where `HEAD` is detached.
+    /// The branch that is checked out, as a full ref; none if `HEAD` is detached.
     ///
     /// # Errors
     /// When `HEAD` cannot be read.
-    pub fn head(&self) -> Result<Option<String>> {
+    pub fn current_branch(&self) -> Result<Option<String>> {
         let path = self.dir.join("HEAD");
         let text = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
         let Some(name) = text.trim_end().strip_prefix("ref: ") else {
             return Ok(None);
         };
-        // Where refs are kept in tables, the file is there for old programs alone.
+        // With the reftable format this file exists only for old programs.
         if name == "refs/heads/.invalid" {
             let found = self.run(cmd!(self.shell, "git symbolic-ref --quiet HEAD"), b"")?;
             let name = String::from_utf8_lossy(&found.stdout).trim_end().to_owned();
@@ -333,8 +286,8 @@ impl Git {
     }
 }
 
-/// The first line that says what went wrong, for people.
-pub fn words(finished: &Finished) -> String {
+/// The first line of stderr that says what went wrong, for people.
+pub fn error_line(finished: &Finished) -> String {
     let plain = |line: &str| line.chars().filter(|c| !c.is_control()).take(300).collect::<String>();
     finished
         .stderr
@@ -346,39 +299,22 @@ pub fn words(finished: &Finished) -> String {
         .unwrap_or_else(|| format!("{:?}", finished.ended))
 }
 
-/// Whether this is an object's full name.
-pub fn is_id(text: &str) -> bool {
+/// Whether this is a full object id.
+pub fn is_object_id(text: &str) -> bool {
     matches!(text.len(), 40 | 64) && text.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
-/// A path as git says it: bytes, not text.
-pub fn path(bytes: &[u8]) -> &Path {
+/// A path as git prints it: bytes, not necessarily text.
+pub fn path_from_bytes(bytes: &[u8]) -> &Path {
     Path::new(OsStr::from_bytes(bytes))
 }
 
-fn settings(list: &[u8]) -> Vec<(String, String)> {
+fn parse_settings(list: &[u8]) -> Vec<(String, String)> {
     let text = String::from_utf8_lossy(list);
-    // A name without a value is a yes.
+    // A name without a value means true.
     text.split_terminator('\0').map(|entry| entry.split_once('\n').unwrap_or((entry, "true"))).map(owned).collect()
 }
 
 fn owned((key, value): (&str, &str)) -> (String, String) {
     (key.to_owned(), value.to_owned())
-}
-
-fn prepare(cmd: Cmd<'_>, further: &[(&str, &str)]) -> Command {
-    let mut command = Command::from(cmd);
-    let asked: Vec<_> = command.get_envs().map(|(name, _)| name.to_owned()).collect();
-    for name in ASTRAY.iter().filter(|name| !asked.iter().any(|asked| asked == **name)) {
-        command.env_remove(name);
-    }
-    command.envs(QUIET);
-    // After those that the person gave the same way, not instead of them.
-    let given: usize = std::env::var("GIT_CONFIG_COUNT").ok().and_then(|n| n.parse().ok()).unwrap_or(0);
-    for (n, (key, value)) in PLAIN.iter().chain(further).enumerate() {
-        command.env(format!("GIT_CONFIG_KEY_{}", given + n), key);
-        command.env(format!("GIT_CONFIG_VALUE_{}", given + n), value);
-    }
-    command.env("GIT_CONFIG_COUNT", (given + PLAIN.len() + further.len()).to_string());
-    command
 }

@@ -7,7 +7,7 @@
 //! - [`view`] asks the nodes through [`probe`], or reads what `mirror probe` printed.
 //! - [`decide`] turns chain, view and memory into a decision. It is pure: no clock, no socket, no
 //!   file. [`brain`] asks it who leads.
-//! - [`promote`] carries a decision out through [`service`] and [`remote`]; [`breath`] is the other
+//! - [`promote`] carries a decision out through [`service`] and [`remote`]; [`sync`] is the other
 //!   act, through [`git`].
 //! - [`lease`] rules who may run a service where that is not left to chance. It is pure too; its one
 //!   value is in a [`register`]: a git ref, an etcd key or a file; [`arbiter`] opens the one that the
@@ -20,7 +20,6 @@
 
 pub mod boot_instant;
 pub mod brain;
-pub mod breath;
 pub mod chain;
 pub mod cli;
 pub mod commands;
@@ -41,6 +40,7 @@ pub mod register;
 pub mod remote;
 pub mod service;
 pub mod state;
+pub mod sync;
 pub mod template;
 pub mod usage_error;
 pub mod view;

@@ -7,11 +7,11 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::Context;
-use crate::breath::{Breath, Parked, Sync, Verdict as BreatheVerdict};
 use crate::chain::Name;
 use crate::cli;
 use crate::output::{self, ExitStatus, Report, Spinner, Style};
 use crate::remote;
+use crate::sync::{Breath, BreatheVerdict, Parked, Transfer};
 use crate::usage_error::UsageError;
 
 impl output::HasStatus for BreatheVerdict {
@@ -29,13 +29,13 @@ impl output::HasStatus for BreatheVerdict {
 pub struct BreatheFacts {
     /// The repository.
     pub repo: PathBuf,
-    /// What came in; null when nothing did.
-    pub inhale: Option<Sync>,
-    /// What went out; null when nothing did.
-    pub exhale: Option<Sync>,
-    /// Where the local commits were put that cannot be rebased; null when there are none.
+    /// What came in; null if nothing did.
+    pub inhale: Option<Transfer>,
+    /// What went out; null if nothing did.
+    pub exhale: Option<Transfer>,
+    /// Where local commits that cannot be rebased were stored; null if there are none.
     pub parked: Option<Parked>,
-    /// The files that conflict, or that stand in the way.
+    /// The files that conflict or are in the way.
     pub files: Vec<String>,
 }
 
@@ -44,11 +44,15 @@ impl output::ReportFacts for BreatheFacts {
     const SCHEMA: &'static str = "mirror.breathe/1";
 
     fn text(&self, style: Style) -> String {
-        let row = |what: &str, sync: &Option<Sync>| {
-            let sync = sync.as_ref()?;
+        let row = |what: &str, transfer: &Option<Transfer>| {
+            let transfer = transfer.as_ref()?;
             let short = |id: &Option<String>| id.as_ref().map_or("–".to_owned(), |id| id.chars().take(10).collect());
-            let commits = format!("{} commit{}", sync.commits, if sync.commits == 1 { "" } else { "s" });
-            Some(vec![what.to_owned(), commits, style.faint(&format!("{} → {}", short(&sync.from), short(&sync.to)))])
+            let commits = format!("{} commit{}", transfer.commits, if transfer.commits == 1 { "" } else { "s" });
+            Some(vec![
+                what.to_owned(),
+                commits,
+                style.faint(&format!("{} → {}", short(&transfer.from), short(&transfer.to))),
+            ])
         };
         let rows = [row("inhale", &self.inhale), row("exhale", &self.exhale)];
         let mut text = output::columns(&rows.into_iter().flatten().collect::<Vec<_>>());
@@ -76,7 +80,7 @@ pub(super) fn run(arguments: &cli::Breathe, context: &Context) -> Result<ExitSta
         ssh_command: Some(&ssh_command),
     };
     let spinner = Spinner::start(context.output_mode, "breathing");
-    let outcome = breath.breathe().map_err(|wrong| UsageError::new(format!("{wrong:#}")))?;
+    let outcome = breath.breathe().map_err(|error| UsageError::new(format!("{error:#}")))?;
     drop(spinner);
     let facts = BreatheFacts {
         repo: repo.to_owned(),

@@ -14,7 +14,7 @@ use xshell::{Cmd, cmd};
 use super::{Entry, Held, LONGEST, Register, StoreError, Swap, Version};
 use crate::deadline::Deadline;
 use crate::exec::{Ended, Finished};
-use crate::git::{Git, LOCAL, is_id, words};
+use crate::git::{Git, LOCAL_TIMEOUT, error_line, is_object_id};
 
 /// More commits than git can be told to count.
 const MOST: usize = 1 << 30;
@@ -46,7 +46,7 @@ impl GitRegister {
             made => made,
         }
         .with_context(|| format!("{}: cannot keep git's objects here", cache.display()))?;
-        git.ssh_through(ssh_command);
+        git.set_ssh_command(ssh_command);
         let by = by.chars().filter(|c| !c.is_control() && !"<>".contains(*c)).collect();
         let (remote, reference) = (remote.to_owned(), reference.to_owned());
         Ok(Self { git, cache: cache.to_owned(), remote, reference, by, last: RefCell::new(None) })
@@ -67,12 +67,12 @@ impl GitRegister {
     /// has found nothing.
     fn is_damaged(&self) -> bool {
         let sound = cmd!(self.git.shell(), "git fsck --no-dangling --no-progress --no-reflogs");
-        let looked = self.git.talk(sound, Deadline::after(LOCAL));
+        let looked = self.git.run_remote(sound, Deadline::after(LOCAL_TIMEOUT));
         looked.is_ok_and(|looked| matches!(looked.ended, Ended::Exited(status) if status != 0))
     }
 
     fn talk(&self, cmd: Cmd<'_>, deadline: Deadline) -> Result<Finished, StoreError> {
-        self.git.talk(cmd, deadline).map_err(|error| StoreError::Failed(format!("{error:#}")))
+        self.git.run_remote(cmd, deadline).map_err(|error| StoreError::Failed(format!("{error:#}")))
     }
 
     /// The object that the ref names.
@@ -87,7 +87,7 @@ impl GitRegister {
         let ours = text.lines().filter_map(|line| line.split_once('\t')).find(|(_, name)| *name == *reference);
         match ours {
             None => Ok(None),
-            Some((id, _)) if is_id(id) => Ok(Some(id.to_owned())),
+            Some((id, _)) if is_object_id(id) => Ok(Some(id.to_owned())),
             Some((id, _)) => Err(StoreError::Failed(format!("git ls-remote {remote} said {id:?}"))),
         }
     }
@@ -189,7 +189,7 @@ impl GitRegister {
     }
 
     fn failed(&self, what: &str, finished: &Finished) -> StoreError {
-        let why = if finished.ended == Ended::TimedOut { "no answer in time".to_owned() } else { words(finished) };
+        let why = if finished.ended == Ended::TimedOut { "no answer in time".to_owned() } else { error_line(finished) };
         StoreError::Failed(format!("git {what} {}: {why}", self.remote))
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use three_mirror::breath::{Breath, Verdict};
+use three_mirror::sync::{Breath, BreatheVerdict};
 
 use crate::world::{Repo, World};
 
@@ -66,7 +66,7 @@ fn commit(repo: &Repo, clone: usize, end: Instant, made: &AtomicU32) {
 fn breathe(repo: &Repo, over: &AtomicBool, breaths: &AtomicU32) {
     while !over.load(Ordering::Relaxed) {
         let outcome = Breath { timeout: Duration::from_secs(60), ..repo.breath() }.breathe().unwrap();
-        let fine = matches!(outcome.verdict, Verdict::InStep | Verdict::Busy | Verdict::Raced);
+        let fine = matches!(outcome.verdict, BreatheVerdict::InStep | BreatheVerdict::Busy | BreatheVerdict::Raced);
         assert!(fine, "{outcome:?}");
         breaths.fetch_add(1, Ordering::Relaxed);
     }
@@ -76,7 +76,7 @@ fn settle(clones: &[Repo]) {
     for _ in 0..2 {
         for repo in clones {
             let outcome = repo.breathe();
-            assert_eq!(outcome.verdict, Verdict::InStep, "{outcome:?}");
+            assert_eq!(outcome.verdict, BreatheVerdict::InStep, "{outcome:?}");
         }
     }
 }

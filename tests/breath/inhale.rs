@@ -3,7 +3,7 @@
 use std::fs;
 use std::os::unix::fs::symlink;
 
-use three_mirror::breath::Verdict;
+use three_mirror::sync::BreatheVerdict;
 
 use crate::world::{World, executable};
 
@@ -13,7 +13,7 @@ fn in_step_nothing_moves() {
     let repo = world.clone_as("one");
     let (head, status) = (repo.head(), repo.status());
     let outcome = repo.breathe();
-    assert_eq!(outcome.verdict, Verdict::InStep, "{outcome:?}");
+    assert_eq!(outcome.verdict, BreatheVerdict::InStep, "{outcome:?}");
     assert_eq!((outcome.inhale, outcome.exhale), (None, None));
     assert!(outcome.reason.contains(&head[..12]), "{}", outcome.reason);
     assert_eq!((repo.head(), repo.status()), (head, status));
@@ -28,7 +28,7 @@ fn incoming_commits_are_fast_forwarded_to() {
     world.incoming(&[("a", "new\n"), ("d", "d\n")]);
     let new = world.incoming(&[("d", "d2\n")]);
     let outcome = repo.breathe();
-    assert_eq!(outcome.verdict, Verdict::InStep, "{outcome:?}");
+    assert_eq!(outcome.verdict, BreatheVerdict::InStep, "{outcome:?}");
     let inhale = outcome.inhale.unwrap();
     assert_eq!((inhale.from, inhale.to, inhale.commits), (Some(old), Some(new.clone()), 2));
     assert_eq!(outcome.exhale, None);
@@ -47,7 +47,7 @@ fn local_commits_are_pushed() {
     repo.write("x", "x\n").commit("local 1");
     let new = repo.write("x", "x2\n").commit("local 2");
     let outcome = repo.breathe();
-    assert_eq!(outcome.verdict, Verdict::InStep, "{outcome:?}");
+    assert_eq!(outcome.verdict, BreatheVerdict::InStep, "{outcome:?}");
     let exhale = outcome.exhale.unwrap();
     assert_eq!((exhale.from, exhale.to, exhale.commits), (Some(old), Some(new.clone()), 2));
     assert_eq!(outcome.inhale, None);
@@ -76,7 +76,7 @@ fn local_commits_are_replayed_onto_incoming_ones() {
     let old = repo.head();
     let upstream = world.incoming(&[("a", "incoming\na1\na2\na3\n")]);
     let outcome = repo.breathe();
-    assert_eq!(outcome.verdict, Verdict::InStep, "{outcome:?}");
+    assert_eq!(outcome.verdict, BreatheVerdict::InStep, "{outcome:?}");
     assert_eq!(outcome.inhale.unwrap().commits, 1);
     let exhale = outcome.exhale.unwrap();
     assert_eq!((exhale.from, exhale.commits), (Some(upstream), 3));
@@ -101,7 +101,7 @@ fn a_person_s_merge_is_kept_and_joined() {
     let merge = repo.head();
     world.incoming(&[("y", "y\n")]);
     let outcome = repo.breathe();
-    assert_eq!(outcome.verdict, Verdict::InStep, "{outcome:?}");
+    assert_eq!(outcome.verdict, BreatheVerdict::InStep, "{outcome:?}");
     for commit in [side, merge] {
         repo.git(&["merge-base", "--is-ancestor", &commit, "refs/remotes/origin/main"]);
     }
@@ -115,10 +115,10 @@ fn an_empty_remote_gets_the_branch() {
     let world = World::empty();
     let repo = world.clone_as("one");
     let outcome = repo.breathe();
-    assert_eq!(outcome.verdict, Verdict::InStep, "{outcome:?}");
+    assert_eq!(outcome.verdict, BreatheVerdict::InStep, "{outcome:?}");
     let head = repo.write("x", "x\n").commit("first");
     let outcome = repo.breathe();
-    assert_eq!(outcome.verdict, Verdict::InStep, "{outcome:?}");
+    assert_eq!(outcome.verdict, BreatheVerdict::InStep, "{outcome:?}");
     let exhale = outcome.exhale.unwrap();
     assert_eq!((exhale.from, exhale.to, exhale.commits), (None, Some(head.clone()), 1));
     assert_eq!(world.remote().tip("main"), head);
@@ -130,7 +130,7 @@ fn a_branch_without_a_commit_gets_the_remote_s() {
     let repo = world.clone_as("one");
     let new = world.incoming_first();
     let outcome = repo.breathe();
-    assert_eq!(outcome.verdict, Verdict::InStep, "{outcome:?}");
+    assert_eq!(outcome.verdict, BreatheVerdict::InStep, "{outcome:?}");
     assert_eq!((repo.head(), repo.read("x"), repo.status()), (new, "x\n".into(), String::new()));
     repo.is_sound();
 }
@@ -166,7 +166,7 @@ fn every_kind_of_file_arrives() {
     other.commit("kinds 2");
     other.git(&["push", "-q", "origin", "main"]);
     let outcome = repo.breathe();
-    assert_eq!(outcome.verdict, Verdict::InStep, "{outcome:?}");
+    assert_eq!(outcome.verdict, BreatheVerdict::InStep, "{outcome:?}");
     assert_eq!(repo.status(), "");
     let fresh = world.clone_as("fresh");
     let (mut here, mut there) = (repo.files(), fresh.files());
@@ -188,8 +188,8 @@ fn a_linked_work_tree_and_a_directory_in_one_breathe_too() {
     linked.write("x", "x\n").commit("local");
     world.incoming(&[("b", "new\n")]);
     let inner = linked.path().join("dir");
-    let outcome = three_mirror::breath::Breath { repo: &inner, ..linked.breath() }.breathe().unwrap();
-    assert_eq!(outcome.verdict, Verdict::InStep, "{outcome:?}");
+    let outcome = three_mirror::sync::Breath { repo: &inner, ..linked.breath() }.breathe().unwrap();
+    assert_eq!(outcome.verdict, BreatheVerdict::InStep, "{outcome:?}");
     assert_eq!((linked.read("b"), linked.status()), ("new\n".into(), String::new()));
     assert_eq!(linked.head(), world.remote().tip("main"));
 }
@@ -219,7 +219,7 @@ fn settings_that_would_lead_it_astray_do_not() {
     repo.git(&["tag", "-a", "-m", "t", "t"]);
     world.incoming(&[("b", "new\n")]);
     let outcome = repo.breathe();
-    assert_eq!(outcome.verdict, Verdict::InStep, "{outcome:?}");
+    assert_eq!(outcome.verdict, BreatheVerdict::InStep, "{outcome:?}");
     assert_eq!((repo.head(), repo.status()), (world.remote().tip("main"), String::new()));
     assert_eq!(world.remote().git(&["tag"]), "");
     repo.is_sound();

@@ -5,7 +5,7 @@ use std::os::unix::fs::symlink;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
-use three_mirror::breath::Verdict;
+use three_mirror::sync::BreatheVerdict;
 
 use crate::world::{Repo, World};
 
@@ -22,9 +22,9 @@ fn one_breath_at_a_time() {
     repo.breathe();
     let lock = File::open(repo.dot_git("mirror/breath.lock")).unwrap();
     lock.lock().unwrap();
-    assert_eq!(repo.breathe().verdict, Verdict::Busy);
+    assert_eq!(repo.breathe().verdict, BreatheVerdict::Busy);
     drop(lock);
-    assert_eq!(repo.breathe().verdict, Verdict::InStep);
+    assert_eq!(repo.breathe().verdict, BreatheVerdict::InStep);
 }
 
 #[test]
@@ -36,7 +36,7 @@ fn a_person_s_index_lock_is_waited_for_and_never_touched() {
     let head = repo.head();
     let new = world.incoming(&[("a", "new\n")]);
     let outcome = repo.breathe();
-    assert_eq!((outcome.verdict, repo.head()), (Verdict::Busy, head), "{outcome:?}");
+    assert_eq!((outcome.verdict, repo.head()), (BreatheVerdict::Busy, head), "{outcome:?}");
     assert!(outcome.reason.contains("index.lock"), "{}", outcome.reason);
     assert_eq!(fs::read_to_string(&lock).unwrap(), "a person's");
     let lock_again = lock.clone();
@@ -44,7 +44,7 @@ fn a_person_s_index_lock_is_waited_for_and_never_touched() {
         std::thread::sleep(Duration::from_millis(300));
         fs::remove_file(lock_again).unwrap();
     });
-    assert_eq!(repo.breathe().verdict, Verdict::InStep);
+    assert_eq!(repo.breathe().verdict, BreatheVerdict::InStep);
     person.join().unwrap();
     assert_eq!(repo.head(), new);
 }
@@ -60,14 +60,14 @@ fn a_person_s_ref_lock_is_named_and_never_touched() {
         fs::write(&lock, "").unwrap();
         for _ in 0..2 {
             let outcome = repo.breathe();
-            assert_eq!(outcome.verdict, Verdict::Busy, "{outcome:?}");
+            assert_eq!(outcome.verdict, BreatheVerdict::Busy, "{outcome:?}");
             assert!(outcome.reason.contains(name), "{}", outcome.reason);
             assert_eq!((repo.head(), repo.status(), repo.files()), before);
             assert!(!repo.dot_git("mirror/intent").exists());
         }
         fs::remove_file(&lock).unwrap();
     }
-    assert_eq!(repo.breathe().verdict, Verdict::InStep);
+    assert_eq!(repo.breathe().verdict, BreatheVerdict::InStep);
     repo.is_sound();
 }
 
@@ -85,7 +85,7 @@ fn a_breath_s_own_ref_lock_is_removed_once_it_is_surely_dead() {
         fs::write(repo.dot_git(name), "").unwrap();
     }
     let outcome = repo.breathe();
-    assert_eq!((outcome.verdict, repo.head()), (Verdict::InStep, new), "{outcome:?}");
+    assert_eq!((outcome.verdict, repo.head()), (BreatheVerdict::InStep, new), "{outcome:?}");
     repo.is_sound();
 }
 
@@ -99,12 +99,12 @@ fn a_ref_lock_that_does_not_fit_the_mark_is_a_person_s() {
     let mark = || fs::write(repo.dot_git("mirror/mark"), format!("{new}\nrefs/heads/main\n")).unwrap();
     mark();
     fs::write(&lock, "something else\n").unwrap();
-    assert_eq!(repo.breathe().verdict, Verdict::Busy);
+    assert_eq!(repo.breathe().verdict, BreatheVerdict::Busy);
     fs::write(&lock, "").unwrap();
     let older = SystemTime::now() - Duration::from_secs(60);
     File::options().append(true).open(&lock).unwrap().set_times(FileTimes::new().set_modified(older)).unwrap();
     mark();
-    assert_eq!(repo.breathe().verdict, Verdict::Busy);
+    assert_eq!(repo.breathe().verdict, BreatheVerdict::Busy);
     assert!(lock.exists());
 }
 
@@ -159,12 +159,12 @@ fn a_half_turned_tree_is_put_right() {
         torn(&half.repo);
         // Where the remote cannot be asked, what is put right is all that happens.
         half.repo.git(&["config", "remote.origin.url", "../nowhere.git"]);
-        assert_eq!(half.repo.breathe().verdict, Verdict::Unreachable);
+        assert_eq!(half.repo.breathe().verdict, BreatheVerdict::Unreachable);
         assert_eq!((half.repo.head(), half.repo.status()), (half.old, String::new()), "case {n}");
         assert!(!half.repo.path().join("added").exists());
         half.repo.is_sound();
         half.repo.git(&["config", "remote.origin.url", "../remote.git"]);
-        assert_eq!(half.repo.breathe().verdict, Verdict::InStep);
+        assert_eq!(half.repo.breathe().verdict, BreatheVerdict::InStep);
         assert_eq!((half.repo.head(), half.repo.status()), (half.new, String::new()), "case {n}");
         half.repo.is_sound();
     }
@@ -177,7 +177,7 @@ fn what_a_person_wrote_after_the_kill_stays() {
     fs::remove_file(repo.path().join("b")).unwrap();
     repo.write("a", "a person's\n").write("added/file", "a person's\n").write("added/other", "a person's\n");
     let outcome = repo.breathe();
-    assert_eq!(outcome.verdict, Verdict::Refused, "{outcome:?}");
+    assert_eq!(outcome.verdict, BreatheVerdict::Refused, "{outcome:?}");
     assert_eq!(outcome.files, ["a", "added/file"]);
     for name in ["a", "added/file", "added/other"] {
         assert_eq!(repo.read(name), "a person's\n");
@@ -192,7 +192,7 @@ fn a_turned_tree_only_lacks_its_branch() {
     half.repo.git(&["config", "remote.origin.url", "../nowhere.git"]);
     fs::remove_file(half.repo.dot_git("index.lock")).unwrap();
     half.repo.git(&["read-tree", "-m", "-u", &half.old, &half.new]);
-    assert_eq!(half.repo.breathe().verdict, Verdict::Unreachable);
+    assert_eq!(half.repo.breathe().verdict, BreatheVerdict::Unreachable);
     assert_eq!((half.repo.head(), half.repo.status()), (half.new, String::new()));
     half.repo.is_sound();
 }
@@ -205,7 +205,7 @@ fn a_person_who_went_on_after_the_kill_is_not_disturbed() {
     fs::remove_file(repo.dot_git("index.lock")).unwrap();
     repo.write("a", "a person's\n").write("added/file", "");
     let head = repo.commit("by hand");
-    assert_eq!(repo.breathe().verdict, Verdict::Unreachable);
+    assert_eq!(repo.breathe().verdict, BreatheVerdict::Unreachable);
     assert_eq!((repo.head(), repo.status(), repo.read("added/file")), (head, String::new(), String::new()));
     repo.is_sound();
 }
@@ -221,7 +221,7 @@ fn uncommitted_work_that_was_being_committed_is_never_made_old() {
     let intent = format!("branch refs/heads/main\nold {old}\nnew {new}\nfiles false\n");
     fs::write(repo.dot_git("mirror/intent"), intent).unwrap();
     let before = (repo.status(), repo.files());
-    assert_eq!(repo.breathe().verdict, Verdict::InStep);
+    assert_eq!(repo.breathe().verdict, BreatheVerdict::InStep);
     assert_eq!((repo.head(), repo.status(), repo.files()), (old, before.0, before.1));
     repo.is_sound();
 }
@@ -233,7 +233,7 @@ fn a_filter_that_fails_half_way_leaves_the_tree_as_it_was() {
     let names: Vec<String> = (0..9).map(|n| format!("files/{n}")).collect();
     let files = |text| names.iter().map(|name| (&name[..], text)).collect::<Vec<_>>();
     world.incoming(&files("old\n"));
-    assert_eq!(repo.breathe().verdict, Verdict::InStep);
+    assert_eq!(repo.breathe().verdict, BreatheVerdict::InStep);
     repo.write("b", "mine\n");
     repo.git(&["config", "filter.picky.smudge", "grep -v bad"]);
     repo.git(&["config", "filter.picky.clean", "cat"]);
@@ -244,13 +244,13 @@ fn a_filter_that_fails_half_way_leaves_the_tree_as_it_was() {
     );
     for _ in 0..2 {
         let outcome = repo.breathe();
-        assert_eq!(outcome.verdict, Verdict::Failed, "{outcome:?}");
+        assert_eq!(outcome.verdict, BreatheVerdict::Failed, "{outcome:?}");
         assert!(outcome.reason.contains("grep -v bad"), "{}", outcome.reason);
         assert_eq!((repo.head(), repo.status(), repo.files()), before);
         repo.is_sound();
     }
     repo.git(&["config", "filter.picky.smudge", "cat"]);
-    assert_eq!(repo.breathe().verdict, Verdict::InStep);
+    assert_eq!(repo.breathe().verdict, BreatheVerdict::InStep);
     assert_eq!((repo.read("files/5"), repo.status()), ("bad\n".into(), " M b".into()));
 }
 
@@ -264,7 +264,7 @@ fn a_commit_made_while_the_tree_turns_is_not_lost() {
     repo.git(&["config", "filter.sly.smudge", &commit]);
     world.incoming(&[("files/5", "new\n"), (".gitattributes", "files/5 filter=sly\n")]);
     let outcome = repo.breathe();
-    assert_eq!(outcome.verdict, Verdict::InStep, "{outcome:?}");
+    assert_eq!(outcome.verdict, BreatheVerdict::InStep, "{outcome:?}");
     assert_eq!(repo.log(), ["by hand", "incoming", "first"]);
     assert_eq!((repo.head(), repo.status()), (world.remote().tip("main"), String::new()));
     repo.is_sound();
@@ -301,7 +301,7 @@ fn a_full_disk_makes_nobody_else_s_of_what_a_killed_breath_wrote() {
     let said = breathe_on_a_full_disk(&repo, 500);
     assert_eq!(said.status.code(), Some(3), "{said:?}");
     let outcome = repo.breathe();
-    assert_eq!((outcome.verdict, repo.head()), (Verdict::InStep, new), "{outcome:?}");
+    assert_eq!((outcome.verdict, repo.head()), (BreatheVerdict::InStep, new), "{outcome:?}");
     assert_eq!((repo.status(), repo.read("big")), (String::new(), big));
     repo.is_sound();
 }

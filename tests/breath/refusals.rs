@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use three_mirror::breath::{Breath, Verdict};
+use three_mirror::sync::{Breath, BreatheVerdict};
 
 use crate::world::{Repo, World};
 
@@ -29,13 +29,13 @@ fn a_person_s_unfinished_work_is_refused_and_named() {
         repo.try_git(start);
         let before = (repo.status(), repo.files());
         let outcome = repo.breathe();
-        assert_eq!(outcome.verdict, Verdict::Refused, "{start:?}: {outcome:?}");
+        assert_eq!(outcome.verdict, BreatheVerdict::Refused, "{start:?}: {outcome:?}");
         assert!(outcome.reason.contains(word), "{}", outcome.reason);
         assert_eq!((repo.status(), repo.files()), before);
         repo.git(end);
         assert_eq!(repo.head(), head);
     }
-    assert_eq!(repo.breathe().verdict, Verdict::InStep);
+    assert_eq!(repo.breathe().verdict, BreatheVerdict::InStep);
     repo.is_sound();
 }
 
@@ -46,11 +46,11 @@ fn another_branch_or_none_is_refused() {
     world.incoming(&[("a", "new\n")]);
     repo.git(&["switch", "-q", "-c", "side"]);
     let outcome = repo.breathe();
-    assert_eq!(outcome.verdict, Verdict::Refused);
+    assert_eq!(outcome.verdict, BreatheVerdict::Refused);
     assert!(outcome.reason.contains("side is checked out"), "{}", outcome.reason);
     repo.git(&["switch", "-q", "--detach"]);
     let outcome = repo.breathe();
-    assert_eq!(outcome.verdict, Verdict::Refused);
+    assert_eq!(outcome.verdict, BreatheVerdict::Refused);
     assert!(outcome.reason.contains("detached"), "{}", outcome.reason);
     assert_eq!(repo.read("a"), "a1\na2\na3\n");
 }
@@ -60,7 +60,7 @@ fn a_bare_repository_is_refused() {
     let world = World::new();
     let remote = world.remote();
     remote.git(&["remote", "add", "origin", "nowhere"]);
-    assert_eq!(remote.breathe().verdict, Verdict::Refused);
+    assert_eq!(remote.breathe().verdict, BreatheVerdict::Refused);
 }
 
 #[test]
@@ -74,7 +74,7 @@ fn a_conflict_is_parked_and_leaves_everything_as_it_was() {
     let theirs = world.incoming(&[("a", "theirs\n"), ("b", "theirs\n")]);
     for _ in 0..2 {
         let outcome = repo.breathe();
-        assert_eq!(outcome.verdict, Verdict::Conflict, "{outcome:?}");
+        assert_eq!(outcome.verdict, BreatheVerdict::Conflict, "{outcome:?}");
         assert_eq!(outcome.files, ["a", "b"]);
         let parked = outcome.parked.unwrap();
         assert_eq!((&parked.reference, &parked.commit), (&format!("refs/conflicts/spb/{tip}"), &tip));
@@ -94,7 +94,7 @@ fn histories_with_nothing_in_common_are_refused() {
     repo.git(&["remote", "add", "origin", "../remote.git"]);
     let head = repo.write("z", "z\n").commit("apart");
     let outcome = repo.breathe();
-    assert_eq!((outcome.verdict, repo.head()), (Verdict::Refused, head), "{outcome:?}");
+    assert_eq!((outcome.verdict, repo.head()), (BreatheVerdict::Refused, head), "{outcome:?}");
     assert!(outcome.reason.contains("no commit in common"), "{}", outcome.reason);
     repo.is_sound();
 }

@@ -3,8 +3,8 @@
 use std::fs;
 use std::time::{Duration, Instant};
 
-use three_mirror::breath::{Breath, Verdict};
 use three_mirror::output::{ExitStatus, HasStatus as _};
+use three_mirror::sync::{Breath, BreatheVerdict};
 
 use crate::world::{World, executable};
 
@@ -22,7 +22,7 @@ fn a_remote_that_is_not_there_is_unreachable() {
     repo.write("x", "x\n").commit("local");
     repo.git(&["remote", "set-url", "origin", "../nowhere.git"]);
     let outcome = repo.breathe();
-    assert_eq!(outcome.verdict, Verdict::Unreachable, "{outcome:?}");
+    assert_eq!(outcome.verdict, BreatheVerdict::Unreachable, "{outcome:?}");
     assert!(outcome.reason.contains("nowhere.git"), "{}", outcome.reason);
     assert_eq!(outcome.verdict.status(), ExitStatus::Unknown);
     repo.is_sound();
@@ -35,7 +35,7 @@ fn a_remote_that_hangs_is_unreachable_in_time() {
     repo.git(&["config", "remote.origin.uploadpack", "sleep 600; true"]);
     let start = Instant::now();
     let outcome = Breath { timeout: Duration::from_millis(300), ..repo.breath() }.breathe().unwrap();
-    assert_eq!(outcome.verdict, Verdict::Unreachable, "{outcome:?}");
+    assert_eq!(outcome.verdict, BreatheVerdict::Unreachable, "{outcome:?}");
     assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
     repo.is_sound();
 }
@@ -47,9 +47,9 @@ fn a_push_that_hangs_is_unreachable_in_time_and_goes_later() {
     let head = repo.write("x", "x\n").commit("local");
     repo.git(&["config", "remote.origin.receivepack", "sleep 600; true"]);
     let outcome = Breath { timeout: Duration::from_millis(500), ..repo.breath() }.breathe().unwrap();
-    assert_eq!(outcome.verdict, Verdict::Unreachable, "{outcome:?}");
+    assert_eq!(outcome.verdict, BreatheVerdict::Unreachable, "{outcome:?}");
     repo.git(&["config", "--unset", "remote.origin.receivepack"]);
-    assert_eq!(repo.breathe().verdict, Verdict::InStep);
+    assert_eq!(repo.breathe().verdict, BreatheVerdict::InStep);
     assert_eq!(world.remote().tip("main"), head);
 }
 
@@ -60,7 +60,7 @@ fn a_hook_that_says_no_is_quoted() {
     hook(&world, "pre-receive", "echo 'no commits on a Friday' >&2; exit 1");
     repo.write("x", "x\n").commit("local");
     let outcome = repo.breathe();
-    assert_eq!(outcome.verdict, Verdict::Refused, "{outcome:?}");
+    assert_eq!(outcome.verdict, BreatheVerdict::Refused, "{outcome:?}");
     assert!(outcome.reason.contains("no commits on a Friday"), "{}", outcome.reason);
     repo.is_sound();
 }
@@ -75,7 +75,7 @@ fn a_person_s_own_pre_push_hook_is_heard() {
     executable(&path);
     repo.write("x", "x\n").commit("local");
     let outcome = repo.breathe();
-    assert_eq!(outcome.verdict, Verdict::Refused, "{outcome:?}");
+    assert_eq!(outcome.verdict, BreatheVerdict::Refused, "{outcome:?}");
     assert!(outcome.reason.contains("tests fail"), "{}", outcome.reason);
 }
 
@@ -87,7 +87,7 @@ fn a_conflict_that_cannot_be_parked_says_so() {
     world.incoming(&[("a", "theirs\n")]);
     hook(&world, "pre-receive", "exit 1");
     let outcome = repo.breathe();
-    assert_eq!((outcome.verdict, outcome.parked), (Verdict::Conflict, None));
+    assert_eq!((outcome.verdict, outcome.parked), (BreatheVerdict::Conflict, None));
     assert!(outcome.reason.contains("only here"), "{}", outcome.reason);
     assert_eq!(repo.head(), tip);
 }
@@ -115,7 +115,7 @@ fn a_lost_race_is_run_again() {
     quicker(&world, 3);
     repo.write("x", "x\n").commit("local");
     let outcome = repo.breathe();
-    assert_eq!(outcome.verdict, Verdict::InStep, "{outcome:?}");
+    assert_eq!(outcome.verdict, BreatheVerdict::InStep, "{outcome:?}");
     assert_eq!(repo.log(), ["local", "quicker 2", "quicker 1", "quicker 0", "first"]);
     assert_eq!(outcome.inhale.unwrap().commits, 3);
     assert_eq!(repo.head(), world.remote().tip("main"));
@@ -129,7 +129,7 @@ fn a_race_that_cannot_be_won_ends() {
     quicker(&world, 20);
     repo.write("x", "x\n").commit("local");
     let outcome = repo.breathe();
-    assert_eq!(outcome.verdict, Verdict::Raced, "{outcome:?}");
+    assert_eq!(outcome.verdict, BreatheVerdict::Raced, "{outcome:?}");
     assert!(repo.log().contains(&"local".to_owned()));
     assert_eq!(repo.status(), "");
     repo.is_sound();
@@ -144,12 +144,12 @@ fn an_idle_breath_connects_once() {
         let counting = format!("echo x >>{}; {program}", count.display());
         repo.git(&["config", &format!("remote.origin.{key}"), &counting]);
     }
-    assert_eq!(repo.breathe().verdict, Verdict::InStep);
+    assert_eq!(repo.breathe().verdict, BreatheVerdict::InStep);
     assert_eq!(fs::read_to_string(&count).unwrap(), "x\n");
     world.incoming(&[("a", "new\n")]);
-    assert_eq!(repo.breathe().verdict, Verdict::InStep);
+    assert_eq!(repo.breathe().verdict, BreatheVerdict::InStep);
     assert_eq!(fs::read_to_string(&count).unwrap(), "x\nx\n");
     repo.write("x", "x\n").commit("local");
-    assert_eq!(repo.breathe().verdict, Verdict::InStep);
+    assert_eq!(repo.breathe().verdict, BreatheVerdict::InStep);
     assert_eq!(fs::read_to_string(&count).unwrap(), "x\nx\nx\nx\n");
 }

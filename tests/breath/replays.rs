@@ -5,7 +5,7 @@ use std::io::Write;
 use std::os::unix::fs::symlink;
 use std::process::{Command, Stdio};
 
-use three_mirror::breath::Verdict;
+use three_mirror::sync::BreatheVerdict;
 
 use crate::world::{Repo, World, executable};
 
@@ -63,7 +63,7 @@ fn every_commit_is_kept_to_the_byte() {
         let text = if theirs == "b" { "theirs\n2\n3\n4\n5\n6\n7\n8\n" } else { "theirs\n" };
         world.incoming(&[(theirs, text)]);
         let outcome = repo.breathe();
-        assert_eq!(outcome.verdict, Verdict::InStep, "{outcome:?}");
+        assert_eq!(outcome.verdict, BreatheVerdict::InStep, "{outcome:?}");
         let new = repo.git(&["rev-list", "--reverse", "HEAD", "-5"]);
         for (old, new) in old.lines().zip(new.lines()) {
             assert_ne!(old, new);
@@ -93,7 +93,7 @@ fn a_file_of_the_one_is_no_directory_of_the_other() {
     let head = repo.write("new", "a file\n").commit("local");
     world.incoming(&[("new/in", "a directory\n")]);
     let outcome = repo.breathe();
-    assert_eq!((outcome.verdict, repo.head()), (Verdict::Conflict, head), "{outcome:?}");
+    assert_eq!((outcome.verdict, repo.head()), (BreatheVerdict::Conflict, head), "{outcome:?}");
     repo.is_sound();
 }
 
@@ -105,7 +105,7 @@ fn a_renamed_file_is_followed() {
     repo.commit("local");
     world.incoming(&[("a", "a1\na2\na3\ntheirs\n")]);
     let outcome = repo.breathe();
-    assert_eq!(outcome.verdict, Verdict::InStep, "{outcome:?}");
+    assert_eq!(outcome.verdict, BreatheVerdict::InStep, "{outcome:?}");
     assert_eq!(repo.read("renamed"), "a1\na2\na3\ntheirs\n");
     assert!(!repo.path().join("a").exists());
 }

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use three_mirror::breath::{Breath, Verdict};
+use three_mirror::sync::{Breath, BreatheVerdict};
 
 use crate::world::World;
 
@@ -18,7 +18,7 @@ fn uncommitted_work_stays_byte_for_byte() {
     let staged = repo.git(&["diff", "--cached"]);
     world.incoming(&[("a", "incoming\n")]);
     let outcome = repo.breathe();
-    assert_eq!(outcome.verdict, Verdict::InStep, "{outcome:?}");
+    assert_eq!(outcome.verdict, BreatheVerdict::InStep, "{outcome:?}");
     assert_eq!((repo.status(), repo.git(&["diff", "--cached"])), (status, staged));
     let mut now = repo.files();
     now.insert("a".into(), files[std::path::Path::new("a")].clone());
@@ -35,12 +35,12 @@ fn incoming_changes_to_uncommitted_files_are_refused() {
     let before = (repo.head(), repo.status(), repo.files());
     world.incoming(&[("a", "theirs\n"), ("dir/c", "theirs\n"), ("b", "theirs\n")]);
     let outcome = repo.breathe();
-    assert_eq!(outcome.verdict, Verdict::Refused, "{outcome:?}");
+    assert_eq!(outcome.verdict, BreatheVerdict::Refused, "{outcome:?}");
     assert_eq!(outcome.files, ["a", "dir/c"]);
     assert_eq!((repo.head(), repo.status(), repo.files()), before);
     repo.is_sound();
     repo.git(&["stash", "-q"]);
-    assert_eq!(repo.breathe().verdict, Verdict::InStep);
+    assert_eq!(repo.breathe().verdict, BreatheVerdict::InStep);
 }
 
 #[test]
@@ -55,14 +55,14 @@ fn untracked_files_are_never_written_over() {
         let before = (repo.head(), repo.status(), repo.files());
         world.incoming(&[("new", "theirs\n"), ("was/there", "theirs\n"), ("more/of/it/all", "theirs\n")]);
         let outcome = repo.breathe();
-        assert_eq!(outcome.verdict, Verdict::Refused, "{outcome:?}");
+        assert_eq!(outcome.verdict, BreatheVerdict::Refused, "{outcome:?}");
         assert_eq!(outcome.files, ["more/of/it", "new", "was"]);
         assert_eq!((repo.head(), repo.status(), repo.files()), before);
         for name in ["new", "was"] {
             fs::remove_file(repo.path().join(name)).unwrap();
         }
         fs::remove_dir_all(repo.path().join("more")).unwrap();
-        assert_eq!(repo.breathe().verdict, Verdict::InStep);
+        assert_eq!(repo.breathe().verdict, BreatheVerdict::InStep);
         repo.is_sound();
     }
 }
@@ -77,7 +77,7 @@ fn an_ignored_file_in_a_directory_that_becomes_a_file_is_in_the_way() {
     fs::remove_dir_all(other.path().join("dir")).unwrap();
     world.incoming(&[("dir", "theirs\n")]);
     let outcome = repo.breathe();
-    assert_eq!((outcome.verdict, repo.read("dir/secret")), (Verdict::Refused, "mine\n".into()), "{outcome:?}");
+    assert_eq!((outcome.verdict, repo.read("dir/secret")), (BreatheVerdict::Refused, "mine\n".into()), "{outcome:?}");
     assert_eq!(outcome.files, ["dir/secret"]);
     assert_eq!(repo.read("dir/c"), "c\n");
 }
@@ -91,7 +91,11 @@ fn hidden_local_changes_are_not_written_over() {
         repo.write("a", "mine\n");
         world.incoming(&[("a", "theirs\n")]);
         let outcome = repo.breathe();
-        assert_eq!((outcome.verdict, repo.read("a")), (Verdict::Refused, "mine\n".into()), "{flag}: {outcome:?}");
+        assert_eq!(
+            (outcome.verdict, repo.read("a")),
+            (BreatheVerdict::Refused, "mine\n".into()),
+            "{flag}: {outcome:?}"
+        );
         repo.is_sound();
     }
 }
@@ -105,7 +109,7 @@ fn commit_commits_it_first() {
     fs::remove_file(repo.path().join("dir/c")).unwrap();
     world.incoming(&[("a", "theirs\n")]);
     let outcome = Breath { commit: true, ..repo.breath() }.breathe().unwrap();
-    assert_eq!(outcome.verdict, Verdict::InStep, "{outcome:?}");
+    assert_eq!(outcome.verdict, BreatheVerdict::InStep, "{outcome:?}");
     let log = repo.log();
     assert!(log[0].starts_with("mirror: uncommitted work of spb at 20"), "{log:?}");
     assert_eq!(log[1..], ["incoming", "first"]);
@@ -119,7 +123,11 @@ fn commit_commits_it_first() {
     repo.is_sound();
     let head = repo.head();
     let outcome = Breath { commit: true, ..repo.breath() }.breathe().unwrap();
-    assert_eq!((outcome.verdict, repo.head()), (Verdict::InStep, head), "with nothing to commit, no commit is made");
+    assert_eq!(
+        (outcome.verdict, repo.head()),
+        (BreatheVerdict::InStep, head),
+        "with nothing to commit, no commit is made"
+    );
 }
 
 #[test]
@@ -128,7 +136,7 @@ fn commit_makes_the_first_commit_too() {
     let repo = world.clone_as("one");
     repo.write("x", "x\n");
     let outcome = Breath { commit: true, ..repo.breath() }.breathe().unwrap();
-    assert_eq!(outcome.verdict, Verdict::InStep, "{outcome:?}");
+    assert_eq!(outcome.verdict, BreatheVerdict::InStep, "{outcome:?}");
     assert_eq!((repo.head(), repo.status()), (world.remote().tip("main"), String::new()));
     repo.is_sound();
 }
@@ -144,7 +152,11 @@ fn what_is_not_merged_yet_is_never_committed() {
     world.incoming(&[("b", "theirs\n")]);
     for commit in [false, true] {
         let outcome = Breath { commit, ..repo.breath() }.breathe().unwrap();
-        assert_eq!((outcome.verdict, &outcome.files[..]), (Verdict::Refused, &["a".to_owned()][..]), "{outcome:?}");
+        assert_eq!(
+            (outcome.verdict, &outcome.files[..]),
+            (BreatheVerdict::Refused, &["a".to_owned()][..]),
+            "{outcome:?}"
+        );
         assert_eq!((repo.head(), repo.status(), repo.files()), before);
     }
     repo.is_sound();

@@ -8,7 +8,7 @@ use std::process::{Command, Output};
 use std::sync::Once;
 use std::time::Duration;
 
-use three_mirror::breath::{Breath, Outcome};
+use three_mirror::sync::{Breath, BreathOutcome};
 
 static APART: Once = Once::new();
 
@@ -156,7 +156,7 @@ impl Repo {
         }
     }
 
-    pub(crate) fn breathe(&self) -> Outcome {
+    pub(crate) fn breathe(&self) -> BreathOutcome {
         self.breath().breathe().unwrap()
     }
 

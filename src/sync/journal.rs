@@ -1,4 +1,4 @@
-//! Notes: what a breath is about to do, written so that they outlive it and the machine's power.
+//! The journal: what a breath is about to do, written so that it survives a kill and a power loss.
 
 use std::fs::{self, File};
 use std::io::{ErrorKind, Write};
@@ -6,38 +6,39 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 
-use super::Place;
+use super::worktree::Worktree;
 
-/// What is about to happen to the work tree, the index and the branch.
+/// A move of the work tree, the index and the branch that is about to happen.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Intent {
-    /// In full.
+pub(super) struct JournalEntry {
+    /// The full name of the branch.
     pub(super) branch: String,
-    /// None where the branch has no commit yet.
+    /// None if the branch has no commit yet.
     pub(super) old: Option<String>,
     pub(super) new: String,
-    /// Whether files change. Where not, they hold what a person wrote, and only that.
+    /// Whether files change. If not, the files are a person's work and must stay as they are.
     pub(super) files: bool,
 }
 
-const NAME: &str = "intent";
+/// The name is part of the format: an upgraded `mirror` finishes what an older one began.
+const FILE: &str = "intent";
 
-impl Intent {
-    pub(super) fn write(&self, place: &Place) -> Result<()> {
+impl JournalEntry {
+    pub(super) fn write(&self, worktree: &Worktree) -> Result<()> {
         let Self { branch, old, new, files } = self;
         let text = format!("branch {branch}\nold {}\nnew {new}\nfiles {files}\n", old.as_deref().unwrap_or("-"));
-        write(&place.dir, NAME, &text)
+        write(&worktree.dir, FILE, &text)
     }
 
-    pub(super) fn read(place: &Place) -> Result<Option<Self>> {
-        let Some(text) = read(&place.dir, NAME)? else {
+    pub(super) fn read(worktree: &Worktree) -> Result<Option<Self>> {
+        let Some(text) = read(&worktree.dir, FILE)? else {
             return Ok(None);
         };
         let field = |name: &str| text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
         let (Some(branch), Some(old), Some(new), Some(files)) =
             (field("branch"), field("old"), field("new"), field("files"))
         else {
-            bail!("{}: cannot be understood", place.dir.join(NAME).display());
+            bail!("{}: invalid content", worktree.dir.join(FILE).display());
         };
         Ok(Some(Self {
             branch: branch.to_owned(),
@@ -47,24 +48,25 @@ impl Intent {
         }))
     }
 
-    pub(super) fn remove(place: &Place) -> Result<()> {
-        remove(&place.dir.join(NAME))
+    pub(super) fn remove(worktree: &Worktree) -> Result<()> {
+        remove(&worktree.dir.join(FILE))
     }
 }
 
-/// Writes a note that is whole or absent, whatever happens.
+/// Writes a file atomically and durably.
 pub(super) fn write(dir: &Path, name: &str, text: &str) -> Result<()> {
-    let (path, whole) = (dir.join(format!("{name}.new")), dir.join(name));
+    let (temporary, path) = (dir.join(format!("{name}.new")), dir.join(name));
     let written = || -> std::io::Result<()> {
-        let mut file = File::create(&path)?;
+        let mut file = File::create(&temporary)?;
         file.write_all(text.as_bytes())?;
         file.sync_all()?;
-        fs::rename(&path, &whole)?;
+        fs::rename(&temporary, &path)?;
         File::open(dir)?.sync_all()
     };
-    written().with_context(|| whole.display().to_string())
+    written().with_context(|| path.display().to_string())
 }
 
+/// The content of a file; none if it does not exist.
 pub(super) fn read(dir: &Path, name: &str) -> Result<Option<String>> {
     let path = dir.join(name);
     match fs::read_to_string(&path) {
@@ -74,7 +76,7 @@ pub(super) fn read(dir: &Path, name: &str) -> Result<Option<String>> {
     }
 }
 
-/// Removes a file that may not be there.
+/// Removes a file if it exists.
 pub(super) fn remove(path: &Path) -> Result<()> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != ErrorKind::NotFound => Err(error).with_context(|| path.display().to_string()),

@@ -1,0 +1,191 @@
+//! The rounds of one breath: recover, check, fetch, move the work tree, push.
+
+use super::outcome::{BreatheVerdict, Parked, SyncError, Transfer};
+use super::remote::{PushResult, RemoteBranch};
+use super::replay::{self, Replayed};
+use super::worktree::Worktree;
+use super::{Breath, autocommit, checkout, fast_replay, names, preflight, recover, refs, remote};
+use crate::deadline::Deadline;
+
+/// How often a breath tries again after others pushed first.
+const MAX_ROUNDS: u32 = 8;
+
+/// What a breath has done so far.
+#[derive(Default)]
+pub(super) struct Progress {
+    pub(super) inhale: Option<Transfer>,
+    pub(super) exhale: Option<Transfer>,
+    pub(super) parked: Option<Parked>,
+}
+
+/// One breath in a locked work tree.
+pub(super) struct Session<'a> {
+    breath: &'a Breath<'a>,
+    worktree: &'a Worktree,
+    remote: RemoteBranch<'a>,
+    progress: &'a mut Progress,
+}
+
+/// The branch after an inhale.
+struct Inhaled {
+    /// None if the branch has no commit.
+    tip: Option<String>,
+    /// How many commits the remote lacks.
+    ahead: u64,
+}
+
+/// What became of one round.
+enum Round {
+    /// The sentence that says so.
+    InStep(String),
+    /// Something moved at the same time; why.
+    Raced(String),
+    /// The time is up.
+    OutOfTime,
+}
+
+impl<'a> Session<'a> {
+    pub(super) fn new(breath: &'a Breath<'a>, worktree: &'a Worktree, progress: &'a mut Progress) -> Self {
+        let deadline = Deadline::after(breath.timeout);
+        let remote = RemoteBranch { git: &worktree.git, name: breath.remote, branch: &worktree.branch, deadline };
+        Self { breath, worktree, remote, progress }
+    }
+
+    /// Returns the sentence for people once the branch is in step.
+    pub(super) fn run(&mut self) -> Result<String, SyncError> {
+        let fetched = remote::fetched_ref(self.breath.remote, &self.worktree.branch);
+        recover::recover(self.worktree, &[&fetched, fast_replay::REF])?;
+        preflight::check(self.worktree)?;
+        if self.breath.commit {
+            autocommit::commit(self.worktree, self.breath.node)?;
+        }
+        let mut last = String::new();
+        for round in 0..MAX_ROUNDS {
+            remote::back_off(round, self.remote.deadline);
+            if round > 0 && self.remote.deadline.has_passed() {
+                break;
+            }
+            match self.round(round)? {
+                Round::InStep(reason) => return Ok(reason),
+                Round::Raced(why) => last = why,
+                Round::OutOfTime => break,
+            }
+        }
+        let reason = format!(
+            "{} moved at every try, here or on {} ({last}); the local commits are kept and go with the next breath",
+            self.breath.branch, self.breath.remote
+        );
+        Err(SyncError::Verdict(BreatheVerdict::Raced, reason, Vec::new()))
+    }
+
+    fn round(&mut self, round: u32) -> Result<Round, SyncError> {
+        let deadline = self.remote.deadline;
+        // Out of time after a lost race: report the race, not an unreachable remote.
+        let late = |error: &SyncError| round > 0 && deadline.has_passed() && error.is_unreachable();
+        let upstream = match self.remote.fetch() {
+            Err(error) if late(&error) => return Ok(Round::OutOfTime),
+            fetched => fetched?,
+        };
+        let local = self.worktree.branch_tip()?;
+        let Some(inhaled) = self.inhale(local, upstream.clone())? else {
+            return Ok(Round::Raced("the branch moved at the same time".to_owned()));
+        };
+        let Some(tip) = inhaled.tip else {
+            return Ok(Round::InStep(self.in_step(None)));
+        };
+        if Some(&tip) == upstream.as_ref() {
+            refs::track(self.worktree, self.breath.remote, &tip);
+            return Ok(Round::InStep(self.in_step(Some(&tip))));
+        }
+        let remote = &self.remote;
+        let pushed = match refs::with_tracking_locks(self.worktree, remote.name, &tip, || remote.push(&tip)) {
+            Err(error) if late(&error) => return Ok(Round::OutOfTime),
+            pushed => pushed?,
+        };
+        match pushed {
+            PushResult::Done => {
+                let exhale = Transfer { from: upstream, to: Some(tip.clone()), commits: inhaled.ahead };
+                self.progress.exhale = Some(exhale);
+                Ok(Round::InStep(self.in_step(Some(&tip))))
+            }
+            PushResult::Raced(why) => Ok(Round::Raced(why)),
+        }
+    }
+
+    /// Brings the local branch onto `upstream`. None if the branch moved at the same time.
+    fn inhale(&mut self, local: Option<String>, upstream: Option<String>) -> Result<Option<Inhaled>, SyncError> {
+        let git = &self.worktree.git;
+        let Some(upstream) = upstream else {
+            let ahead = match &local {
+                Some(tip) => replay::count(git, tip)?,
+                None => 0,
+            };
+            return Ok(Some(Inhaled { tip: local, ahead }));
+        };
+        if local.as_ref() == Some(&upstream) {
+            return Ok(Some(Inhaled { tip: local, ahead: 0 }));
+        }
+        let (ahead, behind) = match &local {
+            Some(local) => replay::divergence(git, local, &upstream)?,
+            None => (0, replay::count(git, &upstream)?),
+        };
+        if behind == 0 {
+            return Ok(Some(Inhaled { tip: local, ahead }));
+        }
+        let tip = match &local {
+            Some(local) if ahead > 0 => match replay::replay(git, local, &upstream, self.breath.node)? {
+                Replayed::Clean(tip) => tip,
+                Replayed::Unrelated => return Err(self.unrelated()),
+                Replayed::Conflict(files) => return Err(self.park(local, files)),
+            },
+            _ => upstream,
+        };
+        if !checkout::checkout(self.worktree, local.as_deref(), &tip)? {
+            return Ok(None);
+        }
+        let before = self.progress.inhale.take();
+        self.progress.inhale = Some(Transfer {
+            commits: behind + before.as_ref().map_or(0, |inhale| inhale.commits),
+            from: before.map_or(local, |inhale| inhale.from),
+            to: Some(tip.clone()),
+        });
+        Ok(Some(Inhaled { tip: Some(tip), ahead }))
+    }
+
+    fn in_step(&self, tip: Option<&str>) -> String {
+        if self.progress.inhale.is_some() || self.progress.exhale.is_some() {
+            remote::collect_garbage(&self.worktree.git);
+        }
+        let Breath { branch, remote, .. } = self.breath;
+        match tip {
+            Some(tip) => format!("{branch} is in step with {remote} at {}", &tip[..12]),
+            None => format!("{branch} has no commit yet, neither here nor on {remote}"),
+        }
+    }
+
+    fn unrelated(&self) -> SyncError {
+        let Breath { branch, remote, .. } = self.breath;
+        SyncError::refused(format!(
+            "{branch} here and {branch} on {remote} have no commit in common; join them by hand with `git merge \
+             --allow-unrelated-histories`, or choose another remote"
+        ))
+    }
+
+    fn park(&mut self, local: &str, files: Vec<String>) -> SyncError {
+        let Breath { branch, remote, .. } = self.breath;
+        let reference = format!("refs/conflicts/{}/{local}", names::ref_component(self.breath.node));
+        let safe = match self.remote.park(local, &reference) {
+            Ok(()) => {
+                let stored = format!("the local commits are on {remote} as {reference}");
+                self.progress.parked = Some(Parked { reference, commit: local.to_owned() });
+                stored
+            }
+            Err(why) => format!("the local commits are only here, because {remote} did not accept them ({why})"),
+        };
+        let reason = format!(
+            "local and incoming commits change the same lines; {safe}; resolve it with `git pull --rebase {remote} \
+             {branch}`"
+        );
+        SyncError::Verdict(BreatheVerdict::Conflict, reason, files)
+    }
+}

@@ -1,0 +1,64 @@
+//! The repository that breathes, and the directory for the breath's own files.
+
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+
+use super::outcome::SyncError;
+use crate::git::{self, Git};
+
+/// A work tree with its branch.
+pub(super) struct Worktree {
+    pub(super) git: Git,
+    /// The full name of the branch.
+    pub(super) branch: String,
+    /// `mirror` in the git directory of this work tree.
+    pub(super) dir: PathBuf,
+    /// The top of the work tree.
+    pub(super) root: PathBuf,
+}
+
+impl Worktree {
+    /// Takes the lock that allows one breath at a time in a repository.
+    pub(super) fn lock(&mut self) -> Result<(), SyncError> {
+        let shared = self.git.common().join("mirror");
+        for dir in [&shared, &self.dir] {
+            std::fs::create_dir_all(dir).with_context(|| dir.display().to_string())?;
+        }
+        let path = shared.join("breath.lock");
+        let file = std::fs::OpenOptions::new().create(true).append(true).open(&path);
+        let file = file.with_context(|| path.display().to_string())?;
+        match file.try_lock() {
+            Ok(()) => {
+                self.git.inherit_lock(file);
+                Ok(())
+            }
+            Err(std::fs::TryLockError::WouldBlock) => {
+                Err(SyncError::busy("another breath is running in this repository"))
+            }
+            Err(std::fs::TryLockError::Error(error)) => {
+                Err(anyhow::Error::new(error).context(path.display().to_string()).into())
+            }
+        }
+    }
+
+    /// The commit of the branch; none if it has no commit yet.
+    pub(super) fn branch_tip(&self) -> Result<Option<String>> {
+        self.git.resolve(&self.branch)
+    }
+
+    /// Whether the branch is checked out and points to this commit.
+    pub(super) fn is_at(&self, commit: Option<&str>) -> Result<bool> {
+        let checked_out = self.git.current_branch()?.as_deref() == Some(&self.branch[..]);
+        Ok(checked_out && self.branch_tip()?.as_deref() == commit)
+    }
+}
+
+/// Paths for people: sorted, without duplicates, converted to UTF-8 if necessary.
+pub(super) fn display_paths(paths: impl IntoIterator<Item = Vec<u8>>) -> Vec<String> {
+    let mut names: Vec<String> =
+        paths.into_iter().map(|path| git::path_from_bytes(&path).to_string_lossy().into_owned()).collect();
+    names.sort();
+    names.dedup();
+    names
+}
