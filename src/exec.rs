@@ -171,6 +171,11 @@ pub struct Running {
 }
 
 impl Running {
+    /// The id of its process group.
+    pub fn group(&self) -> i32 {
+        self.pid().as_raw_nonzero().get()
+    }
+
     fn pid(&self) -> Pid {
         Pid::from_child(&self.child)
     }

@@ -16,7 +16,7 @@ use anyhow::{Context, Result, bail};
 use xshell::{Cmd, Shell, cmd};
 
 use crate::deadline::Deadline;
-use crate::exec::{Ended, Exec, Finished};
+use crate::exec::{Ended, Exec, Finished, Running};
 
 mod environment;
 
@@ -25,6 +25,19 @@ mod environment;
 pub(crate) const LOCAL_TIMEOUT: Duration = Duration::from_secs(60);
 /// How much output of a local command is kept: enough for a list of a few million files.
 const MAX_OUTPUT_BYTES: u64 = 512 << 20;
+
+/// A repository exists, but git cannot or may not use it: another owner, a damaged `HEAD` or
+/// configuration.
+#[derive(Debug)]
+pub struct UnusableRepository(String);
+
+impl std::fmt::Display for UnusableRepository {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for UnusableRepository {}
 
 /// A repository on this machine.
 #[derive(Debug)]
@@ -60,7 +73,15 @@ impl Git {
             ssh_command: None,
             lock: None,
         };
-        git.config = parse_settings(&git.read(cmd!(git.shell, "git config --null --list"))?);
+        if git.dir.join("HEAD").is_file() {
+            // Else git would silently take the repository of a directory above.
+            head_target(&git.dir.join("HEAD"))?;
+        }
+        let listed = git.run(cmd!(git.shell, "git config --null --list"), b"")?;
+        if !listed.success() {
+            return Err(UnusableRepository(format!("{}: {}", path.display(), error_line(&listed))).into());
+        }
+        git.config = parse_settings(&listed.stdout);
         // Asking git costs a process; the usual layout is recognised without one.
         let plain = git.dir.join("HEAD").is_file() && git.dir.join("objects").is_dir();
         if !plain || git.context("core.worktree").is_some() || git.is_set("core.bare") {
@@ -85,7 +106,10 @@ impl Git {
         let ask = cmd!(self.shell, "git rev-parse --is-bare-repository --absolute-git-dir --git-common-dir");
         let found = self.run(ask, b"")?;
         if !found.success() {
-            let message = found.last_line().unwrap_or_default();
+            let message = error_line(&found);
+            if self.dir.symlink_metadata().is_ok() || message.contains("dubious ownership") {
+                return Err(UnusableRepository(format!("{}: {message}", path.display())).into());
+            }
             bail!(
                 "{}: not a usable git repository: {message}; name one with --repo, or by repo in [breath]",
                 path.display()
@@ -105,6 +129,18 @@ impl Git {
             self.work_tree = Some(top);
         }
         Ok(())
+    }
+
+    /// Asks git whether it is willing to use this repository.
+    ///
+    /// # Errors
+    /// When it is not; the message says why.
+    pub fn check_usable(&self) -> Result<()> {
+        let found = self.run(cmd!(self.shell, "git rev-parse --git-dir"), b"")?;
+        match found.success() {
+            true => Ok(()),
+            false => Err(UnusableRepository(error_line(&found)).into()),
+        }
     }
 
     /// The shell that commands are built with. Its directory is the top of the work tree.
@@ -213,11 +249,20 @@ impl Git {
     /// When it could not be started.
     pub fn run_remote(&self, cmd: Cmd<'_>, deadline: Deadline) -> Result<Finished> {
         let shown = cmd.to_string();
+        self.start_remote(cmd)?.wait(deadline).context(shown)
+    }
+
+    /// Starts a command that connects to a remote.
+    ///
+    /// # Errors
+    /// When it could not be started.
+    pub fn start_remote(&self, cmd: Cmd<'_>) -> Result<Running> {
+        let shown = cmd.to_string();
         let mut command = environment::remote(cmd);
         if let Some(ssh) = &self.ssh_command {
             command.env("GIT_SSH_COMMAND", ssh);
         }
-        Exec::new(command).run(deadline).context(shown)
+        Exec::new(command).start().context(shown)
     }
 
     /// Writes a commit object and returns its id.
@@ -271,9 +316,7 @@ impl Git {
     /// # Errors
     /// When `HEAD` cannot be read.
     pub fn current_branch(&self) -> Result<Option<String>> {
-        let path = self.dir.join("HEAD");
-        let text = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
-        let Some(name) = text.trim_end().strip_prefix("ref: ") else {
+        let Some(name) = head_target(&self.dir.join("HEAD"))? else {
             return Ok(None);
         };
         // With the reftable format this file exists only for old programs.
@@ -282,7 +325,25 @@ impl Git {
             let name = String::from_utf8_lossy(&found.stdout).trim_end().to_owned();
             return Ok(found.success().then_some(name));
         }
-        Ok(Some(name.to_owned()))
+        Ok(Some(name))
+    }
+}
+
+/// The ref that a `HEAD` file names; none if it holds a commit.
+fn head_target(path: &Path) -> Result<Option<String>> {
+    let text = fs::read(path).with_context(|| path.display().to_string())?;
+    let text = String::from_utf8_lossy(&text);
+    let text = text.trim_end();
+    match text.strip_prefix("ref:").map(str::trim) {
+        Some(name) if !name.is_empty() && !name.contains('\0') => Ok(Some(name.to_owned())),
+        None if is_object_id(text) => Ok(None),
+        _ => {
+            let message = format!(
+                "{}: empty or garbled, for example after a power loss; write it again: `echo 'ref: refs/heads/BRANCH' > {0}`",
+                path.display()
+            );
+            Err(UnusableRepository(message).into())
+        }
     }
 }
 

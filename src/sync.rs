@@ -6,57 +6,45 @@
 //! entry ([`checkout`]). Every breath begins by finishing or undoing what the journal says
 //! ([`recover`]).
 
-use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::path::PathBuf;
 
 use anyhow::{Result, bail};
 
-use crate::git::Git;
+use crate::git::{Git, UnusableRepository};
 
+mod add;
 mod autocommit;
 mod checkout;
 mod commit;
+mod diagnosis;
 mod diff;
 mod fast_replay;
 mod index;
 mod journal;
 mod names;
 mod outcome;
+mod park;
 mod preflight;
+mod private;
 mod recover;
 mod refs;
 mod remote;
 mod replay;
+mod request;
 mod restore;
 mod session;
 mod staging;
+mod status;
+mod submodule;
+mod transfer;
 mod worktree;
 
 pub use outcome::{BreathOutcome, BreatheVerdict, Parked, Transfer};
+pub use request::Breath;
 
 use outcome::SyncError;
 use session::{Progress, Session};
-use worktree::Worktree;
-
-/// What a breath keeps in step.
-#[derive(Clone, Copy, Debug)]
-pub struct Breath<'a> {
-    /// The work tree, or a directory in it.
-    pub repo: &'a Path,
-    /// The name of a configured remote.
-    pub remote: &'a str,
-    /// The branch, without `refs/heads/`. It has the same name on both sides.
-    pub branch: &'a str,
-    /// The time limit for everything that uses the network, added up. Local steps are not cut short
-    /// by it.
-    pub timeout: Duration,
-    /// Whether to commit uncommitted work first.
-    pub commit: bool,
-    /// The node that breathes, for `refs/conflicts/NODE/…` and for messages.
-    pub node: Option<&'a str>,
-    /// The ssh command, unless the environment or the repository names one.
-    pub ssh_command: Option<&'a str>,
-}
+use worktree::{Worktree, display_paths};
 
 impl Breath<'_> {
     /// Breathes once.
@@ -66,14 +54,17 @@ impl Breath<'_> {
     /// Everything else is a [`BreatheVerdict`].
     pub fn breathe(&self) -> Result<BreathOutcome> {
         let mut progress = Progress::default();
-        let (verdict, reason, files) = match self.open()? {
+        let (verdict, reason, mut files) = match self.open()? {
             Ok(mut worktree) => match self.run(&mut worktree, &mut progress) {
                 Ok(reason) => (BreatheVerdict::InStep, reason, Vec::new()),
                 Err(error) => explain(error),
             },
             Err(error) => explain(error),
         };
-        let Progress { inhale, exhale, parked } = progress;
+        let Progress { inhale, exhale, parked, left_out } = progress;
+        let reason = autocommit::mention(reason, &left_out);
+        files.extend(display_paths(left_out.into_iter().map(|left_out| left_out.path)));
+        files.dedup();
         Ok(BreathOutcome { verdict, reason, inhale, exhale, parked, files })
     }
 
@@ -82,11 +73,18 @@ impl Breath<'_> {
         names::check_branch(self.branch)?;
         names::check_remote(self.remote)?;
         let mut git = match Git::open(self.repo) {
-            // git is missing, or no process or descriptor is available: the request is not at fault.
-            Err(error) if error.root_cause().is::<std::io::Error>() => return Ok(Err(SyncError::Failed(error))),
+            // git is missing, no process is available, or the repository is broken: the request is not
+            // at fault.
+            Err(error) if error.root_cause().is::<std::io::Error>() || error.is::<UnusableRepository>() => {
+                return Ok(Err(SyncError::Failed(error)));
+            }
             opened => opened?,
         };
         if git.context(&format!("remote.{}.url", self.remote)).is_none() {
+            // git ignores the settings of a repository that it refuses to use.
+            if let Err(error) = git.check_usable() {
+                return Ok(Err(SyncError::Failed(error)));
+            }
             bail!(
                 "{}: no remote `{}` is configured; add it with `git remote add {} URL`",
                 self.repo.display(),
@@ -112,6 +110,10 @@ impl Breath<'_> {
 fn explain(error: SyncError) -> (BreatheVerdict, String, Vec<String>) {
     match error {
         SyncError::Verdict(verdict, reason, files) => (verdict, reason, files),
-        SyncError::Failed(error) => (BreatheVerdict::Failed, format!("{error:#}; nothing is lost"), Vec::new()),
+        SyncError::Failed(error) => {
+            let message = format!("{error:#}");
+            let remedy = diagnosis::failed_here(&message).map(|(_, remedy)| format!("; {remedy}")).unwrap_or_default();
+            (BreatheVerdict::Failed, format!("{message}{remedy}; nothing is lost"), Vec::new())
+        }
     }
 }

@@ -76,6 +76,7 @@ pub(super) fn run(arguments: &cli::Breathe, context: &Context) -> Result<ExitSta
         branch: arguments.branch.as_deref().unwrap_or(&config.branch),
         timeout: config.timeout,
         commit: config.commit,
+        patient: true,
         node: context.local_node.as_ref().map(Name::as_str),
         ssh_command: Some(&ssh_command),
     };

@@ -17,7 +17,7 @@ use std::collections::HashSet;
 use std::fs;
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 use xshell::cmd;
 
 use super::diff::{TreeChange, tree_changes, tree_of};
@@ -27,6 +27,7 @@ use super::outcome::{BreatheVerdict, SyncError};
 use super::refs::{self, RefUpdate};
 use super::worktree::{Worktree, display_paths};
 use super::{preflight, restore};
+use crate::exec::Finished;
 use crate::git;
 
 /// At most this many untracked files in the way are named.
@@ -47,6 +48,9 @@ pub(super) fn checkout(worktree: &Worktree, old: Option<&str>, new: &str) -> Res
     let changes = tree_changes(git, from, new)?;
     let dry_run = cmd!(sh, "git read-tree -n -m -u {from} {new}").env("GIT_INDEX_FILE", index);
     let dry_run = git.run(dry_run, b"")?;
+    if !dry_run.success() {
+        reject_unusable(&dry_run)?;
+    }
     let mut blocked = untracked_in_the_way(worktree, &changes, index)?;
     if !dry_run.success() || !blocked.is_empty() {
         blocked.extend(modified(worktree, &changes, index)?);
@@ -83,6 +87,22 @@ pub(super) fn commit_index(
         lock.uninstall()?;
     }
     Ok(updated.map(|updated| updated == RefUpdate::Done))
+}
+
+/// Ends here if `git read-tree` failed for another reason than files in the way.
+fn reject_unusable(dry_run: &Finished) -> Result<(), SyncError> {
+    let message = git::error_line(dry_run);
+    // Nothing may walk such a path: `..` leads out of the work tree.
+    if dry_run.stderr.contains("invalid path") {
+        return Err(SyncError::refused(format!(
+            "an incoming commit has a path that git refuses ({message}); remove it from the branch with another clone"
+        )));
+    }
+    let in_the_way = ["not uptodate", "would be", "would lose", "refusing to lose"];
+    match in_the_way.iter().any(|pattern| dry_run.stderr.contains(pattern)) {
+        true => Ok(()),
+        false => Err(anyhow!("git read-tree: {message}").into()),
+    }
 }
 
 /// Untracked files at the paths of incoming files. git itself would overwrite the ignored ones.

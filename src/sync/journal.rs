@@ -6,6 +6,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 
+use super::private;
 use super::worktree::Worktree;
 
 /// A move of the work tree, the index and the branch that is about to happen.
@@ -57,7 +58,7 @@ impl JournalEntry {
 pub(super) fn write(dir: &Path, name: &str, text: &str) -> Result<()> {
     let (temporary, path) = (dir.join(format!("{name}.new")), dir.join(name));
     let written = || -> std::io::Result<()> {
-        let mut file = File::create(&temporary)?;
+        let mut file = private::create_file(&temporary)?;
         file.write_all(text.as_bytes())?;
         file.sync_all()?;
         fs::rename(&temporary, &path)?;

@@ -1,7 +1,12 @@
 //! Checks whether a person is in the middle of something in this repository.
 
+use std::fs;
+
+use anyhow::anyhow;
+
 use super::outcome::{BreatheVerdict, SyncError};
 use super::worktree::{Worktree, display_paths};
+use crate::git::is_object_id;
 
 /// A file that exists while an operation is unfinished, the operation, and how to end it.
 const UNFINISHED: [(&str, &str, &str); 7] = [
@@ -22,6 +27,7 @@ pub(super) fn check(worktree: &Worktree) -> Result<(), SyncError> {
         }
     }
     let branch = worktree.branch.trim_start_matches("refs/heads/");
+    check_branch_ref(worktree)?;
     match worktree.git.current_branch()? {
         Some(head) if head == worktree.branch => Ok(()),
         Some(head) => Err(SyncError::refused(format!(
@@ -32,6 +38,37 @@ pub(super) fn check(worktree: &Worktree) -> Result<(), SyncError> {
             "no branch is checked out here (HEAD is detached); run `git switch {branch}`"
         ))),
     }
+}
+
+/// A power loss can empty a ref's file. git then takes the branch for one without a commit.
+fn check_branch_ref(worktree: &Worktree) -> Result<(), SyncError> {
+    let (name, file) = (&worktree.branch, worktree.git.ref_file(&worktree.branch));
+    let is_damaged = match fs::read(&file) {
+        Ok(content) => {
+            let text = String::from_utf8_lossy(&content);
+            !text.starts_with("ref:") && !is_object_id(text.trim_end())
+        }
+        Err(_) => worktree.branch_tip()?.is_none() && last_logged(worktree).is_some(),
+    };
+    if !is_damaged {
+        return Ok(());
+    }
+    let remedy = match last_logged(worktree) {
+        Some(commit) => {
+            format!("its last commit was {commit}: `rm -f {}; git update-ref {name} {commit}`", file.display())
+        }
+        None => format!("`git fsck --lost-found` lists commits to set it to with `git update-ref {name} COMMIT`"),
+    };
+    let reason = format!("{name} is empty, garbled or lost, for example after a power loss; {remedy}");
+    Err(SyncError::Failed(anyhow!(reason)))
+}
+
+/// The last commit of the branch, according to its reflog.
+fn last_logged(worktree: &Worktree) -> Option<String> {
+    let log = fs::read(worktree.git.common().join("logs").join(&worktree.branch)).ok()?;
+    let text = String::from_utf8_lossy(&log);
+    let ids = text.lines().rev().filter_map(|line| line.split(' ').nth(1));
+    ids.filter(|id| is_object_id(id) && !id.bytes().all(|byte| byte == b'0')).map(str::to_owned).next()
 }
 
 /// Whether `git status` reports an unmerged path with this state.

@@ -6,7 +6,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Result, anyhow};
 use xshell::cmd;
@@ -109,55 +109,59 @@ fn tracking_refs(worktree: &Worktree, remote: &str) -> Vec<String> {
     names
 }
 
-/// Runs `act` under a marker that names the refs it may lock and the value they get.
+/// Runs `act` under a marker that names the refs it may lock and the value they get. A lock that
+/// exists already is another program's; its name is marked with `locked`.
 fn with_marker<T>(
     worktree: &Worktree,
     names: &[&str],
     value: &str,
     act: impl FnOnce() -> Result<T, SyncError>,
 ) -> Result<T, SyncError> {
-    journal::write(&worktree.dir, MARKER, &format!("{value}\n{}\n", names.join("\n")))?;
+    let line = |name: &&str| match lock_path(worktree, name).symlink_metadata() {
+        Ok(_) => format!("locked {name}\n"),
+        Err(_) => format!("{name}\n"),
+    };
+    journal::write(&worktree.dir, MARKER, &format!("{value}\n{}", names.iter().map(line).collect::<String>()))?;
     let done = act();
     journal::remove(&worktree.dir.join(MARKER))?;
     done
 }
 
-/// Removes the ref locks that a killed breath left. Only breaths write the refs in `own`.
+/// Removes the ref locks that a killed breath left, whatever their date. Only breaths write the refs
+/// in `own`; one that a power loss has garbled is removed, too.
 pub(super) fn remove_stale_locks(worktree: &Worktree, local_node: &[&str]) -> Result<()> {
     for name in local_node {
-        remove_once_stale(&lock_path(worktree, name), |lock| lock.exists())?;
+        remove_once_stale(&lock_path(worktree, name), |_| true)?;
+        let file = worktree.git.ref_file(name);
+        if fs::read(&file).is_ok_and(|content| !git::is_object_id(String::from_utf8_lossy(&content).trim_end())) {
+            journal::remove(&file)?;
+        }
     }
     let Some(text) = journal::read(&worktree.dir, MARKER)? else {
         return Ok(());
     };
-    let marker = worktree.dir.join(MARKER);
-    let marked = fs::metadata(&marker)?.modified()?;
     let mut lines = text.lines();
     let value = lines.next().unwrap_or_default();
-    for name in lines {
+    for name in lines.filter(|name| !name.starts_with("locked ")) {
         remove_once_stale(&lock_path(worktree, name), |lock| {
-            let since = fs::symlink_metadata(lock).and_then(|meta| meta.modified());
-            let content = fs::read_to_string(lock);
-            since.is_ok_and(|since| since >= marked)
-                && content.is_ok_and(|content| content.is_empty() || content.trim_end() == value)
+            fs::read_to_string(lock).is_ok_and(|content| content.is_empty() || content.trim_end() == value)
         })?;
     }
-    journal::remove(&marker)
+    journal::remove(&worktree.dir.join(MARKER))
 }
 
+/// Removes a lock of ours once it is old enough that no git can be using it. If its date is in the
+/// future, because the clock was set back, its age counts from now.
 fn remove_once_stale(lock: &Path, is_ours: impl Fn(&Path) -> bool) -> Result<()> {
-    while is_ours(lock) {
-        let Ok(since) = fs::symlink_metadata(lock).and_then(|meta| meta.modified()) else {
-            return Ok(());
-        };
-        match SystemTime::now().duration_since(since) {
-            Ok(age) if age < MIN_STALE_LOCK_AGE => {
-                std::thread::sleep((MIN_STALE_LOCK_AGE - age).min(Duration::from_millis(50)))
-            }
-            // The date is in the future because the clock was set back: the age is unknown.
-            Err(_) => return Ok(()),
-            Ok(_) => return journal::remove(lock),
+    let seen = Instant::now();
+    while let Ok(meta) = fs::symlink_metadata(lock)
+        && is_ours(lock)
+    {
+        let age = meta.modified().ok().and_then(|date| SystemTime::now().duration_since(date).ok()).unwrap_or_default();
+        if age.max(seen.elapsed()) >= MIN_STALE_LOCK_AGE {
+            return journal::remove(lock);
         }
+        std::thread::sleep(Duration::from_millis(50));
     }
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! The two connections of a breath, fetch and push, and how their results are read.
+//! The two connections of a breath, fetch and push, and what their results mean.
 
 use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
@@ -6,17 +6,19 @@ use std::time::Duration;
 use anyhow::anyhow;
 use xshell::cmd;
 
+use super::diagnosis;
 use super::outcome::{BreatheVerdict, SyncError};
+use super::request::Breath;
+use super::transfer::{self, Transferred};
+use super::worktree::Worktree;
 use crate::deadline::Deadline;
 use crate::exec::{Ended, Finished};
 use crate::git::{self, Git};
 
 /// The branch on the remote.
 pub(super) struct RemoteBranch<'a> {
-    pub(super) git: &'a Git,
-    pub(super) name: &'a str,
-    /// The full name of the branch.
-    pub(super) branch: &'a str,
+    pub(super) worktree: &'a Worktree,
+    pub(super) breath: &'a Breath<'a>,
     pub(super) deadline: Deadline,
 }
 
@@ -25,6 +27,8 @@ pub(super) enum PushResult {
     Done,
     /// Somebody else pushed first; git's message.
     Raced(String),
+    /// A lock file on the remote is in the way; its path.
+    Locked(String),
 }
 
 /// What the versions of git say when somebody else pushed first.
@@ -39,9 +43,6 @@ const RACE_MESSAGES: [&str; 8] = [
     "reference already exists",
 ];
 
-/// What is said if this machine is the cause.
-const LOCAL_FAILURES: [&str; 3] = ["No space left on device", "Disk quota exceeded", "Too many open files"];
-
 /// The ref that a breath fetches into. `FETCH_HEAD` is no use: any other fetch overwrites it.
 pub(super) fn fetched_ref(remote: &str, branch: &str) -> String {
     format!("refs/breath/{remote}/{}", branch.trim_start_matches("refs/heads/"))
@@ -50,75 +51,139 @@ pub(super) fn fetched_ref(remote: &str, branch: &str) -> String {
 impl RemoteBranch<'_> {
     /// Fetches the branch and returns its commit; none if the remote has no such branch.
     pub(super) fn fetch(&self) -> Result<Option<String>, SyncError> {
-        let Self { git, name, branch, .. } = self;
+        let (git, name, branch) = (&self.worktree.git, self.breath.remote, &self.worktree.branch);
         let local_node = fetched_ref(name, branch);
         let fetch = cmd!(
             git.shell(),
             "git fetch --quiet --no-tags --no-prune --no-auto-maintenance --no-recurse-submodules
              --no-write-fetch-head --no-write-commit-graph --refmap= {name} +{branch}:{local_node}"
         );
-        let fetched = git.run_remote(fetch, self.deadline)?;
-        if fetched.success() {
+        transfer::before_fetch(self.worktree)?;
+        let fetched = transfer::run(git, fetch, self.deadline)?;
+        if fetched.finished.success() {
+            transfer::after_fetch(self.worktree);
             return Ok(git.resolve(&local_node)?);
         }
-        if fetched.stderr.contains("couldn't find remote ref") {
+        transfer::remove_partial_packs(self.worktree);
+        if fetched.finished.stderr.contains("couldn't find remote ref") {
             return Ok(None);
         }
-        Err(self.unreachable(&fetched))
+        Err(self.failure(&fetched))
     }
 
     /// Pushes a commit to the branch, as a fast-forward only.
     pub(super) fn push(&self, commit: &str) -> Result<PushResult, SyncError> {
-        let pushed = self.send(commit, self.branch)?;
-        if pushed.success() {
+        let pushed = self.send(&[format!("{commit}:{}", self.worktree.branch)])?;
+        let (text, ended) = (&pushed.finished.stderr, pushed.finished.ended);
+        if pushed.finished.success() {
             return Ok(PushResult::Done);
         }
-        let report = String::from_utf8_lossy(&pushed.stdout);
-        let answer = report.lines().find(|line| line.starts_with("!\t"));
-        match answer.and_then(|line| line.rsplit('\t').next()) {
-            Some(answer) if RACE_MESSAGES.iter().any(|message| answer.contains(message)) => {
-                Ok(PushResult::Raced(answer.to_owned()))
-            }
-            // The connection broke during the answer; the next fetch tells whether the push arrived.
-            Some(answer) if answer.contains("remote failure") => Err(self.unreachable(&pushed)),
-            Some(answer) => Err(self.refused(answer, &pushed)),
+        let report = String::from_utf8_lossy(&pushed.finished.stdout);
+        let answer = report.lines().find(|line| line.starts_with("!\t")).and_then(|line| line.rsplit('\t').next());
+        match answer {
             // A hook on this side refused before anything was sent.
-            None if pushed.ended == Ended::Exited(1) => Err(self.refused("", &pushed)),
-            None => Err(self.unreachable(&pushed)),
+            None if ended == Ended::Exited(1) => Err(self.refused("", &pushed.finished)),
+            None if text.contains("does not appear to be a git repository") && self.has_push_url() => {
+                let key = format!("remote.{}.pushurl", self.breath.remote);
+                Err(SyncError::Failed(anyhow!(
+                    "{}; the setting {key} forbids the push or is wrong: `git config --unset {key}`",
+                    git::error_line(&pushed.finished)
+                )))
+            }
+            None => Err(self.failure(&pushed)),
+            // The connection broke during the answer; the next fetch tells whether the push arrived.
+            Some(answer) if answer.contains("remote failure") => Err(self.failure(&pushed)),
+            Some(answer) if is_race(answer) => match diagnosis::remote_lock(text) {
+                Some(lock) => Ok(PushResult::Locked(lock.to_owned())),
+                None if text.contains("': Permission denied") => Err(self.refused(answer, &pushed.finished)),
+                None => Ok(PushResult::Raced(answer.to_owned())),
+            },
+            Some(answer) => match diagnosis::failed_here(text) {
+                Some((line, _)) => Err(SyncError::Failed(anyhow!(line.to_owned()))),
+                None => Err(self.refused(answer, &pushed.finished)),
+            },
         }
     }
 
-    /// Stores a commit on the remote under another ref; the error is the reason why not.
-    pub(super) fn park(&self, commit: &str, reference: &str) -> Result<(), String> {
-        match self.send(commit, reference) {
-            Ok(sent) if sent.success() => Ok(()),
-            Ok(sent) if sent.ended == Ended::TimedOut => Err("no answer in time".to_owned()),
-            Ok(sent) => Err(git::error_line(&sent)),
+    /// Pushes to several refs, each on its own. The error is git's message.
+    pub(super) fn push_refs(&self, refspecs: &[String]) -> Result<(), String> {
+        match self.send(refspecs) {
+            Ok(sent) if sent.finished.success() => Ok(()),
+            Ok(sent) if sent.finished.ended == Ended::TimedOut => Err("no answer in time".to_owned()),
+            Ok(sent) => Err(git::error_line(&sent.finished)),
             Err(SyncError::Failed(error)) => Err(format!("{error:#}")),
             Err(SyncError::Verdict(_, reason, _)) => Err(reason),
         }
     }
 
-    fn send(&self, commit: &str, reference: &str) -> Result<Finished, SyncError> {
-        let (git, name) = (self.git, self.name);
-        let push = cmd!(
-            git.shell(),
-            "git push --porcelain --no-follow-tags --recurse-submodules=no {name} {commit}:{reference}"
-        );
-        Ok(git.run_remote(push, self.deadline)?)
+    /// The refs of the remote that match a pattern, with their commits.
+    pub(super) fn list_refs(&self, pattern: &str) -> Result<Vec<(String, String)>, SyncError> {
+        let (git, name) = (&self.worktree.git, self.breath.remote);
+        let listed = git.run_remote(cmd!(git.shell(), "git ls-remote --quiet {name} {pattern}"), self.deadline)?;
+        if !listed.success() {
+            return Err(self.failure(&Transferred { finished: listed, is_advancing: false }));
+        }
+        let text = String::from_utf8_lossy(&listed.stdout).into_owned();
+        let pairs = text.lines().filter_map(|line| line.split_once('\t'));
+        Ok(pairs.map(|(commit, name)| (name.to_owned(), commit.to_owned())).collect())
     }
 
-    fn unreachable(&self, finished: &Finished) -> SyncError {
+    fn send(&self, refspecs: &[String]) -> Result<Transferred, SyncError> {
+        let (git, name) = (&self.worktree.git, self.breath.remote);
+        let push =
+            cmd!(git.shell(), "git push --porcelain --no-follow-tags --recurse-submodules=no {name} {refspecs...}");
+        Ok(transfer::run(git, push, self.deadline)?)
+    }
+
+    fn has_push_url(&self) -> bool {
+        self.worktree.git.context(&format!("remote.{}.pushurl", self.breath.remote)).is_some()
+    }
+
+    /// Tells a remote that was not reached from a failure on this machine and from a refusal.
+    fn failure(&self, transferred: &Transferred) -> SyncError {
+        let (finished, name) = (&transferred.finished, self.breath.remote);
+        let text = &finished.stderr;
+        let unreachable = |reason| SyncError::Verdict(BreatheVerdict::Unreachable, reason, Vec::new());
         if finished.ended == Ended::TimedOut {
-            let reason = format!("{} did not answer in time; the next breath tries again", self.name);
-            return SyncError::Verdict(BreatheVerdict::Unreachable, reason, Vec::new());
+            return match self.more_time(transferred) {
+                Some(limit) => unreachable(format!(
+                    "the transfer with {name} was still advancing when its time was over; the next breath has {}",
+                    humantime::format_duration(limit)
+                )),
+                None => unreachable(format!("{name} did not answer in time; the next breath tries again")),
+            };
+        }
+        if let Some(lock) = diagnosis::own_lock(text) {
+            return SyncError::locked(lock.as_ref());
+        }
+        // Without a connection, the other lines are ssh's, or come from the remote's shell and git.
+        let never_connected = text.contains("Could not read from remote repository");
+        if never_connected && text.contains("detected dubious ownership") {
+            return self.refusal(&diagnosis::line_with(text, "detected dubious ownership"), "dubious ownership");
+        }
+        if let Some((line, _)) = diagnosis::failed_here(text)
+            && (!never_connected || line.contains("cannot run"))
+        {
+            return SyncError::Failed(anyhow!(line.to_owned()));
+        }
+        if text.contains("remote error:") {
+            return self.refusal(&diagnosis::line_with(text, "remote error:"), text);
         }
         let message = git::error_line(finished);
-        let mut own_lines = finished.stderr.lines().filter(|line| !line.starts_with("remote:"));
-        if own_lines.any(|line| LOCAL_FAILURES.iter().any(|failure| line.contains(failure))) {
-            return SyncError::Failed(anyhow!(message));
+        if diagnosis::was_not_reached(text) {
+            return unreachable(format!("{name} was not reached: {message}"));
         }
-        SyncError::Verdict(BreatheVerdict::Unreachable, format!("{} was not reached: {message}", self.name), Vec::new())
+        SyncError::Failed(anyhow!("git: {message}"))
+    }
+
+    fn more_time(&self, transferred: &Transferred) -> Option<Duration> {
+        let grows = self.breath.patient && transferred.is_advancing;
+        grows.then(|| transfer::grow_time_limit(self.worktree, self.breath.timeout).ok()).flatten()
+    }
+
+    fn refusal(&self, line: &str, about: &str) -> SyncError {
+        let remedy = diagnosis::remote_remedy(about).map(|remedy| format!("; {remedy}")).unwrap_or_default();
+        SyncError::refused(format!("{} was reached but refused: {line}{remedy}", self.breath.remote))
     }
 
     fn refused(&self, answer: &str, finished: &Finished) -> SyncError {
@@ -130,16 +195,24 @@ impl RemoteBranch<'_> {
             (false, true) => answer.to_owned(),
             (false, false) => format!("{answer} {hook}"),
         };
-        SyncError::refused(format!("{} refused the push: {message}; the local commits are kept", self.name))
+        let about = format!("{answer}\n{}", finished.stderr);
+        let local = diagnosis::failed_here(&finished.stderr).map(|(_, remedy)| remedy);
+        let remedy = diagnosis::remote_remedy(&about).or(local).map(|remedy| format!("; {remedy}")).unwrap_or_default();
+        let by = if answer.is_empty() { "a hook of this repository" } else { self.breath.remote };
+        SyncError::refused(format!("{by} refused the push: {message}; the local commits are kept{remedy}"))
     }
+}
+
+fn is_race(answer: &str) -> bool {
+    RACE_MESSAGES.iter().any(|message| answer.contains(message))
 }
 
 /// Waits before another round, for a random time that grows with each round, so that two breaths
 /// that raced once do not race for ever.
 pub(super) fn back_off(round: u32, deadline: Deadline) {
     if round > 0 {
-        let most = 20_u64 << round.min(6);
-        let wait = Duration::from_millis(RandomState::new().hash_one(round) % most);
+        let max_millis = 20_u64 << round.min(6);
+        let wait = Duration::from_millis(RandomState::new().hash_one(round) % max_millis);
         std::thread::sleep(wait.min(deadline.left()));
     }
 }

@@ -1,12 +1,16 @@
 //! The rounds of one breath: recover, check, fetch, move the work tree, push.
 
+use super::autocommit::{self, LeftOut};
 use super::outcome::{BreatheVerdict, Parked, SyncError, Transfer};
 use super::remote::{PushResult, RemoteBranch};
 use super::replay::{self, Replayed};
+use super::request::Breath;
 use super::worktree::Worktree;
-use super::{Breath, autocommit, checkout, fast_replay, names, preflight, recover, refs, remote};
+use super::{checkout, fast_replay, park, preflight, recover, refs, remote, transfer};
 use crate::deadline::Deadline;
 
+/// How often a breath tries a push while a lock file on the remote is in the way.
+const MAX_LOCKED_ROUNDS: u32 = 4;
 /// How often a breath tries again after others pushed first.
 const MAX_ROUNDS: u32 = 8;
 
@@ -16,6 +20,8 @@ pub(super) struct Progress {
     pub(super) inhale: Option<Transfer>,
     pub(super) exhale: Option<Transfer>,
     pub(super) parked: Option<Parked>,
+    /// Uncommitted work that could not be committed.
+    pub(super) left_out: Vec<LeftOut>,
 }
 
 /// One breath in a locked work tree.
@@ -40,14 +46,16 @@ enum Round {
     InStep(String),
     /// Something moved at the same time; why.
     Raced(String),
+    /// A lock file on the remote is in the way.
+    Locked(String),
     /// The time is up.
     OutOfTime,
 }
 
 impl<'a> Session<'a> {
     pub(super) fn new(breath: &'a Breath<'a>, worktree: &'a Worktree, progress: &'a mut Progress) -> Self {
-        let deadline = Deadline::after(breath.timeout);
-        let remote = RemoteBranch { git: &worktree.git, name: breath.remote, branch: &worktree.branch, deadline };
+        let limit = if breath.patient { transfer::time_limit(worktree, breath.timeout) } else { breath.timeout };
+        let remote = RemoteBranch { worktree, breath, deadline: Deadline::after(limit) };
         Self { breath, worktree, remote, progress }
     }
 
@@ -55,11 +63,12 @@ impl<'a> Session<'a> {
     pub(super) fn run(&mut self) -> Result<String, SyncError> {
         let fetched = remote::fetched_ref(self.breath.remote, &self.worktree.branch);
         recover::recover(self.worktree, &[&fetched, fast_replay::REF])?;
+        transfer::remove_partial_packs(self.worktree);
         preflight::check(self.worktree)?;
         if self.breath.commit {
-            autocommit::commit(self.worktree, self.breath.node)?;
+            self.progress.left_out = autocommit::commit(self.worktree, self.breath.node)?;
         }
-        let mut last = String::new();
+        let (mut last, mut locked) = (String::new(), 0);
         for round in 0..MAX_ROUNDS {
             remote::back_off(round, self.remote.deadline);
             if round > 0 && self.remote.deadline.has_passed() {
@@ -67,7 +76,9 @@ impl<'a> Session<'a> {
             }
             match self.round(round)? {
                 Round::InStep(reason) => return Ok(reason),
-                Round::Raced(why) => last = why,
+                Round::Raced(why) => (last, locked) = (why, 0),
+                Round::Locked(lock) if locked + 1 == MAX_LOCKED_ROUNDS => return Err(self.locked_on_remote(&lock)),
+                Round::Locked(lock) => (last, locked) = (lock, locked + 1),
                 Round::OutOfTime => break,
             }
         }
@@ -98,7 +109,7 @@ impl<'a> Session<'a> {
             return Ok(Round::InStep(self.in_step(Some(&tip))));
         }
         let remote = &self.remote;
-        let pushed = match refs::with_tracking_locks(self.worktree, remote.name, &tip, || remote.push(&tip)) {
+        let pushed = match refs::with_tracking_locks(self.worktree, self.breath.remote, &tip, || remote.push(&tip)) {
             Err(error) if late(&error) => return Ok(Round::OutOfTime),
             pushed => pushed?,
         };
@@ -109,6 +120,7 @@ impl<'a> Session<'a> {
                 Ok(Round::InStep(self.in_step(Some(&tip))))
             }
             PushResult::Raced(why) => Ok(Round::Raced(why)),
+            PushResult::Locked(lock) => Ok(Round::Locked(lock)),
         }
     }
 
@@ -140,8 +152,13 @@ impl<'a> Session<'a> {
             },
             _ => upstream,
         };
-        if !checkout::checkout(self.worktree, local.as_deref(), &tip)? {
-            return Ok(None);
+        match (checkout::checkout(self.worktree, local.as_deref(), &tip), &local) {
+            (Ok(true), _) => {}
+            (Ok(false), _) => return Ok(None),
+            (Err(SyncError::Verdict(BreatheVerdict::Refused, reason, files)), Some(local)) if ahead > 0 => {
+                return Err(self.park_blocked(local, ahead, reason, files));
+            }
+            (Err(error), _) => return Err(error),
         }
         let before = self.progress.inhale.take();
         self.progress.inhale = Some(Transfer {
@@ -152,7 +169,15 @@ impl<'a> Session<'a> {
         Ok(Some(Inhaled { tip: Some(tip), ahead }))
     }
 
+    fn locked_on_remote(&self, lock: &str) -> SyncError {
+        SyncError::busy(format!(
+            "a lock on {0} is in the way: {lock}; if no git is running there, remove that file on {0}",
+            self.breath.remote
+        ))
+    }
+
     fn in_step(&self, tip: Option<&str>) -> String {
+        transfer::reset_time_limit(self.worktree);
         if self.progress.inhale.is_some() || self.progress.exhale.is_some() {
             remote::collect_garbage(&self.worktree.git);
         }
@@ -165,27 +190,47 @@ impl<'a> Session<'a> {
 
     fn unrelated(&self) -> SyncError {
         let Breath { branch, remote, .. } = self.breath;
+        let shallow = self.worktree.git.common().join("shallow").metadata().is_ok_and(|meta| meta.len() > 0);
+        if shallow {
+            return SyncError::refused(format!(
+                "this clone is shallow and does not reach the commit that {branch} here and {branch} on {remote} have \
+                 in common; complete it with `git fetch --unshallow {remote}`"
+            ));
+        }
         SyncError::refused(format!(
             "{branch} here and {branch} on {remote} have no commit in common; join them by hand with `git merge \
              --allow-unrelated-histories`, or choose another remote"
         ))
     }
 
+    /// Local and incoming commits contradict each other.
     fn park(&mut self, local: &str, files: Vec<String>) -> SyncError {
         let Breath { branch, remote, .. } = self.breath;
-        let reference = format!("refs/conflicts/{}/{local}", names::ref_component(self.breath.node));
-        let safe = match self.remote.park(local, &reference) {
-            Ok(()) => {
-                let stored = format!("the local commits are on {remote} as {reference}");
-                self.progress.parked = Some(Parked { reference, commit: local.to_owned() });
-                stored
-            }
-            Err(why) => format!("the local commits are only here, because {remote} did not accept them ({why})"),
-        };
+        let parked = self.try_to_park(local);
         let reason = format!(
-            "local and incoming commits change the same lines; {safe}; resolve it with `git pull --rebase {remote} \
+            "local and incoming commits change the same lines; {parked}; resolve it with `git pull --rebase {remote} \
              {branch}`"
         );
         SyncError::Verdict(BreatheVerdict::Conflict, reason, files)
+    }
+
+    /// Uncommitted work is in the way of incoming changes; the local commits must not wait for it.
+    fn park_blocked(&mut self, local: &str, ahead: u64, reason: String, files: Vec<String>) -> SyncError {
+        let commits = if ahead == 1 { "1 commit has".to_owned() } else { format!("{ahead} commits have") };
+        let parked = self.try_to_park(local);
+        let reason = format!("{reason}; until then {commits} not been pushed to {}; {parked}", self.breath.branch);
+        SyncError::Verdict(BreatheVerdict::Refused, reason, files)
+    }
+
+    fn try_to_park(&mut self, local: &str) -> String {
+        let remote = self.breath.remote;
+        match park::park(&self.remote, local) {
+            Ok(parked) => {
+                let stored = format!("the local commits are on {remote} as {}", parked.reference);
+                self.progress.parked = Some(parked);
+                stored
+            }
+            Err(why) => format!("the local commits are only here, because {remote} did not accept them ({why})"),
+        }
     }
 }

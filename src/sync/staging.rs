@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use xshell::cmd;
 
-use super::journal;
 use super::worktree::Worktree;
+use super::{journal, private};
 use crate::git;
 
 /// Writes `paths` of a tree to a private directory, exactly as git would check them out. The inner
@@ -17,7 +17,7 @@ pub(super) fn stage(worktree: &Worktree, name: &str, tree: &str, paths: &[&[u8]]
     if dir.exists() {
         fs::remove_dir_all(&dir).with_context(|| dir.display().to_string())?;
     }
-    fs::create_dir(&dir).with_context(|| dir.display().to_string())?;
+    private::create_dir(&dir)?;
     let index = worktree.dir.join("index.side");
     let run = |cmd: xshell::Cmd<'_>, input: &[u8]| {
         let cmd = cmd.env("GIT_INDEX_FILE", &index).env("GIT_DIR", worktree.git.dir()).env("GIT_WORK_TREE", &dir);

@@ -2,9 +2,10 @@
 
 use std::path::PathBuf;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 
 use super::outcome::SyncError;
+use super::private;
 use crate::git::{self, Git};
 
 /// A work tree with its branch.
@@ -23,11 +24,10 @@ impl Worktree {
     pub(super) fn lock(&mut self) -> Result<(), SyncError> {
         let shared = self.git.common().join("mirror");
         for dir in [&shared, &self.dir] {
-            std::fs::create_dir_all(dir).with_context(|| dir.display().to_string())?;
+            private::create_dir(dir)?;
         }
         let path = shared.join("breath.lock");
-        let file = std::fs::OpenOptions::new().create(true).append(true).open(&path);
-        let file = file.with_context(|| path.display().to_string())?;
+        let file = private::open_lock(&path)?;
         match file.try_lock() {
             Ok(()) => {
                 self.git.inherit_lock(file);

@@ -151,6 +151,7 @@ impl Repo {
             branch: "main",
             timeout: Duration::from_secs(20),
             commit: false,
+            patient: true,
             node: Some("spb"),
             ssh_command: None,
         }
