@@ -347,17 +347,24 @@ fn head_target(path: &Path) -> Result<Option<String>> {
     }
 }
 
-/// The first line of stderr that says what went wrong, for people.
+/// The line of stderr that says what went wrong, for people: the first error that git reports, else
+/// the first line of a hook, a filter or ssh.
 pub fn error_line(finished: &Finished) -> String {
     let plain = |line: &str| line.chars().filter(|c| !c.is_control()).take(300).collect::<String>();
-    finished
-        .stderr
-        .lines()
-        .map(str::trim)
-        .find(|line| !line.is_empty() && !line.starts_with("warning:") && !line.starts_with("hint:"))
-        .map(plain)
-        .or_else(|| finished.last_line())
-        .unwrap_or_else(|| format!("{:?}", finished.ended))
+    let is_noise = |line: &str| {
+        line.is_empty()
+            || ["warning:", "hint:", "@@@"].iter().any(|start| line.starts_with(start))
+            // These only summarise the lines before them.
+            || line.contains("Could not read from remote repository")
+            || line.starts_with("error: failed to push some refs")
+    };
+    let lines = || finished.stderr.lines().map(str::trim).filter(|line| !is_noise(line));
+    let is_error = |line: &&str| {
+        let start = line.get(..6).unwrap_or_default().to_ascii_lowercase();
+        start.starts_with("error") || start.starts_with("fatal:")
+    };
+    let found = lines().find(is_error).or_else(|| lines().next()).map(plain);
+    found.or_else(|| finished.last_line()).unwrap_or_else(|| format!("{:?}", finished.ended))
 }
 
 /// Whether this is a full object id.

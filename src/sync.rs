@@ -8,7 +8,7 @@
 
 use std::path::PathBuf;
 
-use anyhow::{Result, bail};
+use anyhow::{Result, anyhow, bail};
 
 use crate::git::{Git, UnusableRepository};
 
@@ -84,6 +84,14 @@ impl Breath<'_> {
             // git ignores the settings of a repository that it refuses to use.
             if let Err(error) = git.check_usable() {
                 return Ok(Err(SyncError::Failed(error)));
+            }
+            let config = git.common().join("config");
+            if config.metadata().is_ok_and(|meta| meta.len() == 0) {
+                return Ok(Err(SyncError::Failed(anyhow!(
+                    "{}: empty, for example after a power loss; write it again: `git init`, then `git remote add {} URL`",
+                    config.display(),
+                    self.remote
+                ))));
             }
             bail!(
                 "{}: no remote `{}` is configured; add it with `git remote add {} URL`",

@@ -82,6 +82,7 @@ const RULES: &[Rule] = &[
     Rule { patterns: &["smudge filter lfs failed"], remedy: LFS },
     Rule { patterns: &["Smudge error"], remedy: LFS },
     Rule { patterns: &["Error downloading object"], remedy: LFS },
+    Rule { patterns: &["(missing) "], remedy: LFS },
     Rule { patterns: &["missing or corrupt local objects"], remedy: LFS },
     Rule { patterns: &["Unable to find source for object"], remedy: LFS },
     Rule { patterns: &["LFS upload failed"], remedy: LFS },

@@ -82,7 +82,7 @@ impl RemoteBranch<'_> {
         let answer = report.lines().find(|line| line.starts_with("!\t")).and_then(|line| line.rsplit('\t').next());
         match answer {
             // A hook on this side refused before anything was sent.
-            None if ended == Ended::Exited(1) => Err(self.refused("", &pushed.finished)),
+            None if ended == Ended::Exited(1) => Err(self.refused_here(&pushed.finished)),
             None if text.contains("does not appear to be a git repository") && self.has_push_url() => {
                 let key = format!("remote.{}.pushurl", self.breath.remote);
                 Err(SyncError::Failed(anyhow!(
@@ -161,13 +161,14 @@ impl RemoteBranch<'_> {
         if never_connected && text.contains("detected dubious ownership") {
             return self.refusal(&diagnosis::line_with(text, "detected dubious ownership"), "dubious ownership");
         }
+        // Then the other lines come from the remote's git.
+        if text.contains("remote error:") {
+            return self.refusal(&diagnosis::line_with(text, "remote error:"), text);
+        }
         if let Some((line, _)) = diagnosis::failed_here(text)
             && (!never_connected || line.contains("cannot run"))
         {
             return SyncError::Failed(anyhow!(line.to_owned()));
-        }
-        if text.contains("remote error:") {
-            return self.refusal(&diagnosis::line_with(text, "remote error:"), text);
         }
         let message = git::error_line(finished);
         if diagnosis::was_not_reached(text) {
@@ -186,20 +187,31 @@ impl RemoteBranch<'_> {
         SyncError::refused(format!("{} was reached but refused: {line}{remedy}", self.breath.remote))
     }
 
+    /// A hook of this repository refused the push. Its output may be on either stream.
+    fn refused_here(&self, finished: &Finished) -> SyncError {
+        let text = format!("{}\n{}", finished.stderr, String::from_utf8_lossy(&finished.stdout));
+        let summary =
+            |line: &&str| line.is_empty() || line.starts_with("error: failed to push") || line.starts_with("To ");
+        let first = text.lines().map(str::trim).find(|line| !summary(line)).unwrap_or("it gave no reason");
+        let (line, remedy) = match diagnosis::failed_here(&text) {
+            Some((line, remedy)) => (line, format!("; {remedy}")),
+            None => (first, String::new()),
+        };
+        let line: String = line.chars().filter(|c| !c.is_control()).take(300).collect();
+        SyncError::refused(format!(
+            "the pre-push hook of this repository refused the push: {line}; the local commits are kept{remedy}"
+        ))
+    }
+
     fn refused(&self, answer: &str, finished: &Finished) -> SyncError {
         let hook = finished.stderr.lines().filter_map(|line| line.strip_prefix("remote: ")).map(str::trim);
         let hook = hook.filter(|line| !line.is_empty() && !line.starts_with("error: hook declined")).take(3);
-        let hook = hook.collect::<Vec<_>>().join(" ");
-        let message = match (answer.is_empty(), hook.is_empty()) {
-            (true, _) => git::error_line(finished),
-            (false, true) => answer.to_owned(),
-            (false, false) => format!("{answer} {hook}"),
-        };
-        let about = format!("{answer}\n{}", finished.stderr);
-        let local = diagnosis::failed_here(&finished.stderr).map(|(_, remedy)| remedy);
-        let remedy = diagnosis::remote_remedy(&about).or(local).map(|remedy| format!("; {remedy}")).unwrap_or_default();
-        let by = if answer.is_empty() { "a hook of this repository" } else { self.breath.remote };
-        SyncError::refused(format!("{by} refused the push: {message}; the local commits are kept{remedy}"))
+        let hook: Vec<_> = hook.collect();
+        let remedy = diagnosis::remote_remedy(&format!("{answer}\n{}", finished.stderr));
+        let remedy = remedy.map(|remedy| format!("; {remedy}")).unwrap_or_default();
+        let message = [&[answer][..], &hook].concat().join(" ");
+        let name = self.breath.remote;
+        SyncError::refused(format!("{name} refused the push: {message}; the local commits are kept{remedy}"))
     }
 }
 

@@ -1,5 +1,7 @@
 //! The rounds of one breath: recover, check, fetch, move the work tree, push.
 
+use anyhow::anyhow;
+
 use super::autocommit::{self, LeftOut};
 use super::outcome::{BreatheVerdict, Parked, SyncError, Transfer};
 use super::remote::{PushResult, RemoteBranch};
@@ -155,9 +157,7 @@ impl<'a> Session<'a> {
         match (checkout::checkout(self.worktree, local.as_deref(), &tip), &local) {
             (Ok(true), _) => {}
             (Ok(false), _) => return Ok(None),
-            (Err(SyncError::Verdict(BreatheVerdict::Refused, reason, files)), Some(local)) if ahead > 0 => {
-                return Err(self.park_blocked(local, ahead, reason, files));
-            }
+            (Err(error), Some(local)) if ahead > 0 => return Err(self.park_blocked(local, ahead, error)),
             (Err(error), _) => return Err(error),
         }
         let before = self.progress.inhale.take();
@@ -214,12 +214,20 @@ impl<'a> Session<'a> {
         SyncError::Verdict(BreatheVerdict::Conflict, reason, files)
     }
 
-    /// Uncommitted work is in the way of incoming changes; the local commits must not wait for it.
-    fn park_blocked(&mut self, local: &str, ahead: u64, reason: String, files: Vec<String>) -> SyncError {
+    /// The work tree cannot take the incoming changes; the local commits must not wait for it.
+    fn park_blocked(&mut self, local: &str, ahead: u64, error: SyncError) -> SyncError {
+        if matches!(error, SyncError::Verdict(BreatheVerdict::Busy, ..)) {
+            return error;
+        }
         let commits = if ahead == 1 { "1 commit has".to_owned() } else { format!("{ahead} commits have") };
         let parked = self.try_to_park(local);
-        let reason = format!("{reason}; until then {commits} not been pushed to {}; {parked}", self.breath.branch);
-        SyncError::Verdict(BreatheVerdict::Refused, reason, files)
+        let note = format!("until then {commits} not been pushed to {}; {parked}", self.breath.branch);
+        match error {
+            SyncError::Verdict(verdict, reason, files) => {
+                SyncError::Verdict(verdict, format!("{reason}; {note}"), files)
+            }
+            SyncError::Failed(error) => SyncError::Failed(anyhow!("{error:#}; {note}")),
+        }
     }
 
     fn try_to_park(&mut self, local: &str) -> String {
