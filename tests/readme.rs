@@ -5,7 +5,6 @@
 #[path = "readme/pages.rs"]
 mod pages;
 
-use std::collections::BTreeSet;
 use std::fs;
 use std::net::TcpListener;
 use std::path::Path;
