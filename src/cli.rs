@@ -183,10 +183,10 @@ pub enum Command {
 
     /// Keep services where they are until resume
     ///
-    /// While a service is paused, `mirror promote` moves, stops and starts nothing of it, on every node
-    /// that sees the pause; `mirror promote --to` neither. With a lease that is all nodes, because the
-    /// pause is in a register beside the leases; without one it is only this node, because the pause is in
-    /// its state. `where` in the object says which. When a service is in place, `promote` says so and ends
+    /// While a service is paused, `mirror promote`, also with --to, moves, stops and starts nothing of it,
+    /// on every node that sees the pause. With a lease that is all nodes, because the pause is in a
+    /// register beside the leases; without one it is only this node, because the pause is in its state.
+    /// `where` in the object says which. When a service is in place, `promote` says so and ends
     /// in 0; else it ends in 1, `paused`, having touched nothing. The status is not 0, because a script
     /// takes 0 for "it runs there". A takeover that has begun is finished.
     ///

@@ -186,7 +186,7 @@ pub struct Pause {
     #[arg(value_name = "SERVICE", add = ArgValueCandidates::new(completion::services))]
     pub services: Vec<String>,
 
-    /// The reason, shown to everyone who asks why nothing moves
+    /// The reason, shown wherever the pause is shown
     #[arg(long, value_name = "TEXT")]
     pub why: Option<String>,
 }

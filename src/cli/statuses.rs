@@ -40,8 +40,8 @@ pub(super) const PROMOTE_STATUSES: &str = statuses!(
     "in-place, started, moved, stopped-elsewhere: every service runs on its\n     \
      target; planned: --dry-run, nothing was touched",
     no: "refused: no living node can run it; not-brain: another node decides;\n     \
-         failed: it could not be started; paused: it is not in place, and `mirror pause`\n     \
-         forbids to touch it",
+         failed: it could not be started; paused: it is paused and not in place;\n     \
+         nothing was touched",
     unknown: "blocked: a living node did not confirm that it stopped; busy: another\n     \
               promotion runs here; unknown: it could not be found out"
 );
