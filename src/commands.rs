@@ -104,7 +104,7 @@ pub fn main() -> ExitCode {
 /// Runs a command to its end.
 ///
 /// # Errors
-/// A [`crate::misuse::UsageError`] for a wrong command line or configuration; any other error means
+/// A [`crate::usage_error::UsageError`] for a wrong command line or configuration; any other error means
 /// that something could not be found out.
 pub fn run(cli: &Cli) -> Result<ExitCode> {
     let begun = StartTime::now();
