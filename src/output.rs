@@ -13,6 +13,8 @@ use serde::Serialize;
 
 use crate::chain::Name;
 
+pub mod warnings;
+
 /// A command that ends sooner shows no spinner.
 const PATIENCE: Duration = Duration::from_millis(300);
 const SPINNER_TICK: Duration = Duration::from_millis(100);

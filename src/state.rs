@@ -20,6 +20,8 @@ use crate::chain::Name;
 use crate::config::Config;
 use crate::decide::{NodeStates, State};
 use crate::lease::LeaseView;
+use crate::output::warnings;
+pub use crate::output::warnings::Warning;
 
 mod here;
 pub mod history;
@@ -253,9 +255,22 @@ impl StateDir {
             }
             std::fs::rename(&temporary, self.directory.join(name))
         });
-        if replaced.is_err() {
+        if let Err(error) = replaced {
             let _ = std::fs::remove_file(&temporary);
+            self.warn_unwritable(&error);
         }
+    }
+
+    /// One warning a run: every write fails for the same reason.
+    fn warn_unwritable(&self, error: &std::io::Error) {
+        let directory = self.directory.display();
+        warnings::warn_once(
+            "state-unwritable",
+            format!(
+                "the state directory {directory} cannot be written ({error}): nothing is remembered from one check \
+                 to the next; make room, or make it writable for this user"
+            ),
+        );
     }
 }
 

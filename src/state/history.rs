@@ -85,7 +85,9 @@ impl Entry {
 
 /// Writes down a change. What cannot be written is left: a full disk is no reason to do nothing.
 pub fn record(store: &StateDir, entry: &Entry) {
-    let _ = append(store, entry);
+    if let Err(error) = append(store, entry) {
+        store.warn_unwritable(&error);
+    }
 }
 
 /// Writes down that this node is the brain, if another one was when that was last asked.
