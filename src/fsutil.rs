@@ -129,6 +129,23 @@ pub fn private_directory(path: &Path) -> io::Result<PrivateDirectory> {
     PrivateDirectory::create(path)
 }
 
+/// Makes the directory when it is missing, and makes sure that no other user can write it or lead the
+/// way to it elsewhere; one that exists keeps its mode.
+///
+/// # Errors
+/// As for [`PrivateDirectory::create`].
+pub fn trusted_directory(path: &Path) -> io::Result<PrivateDirectory> {
+    PrivateDirectory::open_as(path, Missing::Make, |_| false)
+}
+
+/// Whether another user can have written what is at `path`, or have put it there.
+pub fn others_can_have_written(path: &Path) -> bool {
+    rustix::fs::lstat(path).is_ok_and(|found| {
+        let is_link = FileType::from_raw_mode(found.st_mode) == FileType::Symlink;
+        is_link || !walk::is_trusted(found.st_uid) || walk::others_can_write(&found)
+    })
+}
+
 /// Replaces the file at `path` as a whole, with mode 0600. Its directory is taken as it is.
 ///
 /// # Errors
@@ -145,19 +162,6 @@ pub fn replace(path: &Path, bytes: &[u8], durability: Durability) -> io::Result<
 pub fn lock_file(path: &Path) -> io::Result<File> {
     let (directory, name) = parent(path)?;
     open_at(directory.as_fd(), name, Access::Lock).map_err(|error| named(path, error))
-}
-
-/// The content of the file at `path`, which may be a link; none when there is no such file.
-///
-/// # Errors
-/// When it is a pipe or a device, is longer than `max` bytes, or cannot be read.
-pub fn read(path: &Path, max: u64) -> io::Result<Option<Vec<u8>>> {
-    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-    match rustix::fs::open(path, flags, Mode::empty()) {
-        Ok(fd) => regular(&fd).and_then(|_| read_bounded(File::from(fd), max)).map(Some),
-        Err(Errno::NOENT) => Ok(None),
-        Err(error) => Err(error.into()),
-    }
 }
 
 fn parent(path: &Path) -> io::Result<(OwnedFd, &OsStr)> {

@@ -117,14 +117,14 @@ impl Git {
         Ok(git)
     }
 
-    /// Makes an empty repository in the directory `path`.
+    /// Makes an empty repository in the directory `path`, for this user alone whatever the umask.
     ///
     /// # Errors
     /// When git could not be run or cannot make one there.
     pub fn init(path: &Path) -> Result<()> {
         let shell = Shell::new().context("the working directory")?;
         shell.change_dir(path);
-        let init = cmd!(shell, "git init --quiet --template= .");
+        let init = cmd!(shell, "git init --quiet --shared=0600 --template= .");
         let made = Exec::new(prepare(init, &LOCALLY)).run(Deadline::after(LOCAL)).context("git init")?;
         if made.success() { Ok(()) } else { bail!("git init: {}", words(&made)) }
     }

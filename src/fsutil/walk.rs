@@ -105,7 +105,7 @@ fn step(directory: &OwnedFd, name: &OsStr, missing: Missing) -> io::Result<(Owne
     Ok((fd, found))
 }
 
-fn is_trusted(owner: u32) -> bool {
+pub(super) fn is_trusted(owner: u32) -> bool {
     owner == 0 || owner == rustix::process::geteuid().as_raw() || (owner == OVERFLOW_UID && root_is_unmapped())
 }
 

@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -117,10 +117,9 @@ impl StateDir {
     pub fn last_check(&self) -> Option<Duration> {
         let directory = self.existing().ok()??;
         let locks = directory.names().ok()?.into_iter().filter_map(|name| name.into_string().ok());
-        let times = locks.filter(|name| name.starts_with("service-") && name.ends_with(".lock")).filter_map(|name| {
-            let modified = directory.file(&name, Access::Read).and_then(|file| file.metadata()?.modified());
-            Some(modified.ok()?.elapsed().unwrap_or_default())
-        });
+        let times = locks
+            .filter(|name| name.starts_with("service-") && name.ends_with(".lock"))
+            .filter_map(|name| Some(self.modified(&name)?.elapsed().unwrap_or_default()));
         times.min()
     }
 
@@ -162,12 +161,32 @@ impl StateDir {
         self.made()?.file(name, Access::Lock)
     }
 
-    /// What a file holds; none when there is none.
-    ///
-    /// # Errors
-    /// When there may be one that cannot be read, or it is not a regular file of this user.
-    pub fn content(&self, name: &str) -> io::Result<Option<Vec<u8>>> {
-        self.existing()?.map_or(Ok(None), |directory| directory.read(name, MAX_FILE))
+    /// What a file holds; none when there is no such file. The error says what is wrong with it.
+    /// Where the directory cannot be used, nothing of ours is in it.
+    pub(crate) fn parsed<T>(
+        &self,
+        name: &str,
+        parse: impl Fn(&[u8]) -> Result<T, String>,
+    ) -> Option<Result<T, String>> {
+        let directory = self.existing().unwrap_or_else(|error| {
+            self.warn_unusable(&error);
+            None
+        })?;
+        let bytes = match directory.read(name, MAX_FILE).transpose()? {
+            Ok(bytes) => bytes,
+            Err(error) => return Some(Err(error.to_string())),
+        };
+        let what = |error: String| match &bytes[..] {
+            [] => "empty".to_owned(),
+            bytes if bytes.iter().all(|byte| *byte == 0) => "full of NUL bytes".to_owned(),
+            _ => format!("damaged ({error})"),
+        };
+        Some(parse(&bytes).map_err(|error| format!("{}: {}", self.path.join(name).display(), what(error))))
+    }
+
+    /// When a file was last written; none when there is no such file.
+    pub(crate) fn modified(&self, name: &str) -> Option<SystemTime> {
+        self.existing().ok()??.file(name, Access::Read).ok()?.metadata().ok()?.modified().ok()
     }
 
     /// The record in a file of this boot. One that is damaged is named in a warning and counts as
@@ -178,28 +197,8 @@ impl StateDir {
     }
 
     pub(super) fn read_envelope<T: DeserializeOwned>(&self, name: &str) -> Option<Envelope<T>> {
-        let bytes = match self.existing() {
-            Ok(directory) => directory?.read(name, MAX_FILE).unwrap_or_else(|error| {
-                self.warn_damaged(&error.to_string());
-                None
-            })?,
-            Err(error) => {
-                self.warn_unusable(&error);
-                return None;
-            }
-        };
-        let parsed = serde_json::from_slice(&bytes);
-        parsed.map_err(|error| self.warn_damaged(&self.damage(name, &bytes, &error.to_string()))).ok()
-    }
-
-    /// In words, what is wrong with a file that does not parse.
-    pub(crate) fn damage(&self, name: &str, bytes: &[u8], error: &str) -> String {
-        let what = match bytes {
-            [] => "empty".to_owned(),
-            bytes if bytes.iter().all(|byte| *byte == 0) => "full of NUL bytes".to_owned(),
-            _ => format!("damaged ({error})"),
-        };
-        format!("{}: {what}", self.path.join(name).display())
+        let parsed = self.parsed(name, |bytes| serde_json::from_slice(bytes).map_err(|error| error.to_string()));
+        parsed?.map_err(|what| self.warn_damaged(&what)).ok()
     }
 
     /// Replaces a record as a whole; not synced to the disk, as a lost record costs only caution.
@@ -244,7 +243,7 @@ impl StateDir {
         );
     }
 
-    pub(super) fn warn_damaged(&self, what: &str) {
+    pub(crate) fn warn_damaged(&self, what: &str) {
         let message = format!("{what}; it is ignored until the next check writes it anew");
         warnings::warn("state-damaged", message);
     }
