@@ -26,7 +26,7 @@ pub enum Missing {
     Fail,
 }
 
-/// Opens the directory at `path`. Every directory on the way belongs to root or this user, and
+/// Opens this user's directory at `path`. Every directory on the way belongs to root or this user, and
 /// another user can write it only when it is sticky; a symbolic link on the way counts only where
 /// no other user can have put it.
 pub(super) fn open(path: &Path, missing: Missing) -> io::Result<OwnedFd> {
@@ -58,11 +58,12 @@ pub(super) fn open(path: &Path, missing: Missing) -> io::Result<OwnedFd> {
                 }
             }
             FileType::Directory => {
-                if !is_trusted(found.st_uid) {
+                let is_last = names.is_empty();
+                if !is_trusted(found.st_uid) || (is_last && !is_own(found.st_uid)) {
                     return Err(failed(not_ours(found.st_uid)));
                 }
                 sticky = Mode::from_raw_mode(found.st_mode).contains(Mode::SVTX);
-                if !names.is_empty() && !sticky && others_can_write(&found) {
+                if !is_last && !sticky && others_can_write(&found) {
                     let why = "other users can write this directory; run `chmod go-w` on it, or name another place";
                     return Err(failed(refused(why)));
                 }
@@ -105,8 +106,12 @@ fn step(directory: &OwnedFd, name: &OsStr, missing: Missing) -> io::Result<(Owne
     Ok((fd, found))
 }
 
+fn is_own(owner: u32) -> bool {
+    owner == rustix::process::geteuid().as_raw()
+}
+
 pub(super) fn is_trusted(owner: u32) -> bool {
-    owner == 0 || owner == rustix::process::geteuid().as_raw() || (owner == OVERFLOW_UID && root_is_unmapped())
+    owner == 0 || is_own(owner) || (owner == OVERFLOW_UID && root_is_unmapped())
 }
 
 /// A group that has its owner's number is that user's own (`USERGROUPS_ENAB` of login.defs(5)).

@@ -237,8 +237,8 @@ impl StateDir {
         warnings::warn_once(
             "state-unusable",
             format!(
-                "the state directory {directory} cannot be used ({error}): what is not written there is forgotten by \
-                 the next check; make room, make it writable for this user, or name another one by state = DIR"
+                "the state directory {directory} cannot be used ({error}): the next check starts without what this \
+                 one learned; make room, make it writable for this user, or name another one by state = DIR"
             ),
         );
     }

@@ -89,7 +89,7 @@ impl Entry {
 /// Writes down a change. A full disk costs the entry and a warning, not the change itself.
 pub fn record(store: &StateDir, entry: &Entry) {
     if let Err(error) = append(store, entry) {
-        store.warn_unusable(&error);
+        store.warn_unusable(&io::Error::new(error.kind(), format!("{CURRENT}: {error}")));
     }
 }
 
