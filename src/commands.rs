@@ -10,6 +10,7 @@ use clap::{CommandFactory, Parser};
 use crate::chain::Name;
 use crate::cli::{self, Chain, Cli, Command, Global, Lease};
 use crate::config::{self, Config};
+use crate::exec;
 use crate::local_node;
 use crate::output::{self, ExitStatus, OutputMode, Report, ReportFacts, StartTime};
 use crate::remote::Remote;
@@ -77,6 +78,7 @@ fn output_mode(global: &Global) -> OutputMode {
 
 /// The program `mirror`, from its arguments to its exit status.
 pub fn main() -> ExitCode {
+    exec::disarm_inherited();
     if std::env::var_os(completions::VARIABLE).is_some() {
         clap_complete::CompleteEnv::with_factory(Cli::command).var(completions::VARIABLE).complete();
     }

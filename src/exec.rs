@@ -1,45 +1,49 @@
-//! The only place that starts a process: a deadline, a process group, output to a file. (One other
-//! command is started, by [`hold`](crate::hold): that has neither, and is watched over as long as it
-//! lives.)
+//! The only place that starts a process: with a deadline, a process group, and output to a file. The
+//! one exception is the command of [`hold`](crate::hold), which has neither and is supervised for as
+//! long as it lives.
 //!
-//! Output goes to an anonymous file in memory and not to a pipe. A pipe stays open for as long as
-//! any grandchild holds it, so reading one to its end can take for ever; and a daemon that a
-//! `start` command left behind would die of SIGPIPE when its reader goes. The file is cut back
-//! while the process writes, and sealed when it ends, so that neither a gigabyte of output nor a
-//! daemon that goes on writing takes more than a little memory.
+//! Output goes to an anonymous file in memory and not to a pipe. A pipe stays open as long as any
+//! grandchild has it, so reading it to its end can take for ever; and a daemon that a `start` command
+//! leaves behind would die of SIGPIPE when its reader goes. The file is cut back while the process
+//! writes and sealed when it ends, so a gigabyte of output or a daemon that keeps writing takes little
+//! memory.
 
-use std::fs::File;
-use std::io::{self, Seek, SeekFrom, Write};
+use std::borrow::Cow;
+use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
-use std::os::unix::fs::FileExt;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec};
-use rustix::fs::{MemfdFlags, OFlags, SealFlags};
 use rustix::io::FdFlags;
 use rustix::process::{Pid, PidfdFlags, Signal};
 
-use crate::deadline::Deadline;
+use crate::clock::Deadline;
 
+mod capture;
 mod groups;
+mod inherited;
 
-pub use groups::{end_all, ended_child, reap_strangers, take_signals};
+use capture::{Capture, file_holding};
+pub use groups::{end_all, ended_child, reap_orphans, take_signals};
+pub use inherited::disarm_inherited;
 
-/// How much of a stream is kept unless asked otherwise, in bytes.
-const KEPT: u64 = 64 * 1024;
+/// How much of a stream is kept by default, in bytes.
+const MAX_OUTPUT: u64 = 64 * 1024;
+/// How long a line for people may be, in characters.
+const MAX_LINE: usize = 200;
 /// How often a running process's output is cut back.
-const TRIM_EVERY: Duration = Duration::from_millis(20);
-/// What a process may take to clean up after SIGTERM before it gets SIGKILL.
-const CLEAN_UP: Duration = Duration::from_millis(50);
+const TRIM_INTERVAL: Duration = Duration::from_millis(20);
+/// How long a process may clean up after SIGTERM before it gets SIGKILL.
+const TERM_TIMEOUT: Duration = Duration::from_millis(50);
 
 /// A process to be started.
 pub struct Exec<'a> {
     command: Command,
     stdin: Option<&'a [u8]>,
     held: Option<BorrowedFd<'a>>,
-    kept: u64,
+    max_output: u64,
 }
 
 /// How a process ended.
@@ -62,7 +66,7 @@ pub struct Finished {
     pub stdout: Vec<u8>,
     /// The beginning of its standard error.
     pub stderr: String,
-    /// Whether either stream was longer than what was kept of it.
+    /// Whether either stream was longer than what is kept of it.
     pub cut: bool,
     /// From start to end.
     pub elapsed: Duration,
@@ -74,25 +78,36 @@ impl Finished {
         self.ended == Ended::Exited(0)
     }
 
-    /// The last line that is not empty of what it said, its errors before its output, for people.
-    pub fn last_line(&self) -> Option<String> {
-        let of = |text: &str| {
-            text.lines()
-                .map(str::trim)
-                .rfind(|line| !line.is_empty())
-                .map(|line| line.chars().filter(|c| !c.is_control()).take(200).collect())
-        };
-        of(&self.stderr).or_else(|| of(&String::from_utf8_lossy(&self.stdout)))
+    /// The first non-empty line of its standard error, else of its standard output, for people: there
+    /// the programs of services say what went wrong.
+    pub fn first_line(&self) -> Option<String> {
+        let said = self.said();
+        said.lines().map(str::trim).find(|line| !line.is_empty()).map(shorten)
     }
+
+    /// The last non-empty line of its standard error, else of its standard output, for people: there
+    /// shells, ssh and git say what went wrong.
+    pub fn last_line(&self) -> Option<String> {
+        let said = self.said();
+        said.lines().map(str::trim).rfind(|line| !line.is_empty()).map(shorten)
+    }
+
+    fn said(&self) -> Cow<'_, str> {
+        if self.stderr.trim().is_empty() { String::from_utf8_lossy(&self.stdout) } else { Cow::from(&self.stderr) }
+    }
+}
+
+fn shorten(line: &str) -> String {
+    line.chars().filter(|c| !c.is_control()).take(MAX_LINE).collect()
 }
 
 impl<'a> Exec<'a> {
     /// `command`, its standard streams not yet decided.
     pub fn new(command: Command) -> Self {
-        Self { command, stdin: None, held: None, kept: KEPT }
+        Self { command, stdin: None, held: None, max_output: MAX_OUTPUT }
     }
 
-    /// Feeds it `bytes`; without this its standard input is empty.
+    /// Feeds it `bytes`; by default its standard input is empty.
     pub fn stdin(mut self, bytes: &'a [u8]) -> Self {
         self.stdin = Some(bytes);
         self
@@ -105,9 +120,9 @@ impl<'a> Exec<'a> {
         self
     }
 
-    /// Keeps up to `bytes` of each stream.
+    /// Keeps up to `bytes` of each output stream.
     pub fn keeping(mut self, bytes: u64) -> Self {
-        self.kept = bytes;
+        self.max_output = bytes;
         self
     }
 
@@ -124,21 +139,21 @@ impl<'a> Exec<'a> {
     /// # Errors
     /// When it could not be started: no such program, no process or descriptor to be had.
     pub fn start(mut self) -> io::Result<Running> {
-        let stdout = Capture::new(self.kept)?;
-        let stderr = Capture::new(self.kept)?;
+        let stdout = Capture::new(self.max_output)?;
+        let stderr = Capture::new(self.max_output)?;
         let stdin = match self.stdin {
             Some(bytes) => Stdio::from(file_holding(bytes)?),
             None => Stdio::null(),
         };
         let parent = rustix::process::getpid();
         let held: Option<RawFd> = self.held.map(|fd| fd.as_raw_fd());
-        self.command.stdin(stdin).stdout(stdout.file.try_clone()?).stderr(stderr.file.try_clone()?).process_group(0);
+        self.command.stdin(stdin).stdout(stdout.writer()?).stderr(stderr.writer()?).process_group(0);
         // SAFETY: the closure runs between fork and exec and makes system calls only; it neither
         // allocates nor locks. `held` stays open in the parent for as long as `self` lives.
         unsafe {
             self.command.pre_exec(move || {
-                // Whoever is waited for must not outlive who waits. SIGTERM lets git take its
-                // lock files away; the signal is sent when the thread that started it ends.
+                // The child must not outlive its parent. SIGTERM lets git remove its lock files;
+                // the kernel sends it when the thread that started the child ends.
                 rustix::process::set_parent_process_death_signal(Some(Signal::TERM))?;
                 if rustix::process::getppid() != Some(parent) {
                     return Err(io::Error::from(io::ErrorKind::Interrupted));
@@ -180,7 +195,7 @@ impl Running {
         Pid::from_child(&self.child)
     }
 
-    /// Keeps the output within its bounds; to be called now and then while the process runs.
+    /// Cuts the output back to its bound; to be called now and then while the process runs.
     pub fn trim(&self) {
         self.stdout.trim();
         self.stderr.trim();
@@ -189,7 +204,7 @@ impl Running {
     /// Waits for its end, and ends it at the deadline.
     ///
     /// # Errors
-    /// When the system does not let it be waited for.
+    /// When the system cannot wait for it.
     pub fn wait(mut self, deadline: Deadline) -> io::Result<Finished> {
         match self.wait_a_while(deadline)? {
             Some(finished) => Ok(finished),
@@ -197,12 +212,12 @@ impl Running {
         }
     }
 
-    /// Waits for its end, but no longer than until `patience`; it runs on when that has passed.
+    /// Waits for its end until `patience` at most; then it runs on.
     ///
     /// # Errors
-    /// When the system does not let it be waited for.
+    /// When the system cannot wait for it.
     pub fn wait_a_while(&mut self, patience: Deadline) -> io::Result<Option<Finished>> {
-        while !self.ended_within(patience.left().min(TRIM_EVERY))? {
+        while !self.ended_within(patience.left().min(TRIM_INTERVAL))? {
             self.trim();
             if patience.has_passed() {
                 return Ok(None);
@@ -214,17 +229,17 @@ impl Running {
     /// Ends it and its whole group, first by SIGTERM, then by SIGKILL.
     ///
     /// # Errors
-    /// When the system does not let it be waited for.
+    /// When the system cannot wait for it.
     pub fn end(mut self) -> io::Result<Finished> {
         self.end_group()?;
         self.ended = Some(Ended::TimedOut);
         self.finish()
     }
 
-    /// What became of a process that has ended; waits for one that has not.
+    /// The result of a process that has ended; waits for one that has not.
     ///
     /// # Errors
-    /// When the system does not let it be waited for.
+    /// When the system cannot wait for it.
     pub fn finish(&mut self) -> io::Result<Finished> {
         let ended = match self.ended {
             Some(ended) => ended,
@@ -252,17 +267,17 @@ impl Running {
     }
 
     fn reap(&mut self) -> io::Result<ExitStatus> {
-        // First, since afterwards its id may be another's.
+        // Before it is reaped: its number can be another process's afterwards.
         groups::forget(self.pid());
         let status = self.child.wait();
-        groups::waited_for(self.pid());
+        groups::reaped(self.pid());
         status
     }
 
     fn end_group(&mut self) -> io::Result<()> {
         // The group outlives its leader, so it is signalled even when the leader is gone.
         let _ = rustix::process::kill_process_group(self.pid(), Signal::TERM);
-        self.ended_within(CLEAN_UP)?;
+        self.ended_within(TERM_TIMEOUT)?;
         let _ = rustix::process::kill_process_group(self.pid(), Signal::KILL);
         self.reap()?;
         Ok(())
@@ -290,45 +305,4 @@ fn ended_as(status: ExitStatus) -> Ended {
         (Some(code), _) => Ended::Exited(code),
         (None, signal) => Ended::Signaled(signal.unwrap_or(0)),
     }
-}
-
-/// One stream of a process, in memory, of which the beginning is kept.
-#[derive(Debug)]
-struct Capture {
-    file: File,
-    kept: u64,
-    cut: std::cell::Cell<bool>,
-}
-
-impl Capture {
-    fn new(kept: u64) -> io::Result<Self> {
-        let fd = rustix::fs::memfd_create("mirror-output", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
-        // Appending, so that a writer whose file was cut back goes on at the cut.
-        rustix::fs::fcntl_setfl(&fd, OFlags::APPEND)?;
-        Ok(Self { file: File::from(fd), kept, cut: std::cell::Cell::new(false) })
-    }
-
-    fn trim(&self) {
-        if self.file.metadata().is_ok_and(|m| m.len() > self.kept) {
-            self.cut.set(true);
-            let _ = self.file.set_len(self.kept);
-        }
-    }
-
-    fn take(&self) -> io::Result<(Vec<u8>, bool)> {
-        // From here on whoever still holds it can write no more; it gets an error, not a signal.
-        let _ = rustix::fs::fcntl_add_seals(&self.file, SealFlags::GROW);
-        self.trim();
-        let length = self.file.metadata()?.len().min(self.kept);
-        let mut bytes = vec![0; usize::try_from(length).map_err(io::Error::other)?];
-        self.file.read_exact_at(&mut bytes, 0)?;
-        Ok((bytes, self.cut.get()))
-    }
-}
-
-fn file_holding(bytes: &[u8]) -> io::Result<File> {
-    let mut file = File::from(rustix::fs::memfd_create("mirror-input", MemfdFlags::CLOEXEC)?);
-    file.write_all(bytes)?;
-    file.seek(SeekFrom::Start(0))?;
-    Ok(file)
 }

@@ -90,14 +90,14 @@ impl Git {
         Ok(git)
     }
 
-    /// Creates an empty repository in the directory `path`.
+    /// Creates an empty repository in the directory `path`, readable by this user alone whatever the umask.
     ///
     /// # Errors
     /// When git could not be run or failed.
     pub fn init(path: &Path) -> Result<()> {
         let shell = Shell::new().context("the working directory")?;
         shell.change_dir(path);
-        let init = cmd!(shell, "git init --quiet --template= .");
+        let init = cmd!(shell, "git init --quiet --shared=0600 --template= .");
         let made = Exec::new(environment::local(init)).run(Deadline::after(LOCAL_TIMEOUT)).context("git init")?;
         if made.success() { Ok(()) } else { bail!("git init: {}", error_line(&made)) }
     }

@@ -201,7 +201,7 @@ impl HoldRun<'_> {
                 self.stop(Stopped::Asked, "a signal told it to", tell);
             }
             drain(&watch.wake);
-            exec::reap_strangers(self.supervisor.pid());
+            exec::reap_orphans(self.supervisor.pid());
             while let Ok(news) = watch.news.try_recv() {
                 if let Some(outcome) = self.hear_news(news, tell) {
                     return Ok(outcome);

@@ -18,15 +18,15 @@
 //! A command is one file in [`cmd`], which gathers, calls and reports; `cmd/whois_brain.rs` is the
 //! one to read first. [`exec`] is the only place that starts a process.
 
-pub mod boot_instant;
 pub mod brain;
 pub mod chain;
 pub mod cli;
+pub mod clock;
 pub mod commands;
 pub mod config;
-pub mod deadline;
 pub mod decide;
 pub mod exec;
+pub mod fsutil;
 pub mod git;
 pub mod hold;
 pub mod http;
@@ -44,3 +44,13 @@ pub mod sync;
 pub mod template;
 pub mod usage_error;
 pub mod view;
+
+/// See [`clock`].
+pub mod boot_instant {
+    pub use crate::clock::BootInstant;
+}
+
+/// See [`clock`].
+pub mod deadline {
+    pub use crate::clock::Deadline;
+}

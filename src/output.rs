@@ -13,6 +13,9 @@ use serde::Serialize;
 
 use crate::chain::Name;
 
+pub mod sanitize;
+pub mod warnings;
+
 /// A command that ends sooner shows no spinner.
 const PATIENCE: Duration = Duration::from_millis(300);
 const SPINNER_TICK: Duration = Duration::from_millis(100);
@@ -148,10 +151,12 @@ pub fn emit<F: ReportFacts>(
             elapsed_ms: millis(begun.instant.elapsed()),
             facts: &report.facts,
         };
-        serde_json::to_string(&object).map(|json| json + "\n")
+        serde_json::to_string(&object).map(|json| sanitize::json(&json) + "\n")
     } else {
         let style = Style { on: colour_wanted() };
-        Ok(format!("{}\n{}", style.status(status, &sanitize(&report.reason)), report.facts.text(style)))
+        let text =
+            format!("{}\n{}", style.status(status, &sanitize::one_line(&report.reason)), report.facts.text(style));
+        Ok(sanitize::for_terminal(&text))
     };
     match text {
         Ok(text) if write(&text) => status,
@@ -181,7 +186,7 @@ pub fn write(text: &str) -> bool {
 pub fn say(words: std::fmt::Arguments<'_>) {
     let mut line = String::from("mirror: ");
     for c in words.to_string().chars() {
-        if c.is_control() { line.extend(c.escape_default()) } else { line.push(c) }
+        if sanitize::is_unsafe(c) { line.extend(c.escape_default()) } else { line.push(c) }
     }
     line.push('\n');
     let _ = std::io::stderr().lock().write_all(line.as_bytes());
@@ -310,7 +315,7 @@ impl Style {
     pub const PLAIN: Self = Self { on: false };
 
     fn in_colour(self, code: &str, text: &str) -> String {
-        if self.on && !text.is_empty() { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
+        if self.on && !text.is_empty() { sanitize::coloured(code, text) } else { text.to_owned() }
     }
 
     /// Text of a good thing.
@@ -344,48 +349,21 @@ impl Style {
 
 /// Lines up columns by their width as it is read: colours take no room.
 pub fn columns(rows: &[Vec<String>]) -> String {
-    let rows: Vec<Vec<String>> = rows.iter().map(|row| row.iter().map(|cell| sanitize(cell)).collect()).collect();
+    let rows: Vec<Vec<String>> =
+        rows.iter().map(|row| row.iter().map(|cell| sanitize::one_line(cell)).collect()).collect();
     let count = rows.iter().map(Vec::len).max().unwrap_or(0);
-    let width = |column: usize| rows.iter().filter_map(|row| row.get(column)).map(|c| read_width(c)).max().unwrap_or(0);
+    let width =
+        |column: usize| rows.iter().filter_map(|row| row.get(column)).map(|c| sanitize::width(c)).max().unwrap_or(0);
     let widths: Vec<usize> = (0..count).map(width).collect();
     let line = |row: &Vec<String>| {
         let cells: Vec<String> = row
             .iter()
             .zip(&widths)
-            .map(|(cell, width)| format!("{cell}{}", " ".repeat(width - read_width(cell))))
+            .map(|(cell, width)| format!("{cell}{}", " ".repeat(width - sanitize::width(cell))))
             .collect();
         format!("  {}\n", cells.join("  ").trim_end())
     };
     rows.iter().map(line).collect()
-}
-
-/// The same on one line, without what a terminal would obey but colours: a reason that another
-/// machine gave is not to pass for ours.
-fn sanitize(text: &str) -> String {
-    let is_colour = |rest: &str| {
-        let code = rest.strip_prefix('[').and_then(|rest| rest.split_once('m'));
-        code.is_some_and(|(code, _)| code.bytes().all(|byte| byte.is_ascii_digit() || byte == b';'))
-    };
-    let kept = |(at, c): (usize, char)| match c {
-        '\x1b' if is_colour(&text[at + 1..]) => c,
-        c if c.is_control() => ' ',
-        c => c,
-    };
-    text.char_indices().map(kept).collect()
-}
-
-fn read_width(text: &str) -> usize {
-    let mut width = 0;
-    let mut in_code = false;
-    for c in text.chars() {
-        match c {
-            '\x1b' => in_code = true,
-            'm' if in_code => in_code = false,
-            _ if in_code => {}
-            _ => width += 1,
-        }
-    }
-    width
 }
 
 #[cfg(test)]
@@ -395,7 +373,7 @@ mod tests {
     #[test]
     fn what_others_wrote_moves_no_cursor_and_begins_no_line() {
         let foreign = "\x1b[2J\x1b]0;owned\x07\nbot\r\x1b[31";
-        let shown = columns(&[vec![Style { on: true }.good("ok"), foreign.to_owned()]]);
+        let shown = sanitize::for_terminal(&columns(&[vec![Style { on: true }.good("ok"), foreign.to_owned()]]));
         assert_eq!(shown, "  \x1b[32mok\x1b[0m   [2J ]0;owned  bot  [31\n");
     }
 
@@ -403,7 +381,7 @@ mod tests {
     fn colours_take_no_room_in_a_column() {
         let style = Style { on: true };
         let rows = vec![vec![style.good("a"), "1".to_owned()], vec!["bcd".to_owned(), "2".to_owned()]];
-        assert_eq!(columns(&rows), "  \x1b[32ma\x1b[0m    1\n  bcd  2\n");
+        assert_eq!(sanitize::for_terminal(&columns(&rows)), "  \x1b[32ma\x1b[0m    1\n  bcd  2\n");
         assert_eq!(columns(&[vec![Style::PLAIN.bad("x")]]), "  x\n");
     }
 }

@@ -1,19 +1,24 @@
-//! One switch for maintenance: while a service is paused, nobody moves it.
+//! One switch for maintenance: a paused service is not moved.
 //!
 //! The switch is a text in a register of its own, beside those of the services, so that every node
-//! sees it; without a lease, it is a file in the state of the node on which it was asked. It stops
-//! promotions only. A pause prolongs no lease: who holds one goes on reading the register, so a pause
-//! that somebody has not seen cannot make two.
+//! sees it; without a lease, it is a [file](node) in the state of the node on which it was turned. It
+//! stops promotions only. A pause extends no lease: the holder keeps reading the register, so a pause
+//! that one node has not seen cannot lead to two instances.
+//!
+//! A switch that a power cut emptied counts as a pause of everything, as it may have been one.
+
+mod node;
+
+use std::time::SystemTime;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::chain::Name;
+use crate::clock::Deadline;
 use crate::config::Config;
-use crate::deadline::Deadline;
 use crate::lease::client::{self, LeaseError};
 use crate::lease::record::Nonce;
-use crate::register::file::FileRegister;
 use crate::register::{self, Entry, Held, Register, StoreError, Swap};
 use crate::state::StateDir;
 
@@ -21,12 +26,12 @@ use crate::state::StateDir;
 const SCHEMA: &str = "mirror.paused/1";
 /// The name of the switch's register; no service can have it.
 const NAME: &str = "_pause";
-/// The switch of this node alone.
-const HERE: &str = "paused.json";
 /// What was last read of the switch that all nodes see.
 const SEEN: &str = "paused-seen.json";
-/// A switch that so many others turn at once is given up.
-const MOST_TRIES: usize = 20;
+/// How often the switch is tried again when others turn it at the same time.
+const MAX_TRIES: usize = 20;
+/// Stands for the person behind a switch that is damaged; no node or host has such a name.
+const UNKNOWN_PERSON: &str = "an unknown person";
 
 /// What is paused: one service, or all.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -58,9 +63,8 @@ pub enum Place {
 /// The switch.
 #[derive(Debug)]
 pub struct Switch {
-    /// Where it is.
-    pub place: Place,
-    register: Box<dyn Register + Send>,
+    /// None where it is a file of this node.
+    register: Option<Box<dyn Register + Send>>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -71,6 +75,20 @@ struct Line {
 }
 
 impl Paused {
+    /// A pause of everything, for a switch that cannot be read any more.
+    fn unreadable(what: &str, at: SystemTime) -> Self {
+        Self {
+            service: None,
+            by: UNKNOWN_PERSON.to_owned(),
+            why: Some(format!("{what}, so it may have been a pause; `mirror resume` or `mirror pause` writes it anew")),
+            at: humantime::format_rfc3339_millis(at).to_string(),
+        }
+    }
+
+    fn is_unreadable(&self) -> bool {
+        self.by == UNKNOWN_PERSON
+    }
+
     /// In words, as the end of a sentence: since when, by whom, and why.
     pub fn words(&self) -> String {
         let why = self.why.as_ref().map_or_else(String::new, |why| format!(": {why}"));
@@ -89,9 +107,10 @@ impl Pauses {
         self.0.iter().any(|paused| paused.service.is_none())
     }
 
-    /// Adds what is not paused yet; a pause that is there keeps its time and its reason.
+    /// Adds what is not paused yet; an existing pause keeps its time and its reason.
     pub fn pause(&mut self, wanted: &[Paused]) {
         for new in wanted {
+            self.0.retain(|old| !(old.is_unreadable() && old.service == new.service));
             if !self.0.iter().any(|old| old.service == new.service) {
                 self.0.push(new.clone());
             }
@@ -107,13 +126,17 @@ impl Pauses {
     /// What a text says.
     ///
     /// # Errors
-    /// When it is none of ours; why.
+    /// When it is not ours; why.
     pub fn parse(text: &str) -> Result<Self, String> {
         let line: Line = serde_json::from_str(text).map_err(|error| format!("it does not parse: {error}"))?;
         if line.schema != SCHEMA {
             return Err(format!("it does not say that it is {SCHEMA:?}"));
         }
         Ok(Self(line.paused))
+    }
+
+    fn parse_bytes(bytes: &[u8]) -> Result<Self, String> {
+        Self::parse(std::str::from_utf8(bytes).map_err(|error| error.to_string())?.trim_end())
     }
 
     /// As one line that no other write has.
@@ -127,38 +150,29 @@ impl Pauses {
 }
 
 impl Switch {
-    /// The one that counts on this node. Nobody is asked yet.
+    /// The switch of this network, not yet asked.
     ///
     /// # Errors
     /// When this machine cannot use it.
     pub fn open(config: &Config, store: &StateDir, local_node: Option<&Name>) -> Result<Self, LeaseError> {
-        if let Some(register) = client::beside(config, store, local_node, NAME)? {
-            return Ok(Self { place: Place::Register, register });
-        }
-        let path = store.directory().join(HERE);
-        Ok(Self { place: Place::Node, register: Box::new(FileRegister::new(path)) })
+        Ok(Self { register: client::beside(config, store, local_node, NAME)? })
     }
 
     /// What is paused.
     ///
     /// # Errors
-    /// When it did not serve, or holds what is no switch.
+    /// When it could not be read, or holds something else.
     pub fn read(&self, store: &StateDir, deadline: Deadline) -> Result<Pauses, StoreError> {
-        let pauses = pauses(self.register.read(deadline)?.as_ref())?;
-        self.remember(store, &pauses);
+        let Some(register) = &self.register else { return Ok(node::read(store)) };
+        let pauses = pauses(register.read(deadline)?.as_ref())?;
+        remember(store, &pauses);
         Ok(pauses)
     }
 
-    fn remember(&self, store: &StateDir, pauses: &Pauses) {
-        if self.place == Place::Register && seen(store).as_ref() != Some(pauses) {
-            store.show(SEEN, &pauses.written().unwrap_or_default());
-        }
-    }
-
-    /// Turns it: what was paused before, and what is now. What is so already is not written.
+    /// Turns it: what was paused before, and what is now. Nothing is written when nothing changes.
     ///
     /// # Errors
-    /// When it did not serve, or holds what is no switch. It may have been turned all the same.
+    /// When it could not be read or written, or holds something else. It may be turned all the same.
     pub fn turn(
         &self,
         store: &StateDir,
@@ -166,43 +180,44 @@ impl Switch {
         deadline: Deadline,
         change: impl Fn(&mut Pauses),
     ) -> Result<(Pauses, Pauses), StoreError> {
-        let turned = turn(self.register.as_ref(), summary, deadline, change)?;
-        self.remember(store, &turned.1);
+        let Some(register) = &self.register else { return node::turn(store, deadline, change) };
+        let turned = turn(register.as_ref(), summary, deadline, change)?;
+        remember(store, &turned.1);
         Ok(turned)
     }
 }
 
-/// What is paused as far as this node knows: by the switch, and where that does not serve, by what
+fn remember(store: &StateDir, pauses: &Pauses) {
+    if seen(store).as_ref() != Some(pauses)
+        && let Ok(text) = pauses.written()
+    {
+        store.show(SEEN, &text);
+    }
+}
+
+/// What is paused as far as this node knows: by the switch, and where that cannot be read, by what
 /// was last read of it, if that was a pause.
 ///
 /// # Errors
-/// When the switch does not serve, and this node knows of no pause: there may be one.
+/// When the switch cannot be read and this node knows of no pause: there may be one.
 pub fn in_force(
     config: &Config,
     store: &StateDir,
     local_node: Option<&Name>,
     deadline: Deadline,
 ) -> Result<Pauses, LeaseError> {
-    if config.lease.is_none() && !store.directory().join(HERE).exists() {
-        return Ok(Pauses::default());
-    }
     let read = Switch::open(config, store, local_node).and_then(|switch| Ok(switch.read(store, deadline)?));
     let paused = || seen(store).filter(|pauses| !pauses.0.is_empty());
     read.or_else(|doubt| paused().ok_or(doubt))
 }
 
-/// What is paused as far as this node knows without asking anybody.
+/// What is paused as far as this node knows without asking another one.
 pub fn known(config: &Config, store: &StateDir) -> Pauses {
-    let path = if config.lease.is_some() { SEEN } else { HERE };
-    text_of(store, path).unwrap_or_default()
+    if config.lease.is_some() { seen(store).unwrap_or_default() } else { node::read(store) }
 }
 
 fn seen(store: &StateDir) -> Option<Pauses> {
-    text_of(store, SEEN)
-}
-
-fn text_of(store: &StateDir, name: &str) -> Option<Pauses> {
-    Pauses::parse(std::fs::read_to_string(store.directory().join(name)).ok()?.trim_end()).ok()
+    store.parsed(SEEN, Pauses::parse_bytes)?.map_err(|what| store.warn_damaged(&what)).ok()
 }
 
 fn turn(
@@ -212,14 +227,14 @@ fn turn(
     change: impl Fn(&mut Pauses),
 ) -> Result<(Pauses, Pauses), StoreError> {
     let mut held = register.read(deadline)?;
-    for _ in 0..MOST_TRIES {
+    for _ in 0..MAX_TRIES {
         let before = pauses(held.as_ref())?;
         let mut after = before.clone();
         change(&mut after);
         if after == before {
             return Ok((before, after));
         }
-        let text = after.written().map_err(|error| StoreError::Failed(format!("no random bits to be had: {error}")))?;
+        let text = after.written().map_err(|error| StoreError::Failed(format!("no random bits: {error}")))?;
         register::fits(&text).map_err(|why| StoreError::Failed(format!("nothing was written: {why}")))?;
         let entry = Entry { text: &text, summary };
         held = match register.compare_and_swap(held.as_ref().map(|held| &held.version), &entry, deadline) {
@@ -231,10 +246,14 @@ fn turn(
             },
         };
     }
-    Err(StoreError::Failed("others kept turning the switch".to_owned()))
+    Err(StoreError::Failed("other nodes kept turning the switch at the same time".to_owned()))
 }
 
 fn pauses(held: Option<&Held>) -> Result<Pauses, StoreError> {
+    if held.is_some_and(|held| held.text.chars().all(|c| c == '\0' || c.is_whitespace())) {
+        let emptied = Paused::unreadable("the register of the pause is empty", SystemTime::UNIX_EPOCH);
+        return Ok(Pauses(vec![emptied]));
+    }
     let parsed = held.map(|held| Pauses::parse(&held.text)).transpose();
     parsed.map(Option::unwrap_or_default).map_err(|why| {
         StoreError::Foreign(format!(
@@ -244,60 +263,4 @@ fn pauses(held: Option<&Held>) -> Result<Pauses, StoreError> {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use super::*;
-
-    fn paused(service: Option<&str>) -> Paused {
-        let service = service.map(|name| name.parse().expect("a name"));
-        Paused { service, by: "a".to_owned(), why: None, at: "2026-01-01T00:00:00.000Z".to_owned() }
-    }
-
-    #[test]
-    fn a_pause_is_for_one_or_for_all_until_it_is_ended() {
-        let (bot, web): (Name, Name) = ("bot".parse().expect("a name"), "web".parse().expect("a name"));
-        let mut pauses = Pauses::default();
-        pauses.pause(&[paused(Some("bot"))]);
-        assert!(pauses.of(&bot).is_some() && pauses.of(&web).is_none());
-        pauses.pause(&[paused(None), paused(Some("bot"))]);
-        assert_eq!(pauses.0.len(), 2);
-        assert!(pauses.of(&web).is_some() && pauses.all());
-        pauses.resume(&[&bot]);
-        assert!(pauses.of(&bot).is_some(), "all are still paused");
-        pauses.resume(&[]);
-        assert_eq!(pauses, Pauses::default());
-    }
-
-    #[test]
-    fn what_could_not_be_read_again_is_not_written() {
-        let directory = tempfile::tempdir().expect("a directory");
-        let register = FileRegister::new(directory.path().join("paused"));
-        let soon = || Deadline::after(Duration::from_secs(60));
-        let long = Paused { why: Some("w".repeat(70_000)), ..paused(Some("bot")) };
-        let refused = turn(&register, "paused", soon(), |pauses| pauses.pause(std::slice::from_ref(&long)));
-        assert!(matches!(refused, Err(StoreError::Failed(_))), "{refused:?}");
-        turn(&register, "paused", soon(), |pauses| pauses.pause(&[paused(None)])).expect("it can still be turned");
-    }
-
-    #[test]
-    fn of_many_that_turn_it_at_once_none_is_lost() {
-        let directory = tempfile::tempdir().expect("a directory");
-        let path = directory.path().join("paused");
-        let deadline = || Deadline::after(Duration::from_secs(60));
-        std::thread::scope(|scope| {
-            for number in 0..8 {
-                let register = FileRegister::new(&path);
-                scope.spawn(move || {
-                    let wanted = [paused(Some(&format!("s{number}")))];
-                    turn(&register, "paused", deadline(), |pauses| pauses.pause(&wanted)).expect("turned");
-                });
-            }
-        });
-        let register = FileRegister::new(&path);
-        let held = register.read(deadline()).expect("read");
-        assert_eq!(pauses(held.as_ref()).expect("a switch").0.len(), 8);
-        std::fs::write(&path, "something else\n").expect("written");
-        assert!(matches!(turn(&register, "paused", deadline(), |_| ()), Err(StoreError::Foreign(_))));
-    }
-}
+mod tests;

@@ -7,9 +7,9 @@ use serde::Serialize;
 use super::Context;
 use crate::chain::Name;
 use crate::cli;
-use crate::output::{self, ExitStatus, Report, Style};
+use crate::output::{self, ExitStatus, Report, Style, warnings};
 use crate::state::StateDir;
-use crate::state::history::{self, Entry};
+use crate::state::history::{self, Entry, Past};
 
 /// There is one outcome: listed.
 #[derive(Clone, Copy, Debug, Serialize, JsonSchema)]
@@ -37,17 +37,43 @@ impl output::ReportFacts for HistoryFacts {
     const SCHEMA: &'static str = "mirror.history/1";
 
     fn text(&self, style: Style) -> String {
-        let row = |entry: &Entry| {
-            let service = entry.service.as_ref().map(Name::to_string).unwrap_or_default();
-            let why = entry.why.as_ref().map_or_else(String::new, |why| format!(" ({why})"));
-            vec![style.faint(&entry.at), service, entry.reason.clone() + &why]
-        };
-        output::columns(&self.entries.iter().map(row).collect::<Vec<_>>())
+        output::columns(&self.entries.iter().map(|entry| row(entry, style)).collect::<Vec<_>>())
+    }
+}
+
+/// When, what, to which service, and how it came out.
+fn row(entry: &Entry, style: Style) -> Vec<String> {
+    let service = entry.service.as_ref().map(Name::to_string).unwrap_or_default();
+    let why = entry.why.as_ref().map_or_else(String::new, |why| format!(" ({why})"));
+    let event = history::slug(entry.event).unwrap_or_default();
+    let event = match entry.verdict.as_deref() {
+        Some("alive" | "started" | "moved" | "granted" | "ended") => style.good(&event),
+        Some("dead" | "failed" | "lost" | "refused") => style.bad(&event),
+        Some("unknown" | "blocked") => style.doubtful(&event),
+        _ => event,
+    };
+    vec![style.faint(&to_the_second(&entry.at)), event, service, entry.reason.clone() + &why]
+}
+
+/// `2026-01-01 00:00:00Z`: a person looks for the minute, and the object has the milliseconds.
+fn to_the_second(at: &str) -> String {
+    match at.split_once('T').zip(at.split_once('.')) {
+        Some(((date, _), (seconds, _))) if seconds.len() > date.len() => {
+            format!("{date} {}Z", &seconds[date.len() + 1..])
+        }
+        _ => at.to_owned(),
     }
 }
 
 pub(super) fn run(arguments: &cli::History, context: &Context) -> Result<ExitStatus> {
-    let mut entries = history::read(&StateDir::open(&context.config));
+    let store = StateDir::open(&context.config);
+    let Past { mut entries, damaged } = history::read_past(&store);
+    if damaged > 0 {
+        let directory = store.directory().display();
+        let lines = if damaged == 1 { "one line is".to_owned() } else { format!("{damaged} lines are") };
+        let message = format!("{directory}/history.jsonl: {lines} damaged and skipped; they go as the file is renewed");
+        warnings::warn("history-damaged", message);
+    }
     let all = entries.len();
     entries.drain(..all.saturating_sub(arguments.last));
     let reason = match (entries.len(), all) {

@@ -9,15 +9,19 @@ use serde::Serialize;
 use super::Context;
 use crate::chain::Name;
 use crate::cli;
-use crate::deadline::Deadline;
+use crate::clock::Deadline;
 use crate::lease::client::{self, LeaseError};
 use crate::output::{self, ExitStatus, Report, Spinner, Style};
 use crate::pause::{Paused, Pauses, Place, Switch};
 use crate::state::StateDir;
 use crate::state::history::{self, Entry, Event};
 
-/// What turning the switch may take.
-const PATIENCE: Duration = Duration::from_secs(15);
+/// How long turning the switch may take.
+const TURN_TIMEOUT: Duration = Duration::from_secs(15);
+/// Checks of this user that ran within so many intervals of `cycle.check`, or within this time, are
+/// taken to go on.
+const MISSED_CHECKS: u32 = 3;
+const MIN_LATELY: Duration = Duration::from_secs(5 * 60);
 
 /// The outcome.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
@@ -25,7 +29,8 @@ const PATIENCE: Duration = Duration::from_secs(15);
 pub enum PauseVerdict {
     /// What was named is paused, now or since before.
     Paused,
-    /// It could not be written where it is kept, or not be confirmed: it may be paused or not.
+    /// It could not be written where it is kept, or not be confirmed, or it is not known whether
+    /// anything heeds it: it may be paused or not.
     Unknown,
 }
 
@@ -71,32 +76,48 @@ pub(super) fn whom(paused: &Paused) -> String {
 }
 
 /// Who sees it, for people.
-pub(super) fn sight_of(place: Place) -> &'static str {
+pub(super) fn scope(place: Place) -> &'static str {
     match place {
         Place::Register => "every node heeds it from its next check on",
         Place::Node => "only this node sees it, as there is no lease",
     }
 }
 
-/// What the switch of this node was found to be, and what it was turned to.
+/// What the switch was before and what it is now, or why that is unknown.
 pub(super) struct Turned {
     pub(super) place: Place,
     pub(super) done: Result<(Pauses, Pauses), LeaseError>,
+    /// Why it is doubtful that the checks of this machine see it; empty when they do.
+    pub(super) unseen: Option<String>,
 }
 
-/// Turns the switch, and keeps in mind what it shows now.
+/// Turns the switch.
 pub(super) fn turn(context: &Context, summary: &str, change: impl Fn(&mut Pauses)) -> Turned {
     let store = StateDir::open(&context.config);
-    let _ = std::fs::create_dir_all(store.directory());
     let place = if context.config.lease.is_some() { Place::Register } else { Place::Node };
-    let spinner = Spinner::start(context.output_mode, "asking the arbiter");
-    let deadline = Deadline::after(PATIENCE);
-    let done = Switch::open(&context.config, &store, context.local_node.as_ref()).and_then(|switch| {
-        let turned = switch.turn(&store, summary, deadline, change)?;
-        Ok(turned)
-    });
+    let spinner = Spinner::start(context.output_mode, "turning the switch");
+    let deadline = Deadline::after(TURN_TIMEOUT);
+    let done = Switch::open(&context.config, &store, context.local_node.as_ref())
+        .and_then(|switch| Ok(switch.turn(&store, summary, deadline, change)?));
     drop(spinner);
-    Turned { place, done }
+    let unseen = if place == Place::Node { unseen(context, &store) } else { None };
+    Turned { place, done, unseen }
+}
+
+/// Without a lease the switch is in the state of one user. Another user's checks have another state
+/// unless both name the same directory.
+fn unseen(context: &Context, store: &StateDir) -> Option<String> {
+    let lately = (context.config.cycle.check * MISSED_CHECKS).max(MIN_LATELY);
+    if !store.is_of_user() || store.last_check().is_some_and(|age| age <= lately) {
+        return None;
+    }
+    Some(format!(
+        "no check of this user (number {}) has run here in the last {}, and those of another user do not see {}; run \
+         this as the user who runs the checks, or let both name one directory by state = DIR",
+        rustix::process::geteuid().as_raw(),
+        humantime::format_duration(lately),
+        store.directory().display()
+    ))
 }
 
 pub(super) fn run(arguments: &cli::Pause, context: &Context) -> Result<ExitStatus> {
@@ -115,13 +136,17 @@ pub(super) fn run(arguments: &cli::Pause, context: &Context) -> Result<ExitStatu
     let wanted: Vec<Paused> =
         if services.is_empty() { vec![pause(None)] } else { services.into_iter().map(Some).map(pause).collect() };
     let names = wanted.iter().map(whom).collect::<Vec<_>>().join(", ");
-    let Turned { place, done } = turn(context, &format!("paused {names} by {by}"), |pauses| pauses.pause(&wanted));
-    let (verdict, reason, changed, paused) = match done {
-        Ok((before, after)) if before == after => {
-            (PauseVerdict::Paused, format!("{names}: paused since before; {}.", sight_of(place)), false, after.0)
+    let Turned { place, done, unseen } = turn(context, &format!("paused {names} by {by}"), |p| p.pause(&wanted));
+    let (verdict, reason, changed, paused) = match (done, unseen) {
+        (Ok((before, after)), Some(why)) => {
+            let reason = format!("Whether {names} is paused is unknown: {why}.");
+            (PauseVerdict::Unknown, reason, before != after, after.0)
         }
-        Ok((_, after)) => (PauseVerdict::Paused, format!("{names}: paused; {}.", sight_of(place)), true, after.0),
-        Err(doubt) => {
+        (Ok((before, after)), None) if before == after => {
+            (PauseVerdict::Paused, format!("{names}: paused since before; {}.", scope(place)), false, after.0)
+        }
+        (Ok((_, after)), None) => (PauseVerdict::Paused, format!("{names}: paused; {}.", scope(place)), true, after.0),
+        (Err(doubt), _) => {
             (PauseVerdict::Unknown, format!("Whether {names} is paused is unknown: {doubt}."), false, Vec::new())
         }
     };

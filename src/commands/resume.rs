@@ -22,7 +22,8 @@ pub enum ResumeVerdict {
     Resumed,
     /// All services are paused at once, and that is not ended for one of them.
     Refused,
-    /// It could not be written where it is kept, or not be confirmed: it may be paused or not.
+    /// It could not be written where it is kept, or not be confirmed, or it is not known whether
+    /// anything heeds it: it may be paused or not.
     Unknown,
 }
 
@@ -67,21 +68,25 @@ pub(super) fn run(arguments: &cli::Resume, context: &Context) -> Result<ExitStat
         named => named.iter().map(|name| name.as_str()).collect::<Vec<_>>().join(", "),
     };
     let by = client::signed_by(context.local_node.as_ref());
-    let Turned { place, done } = turn(context, &format!("resumed {names} by {by}"), |pauses| {
+    let Turned { place, done, unseen } = turn(context, &format!("resumed {names} by {by}"), |pauses| {
         if services.is_empty() || !pauses.all() {
             pauses.resume(&services);
         }
     });
-    let (verdict, reason, changed, paused) = match done {
-        Ok((_, after)) if after.all() => {
+    let (verdict, reason, changed, paused) = match (done, unseen) {
+        (Ok((_, after)), _) if after.all() => {
             let reason = "Every service is paused; `mirror resume` without a name ends that.".to_owned();
             (ResumeVerdict::Refused, reason, false, after.0)
         }
-        Ok((before, after)) if before == after => {
+        (Ok((before, after)), Some(why)) => {
+            let reason = format!("Whether {names} is still paused is unknown: {why}.");
+            (ResumeVerdict::Unknown, reason, before != after, after.0)
+        }
+        (Ok((before, after)), None) if before == after => {
             (ResumeVerdict::Resumed, format!("{names}: was not paused."), false, after.0)
         }
-        Ok((_, after)) => (ResumeVerdict::Resumed, format!("{names}: no longer paused."), true, after.0),
-        Err(doubt) => {
+        (Ok((_, after)), None) => (ResumeVerdict::Resumed, format!("{names}: no longer paused."), true, after.0),
+        (Err(doubt), _) => {
             (ResumeVerdict::Unknown, format!("Whether {names} is still paused is unknown: {doubt}."), false, Vec::new())
         }
     };

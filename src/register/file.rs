@@ -1,7 +1,7 @@
 //! A register in a file, for the processes of one machine.
 
 use std::fs::{File, OpenOptions, TryLockError};
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, Read};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -10,6 +10,7 @@ use sha2::{Digest, Sha256};
 
 use super::{Entry, Held, LONGEST, Register, StoreError, Swap, Version};
 use crate::deadline::Deadline;
+use crate::fsutil::{self, Durability};
 
 /// How often a lock that somebody holds is tried again.
 const PAUSE: Duration = Duration::from_millis(2);
@@ -34,8 +35,7 @@ impl FileRegister {
 
     fn lock(&self, shared: bool, deadline: Deadline) -> Result<File, StoreError> {
         let path = self.beside(".lock");
-        let file = OpenOptions::new().create(true).truncate(false).read(true).write(true).open(&path);
-        let file = file.map_err(|error| failed(&path, &error))?;
+        let file = fsutil::lock_file(&path).map_err(|error| StoreError::Failed(error.to_string()))?;
         loop {
             match if shared { file.try_lock_shared() } else { file.try_lock() } {
                 Ok(()) => return Ok(file),
@@ -76,17 +76,9 @@ impl FileRegister {
 
     /// In full or not at all, and from then on for good.
     fn replace(&self, text: &str) -> Result<(), Swap> {
-        let new = self.beside(".new");
-        let before = |error: io::Error| Swap::Unknown(failed(&new, &error));
-        let mut file = File::create(&new).map_err(before)?;
-        file.write_all(text.as_bytes()).and_then(|()| file.write_all(b"\n")).map_err(before)?;
-        file.sync_all().map_err(before)?;
-        std::fs::rename(&new, &self.path).map_err(before)?;
-        // Until the directory is on the disk too, a power cut may bring the old file back.
-        let directory = self.path.parent().filter(|parent| !parent.as_os_str().is_empty());
-        let directory = directory.unwrap_or(Path::new("."));
-        let synced = File::open(directory).and_then(|directory| directory.sync_all());
-        synced.map_err(|error| Swap::Unknown(failed(directory, &error)))
+        let line = format!("{text}\n");
+        let replaced = fsutil::replace(&self.path, line.as_bytes(), Durability::Durable);
+        replaced.map_err(|error| Swap::Unknown(StoreError::Failed(error.to_string())))
     }
 }
 

@@ -8,12 +8,13 @@ use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use xshell::{Cmd, cmd};
 
 use super::{Entry, Held, LONGEST, Register, StoreError, Swap, Version};
 use crate::deadline::Deadline;
 use crate::exec::{Ended, Finished};
+use crate::fsutil;
 use crate::git::{Git, LOCAL_TIMEOUT, error_line, is_object_id};
 
 /// More commits than git can be told to count.
@@ -41,6 +42,7 @@ impl GitRegister {
     /// # Errors
     /// When the cache cannot be used.
     pub fn open(cache: &Path, remote: &str, reference: &str, by: &str, ssh_command: Option<&str>) -> Result<Self> {
+        fsutil::trusted_directory(cache.parent().unwrap_or(Path::new("/")))?;
         let mut git = match usable(cache) {
             Err(_) if cache.symlink_metadata().is_ok() => put_aside(cache).and_then(|()| usable(cache)),
             made => made,
@@ -248,8 +250,13 @@ fn text(commit: &[u8]) -> String {
     if last.len() > LONGEST { String::new() } else { String::from_utf8_lossy(last).into_owned() }
 }
 
-/// The repository at `cache`, made where it is missing.
+/// The repository at `cache`, made where it is missing. Its settings name programs that git runs, so
+/// one that another user can have written is not used.
 fn usable(cache: &Path) -> Result<Git> {
+    let parts = [cache.to_owned(), cache.join(".git"), cache.join(".git/config")];
+    if let Some(part) = parts.iter().find(|part| fsutil::others_can_have_written(part)) {
+        bail!("{}: another user can have written it", part.display());
+    }
     if !cache.join(".git/HEAD").is_file() {
         make(cache)?;
     }
@@ -269,11 +276,11 @@ fn put_aside(cache: &Path) -> Result<()> {
 /// time finds a whole one or none.
 fn make(cache: &Path) -> Result<()> {
     let parent = cache.parent().unwrap_or(Path::new("/"));
-    std::fs::create_dir_all(parent)?;
+    fsutil::trusted_directory(parent)?;
     let mut name = cache.file_name().unwrap_or_default().to_owned();
     name.push(format!(".{}.{:?}", std::process::id(), std::thread::current().id()));
     let new: PathBuf = parent.join(name);
-    std::fs::create_dir_all(&new)?;
+    fsutil::private_directory(&new)?;
     let made = Git::init(&new).and_then(|()| Ok(std::fs::rename(&new, cache)?));
     if made.is_err() {
         let _ = std::fs::remove_dir_all(&new);

@@ -1,11 +1,10 @@
-//! What happened here: every change that this node made or saw, one line of JSON each, in state.
+//! What happened here: every change that this node made or saw, one line of JSON each.
 //!
-//! Two files of bounded size, so the oldest are forgotten. A line is one write to the end of the
-//! file, so lines of several processes do not mix; what is no line of ours is passed over.
+//! Two files of bounded size, so the oldest changes are forgotten. A line is one write to the end of
+//! the file, so lines of several processes do not mix; damaged lines are skipped and counted.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::path::PathBuf;
 use std::time::SystemTime;
 
 use schemars::JsonSchema;
@@ -13,11 +12,15 @@ use serde::{Deserialize, Serialize};
 
 use crate::chain::Name;
 use crate::decide::State;
+use crate::fsutil::{Access, PrivateDirectory};
 use crate::lease::LeaseView;
 use crate::state::StateDir;
 
-/// A file that is longer is put aside, and a new one begun.
-const LONGEST: u64 = 256 * 1024;
+/// A longer file is put aside and a new one begun.
+const MAX_FILE: u64 = 256 * 1024;
+const CURRENT: &str = "history.jsonl";
+const ASIDE: &str = "history.old.jsonl";
+const LOCK: &str = "history.lock";
 
 /// One change.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -83,12 +86,14 @@ impl Entry {
     }
 }
 
-/// Writes down a change. What cannot be written is left: a full disk is no reason to do nothing.
+/// Writes down a change. A full disk costs the entry and a warning, not the change itself.
 pub fn record(store: &StateDir, entry: &Entry) {
-    let _ = append(store, entry);
+    if let Err(error) = append(store, entry) {
+        store.warn_unusable(&io::Error::new(error.kind(), format!("{CURRENT}: {error}")));
+    }
 }
 
-/// Writes down that this node is the brain, if another one was when that was last asked.
+/// Writes down who is the brain, if that was another node when it was last asked.
 pub fn saw_brain(store: &StateDir, local_node: Option<&Name>, brain: &Name) {
     let before = store.brain();
     if before.as_ref() == Some(brain) {
@@ -138,43 +143,90 @@ pub fn keep_lease_view(store: &StateDir, local_node: Option<&Name>, service: &Na
     }
 }
 
-/// All that is still known, the oldest first.
+/// What is still known of the past.
+#[derive(Debug, Default)]
+pub struct Past {
+    /// The changes, the oldest first.
+    pub entries: Vec<Entry>,
+    /// How many lines were damaged, and skipped.
+    pub damaged: usize,
+}
+
+/// All changes that are still known, the oldest first.
 pub fn read(store: &StateDir) -> Vec<Entry> {
-    let mut entries = Vec::new();
-    for path in [aside(store), current(store)] {
-        let mut bytes = Vec::new();
-        // A little more than the longest, since a line may be written while another is.
-        let read = File::open(path).and_then(|file| file.take(2 * LONGEST).read_to_end(&mut bytes));
-        if read.is_ok() {
-            entries.extend(bytes.split(|byte| *byte == b'\n').filter_map(|line| serde_json::from_slice(line).ok()));
+    read_past(store).entries
+}
+
+/// The same, with the number of damaged lines.
+pub fn read_past(store: &StateDir) -> Past {
+    let mut past = Past::default();
+    let directory = match store.existing() {
+        Ok(Some(directory)) => directory,
+        Ok(None) => return past,
+        Err(error) => {
+            store.warn_unusable(&error);
+            return past;
+        }
+    };
+    for name in [ASIDE, CURRENT] {
+        match tail(&directory, name) {
+            Ok(bytes) => past.add(&bytes),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => store.warn_damaged(&error.to_string()),
         }
     }
-    entries
+    past
 }
 
-fn current(store: &StateDir) -> PathBuf {
-    store.directory().join("history.jsonl")
+impl Past {
+    fn add(&mut self, bytes: &[u8]) {
+        for line in bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
+            match serde_json::from_slice(line) {
+                Ok(entry) => self.entries.push(entry),
+                Err(_) => self.damaged += 1,
+            }
+        }
+    }
 }
 
-fn aside(store: &StateDir) -> PathBuf {
-    store.directory().join("history.old.jsonl")
+/// The newest lines of a file. It can be a little longer than the bound, as a line can be written
+/// while another process puts the file aside.
+fn tail(directory: &PrivateDirectory, name: &str) -> io::Result<Vec<u8>> {
+    let mut file = directory.file(name, Access::Read)?;
+    let begin = file.metadata()?.len().saturating_sub(2 * MAX_FILE);
+    // One byte earlier, so that a line that begins exactly there is whole.
+    file.seek(SeekFrom::Start(begin.saturating_sub(1)))?;
+    let mut bytes = Vec::new();
+    file.take(2 * MAX_FILE + 1).read_to_end(&mut bytes)?;
+    let cut = if begin == 0 { 0 } else { bytes.iter().position(|byte| *byte == b'\n').unwrap_or(bytes.len()) };
+    Ok(bytes.split_off(cut))
 }
 
 fn append(store: &StateDir, entry: &Entry) -> io::Result<()> {
-    std::fs::create_dir_all(store.directory())?;
-    put_aside(store)?;
-    let mut file = OpenOptions::new().create(true).read(true).append(true).open(current(store))?;
+    let directory = store.made()?;
+    put_aside(&directory)?;
+    let mut file = match directory.file(CURRENT, Access::Append) {
+        // Something else in its place, such as a pipe, is not worth losing the history for.
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+            directory.rename(CURRENT, "history.damaged")?;
+            store.warn_damaged(&error.to_string());
+            directory.file(CURRENT, Access::Append)?
+        }
+        opened => opened?,
+    };
     let mut line = serde_json::to_vec(entry).map_err(io::Error::other)?;
     line.push(b'\n');
     if !ends_in_newline(&mut file)? {
         line.insert(0, b'\n');
     }
-    // One write; a second one, where the disk is full, would not end the line either.
-    let _ = file.write(&line)?;
+    // A single write keeps lines whole; where the disk is full, a second one would not end the line either.
+    if file.write(&line)? < line.len() {
+        return Err(io::ErrorKind::StorageFull.into());
+    }
     Ok(())
 }
 
-/// A disk that was full may have left half a line.
+/// A full disk can leave half a line.
 fn ends_in_newline(file: &mut File) -> io::Result<bool> {
     if file.metadata()?.len() == 0 {
         return Ok(true);
@@ -185,79 +237,22 @@ fn ends_in_newline(file: &mut File) -> io::Result<bool> {
     Ok(last == *b"\n")
 }
 
-/// Puts a file aside that is long enough. One process at a time: a second one would put the new file
-/// in the place of the old.
-fn put_aside(store: &StateDir) -> io::Result<()> {
-    let long = || std::fs::metadata(current(store)).is_ok_and(|file| file.len() >= LONGEST);
+/// Puts a long file aside. One process at a time: a second one would put the new file in the place
+/// of the old.
+fn put_aside(directory: &PrivateDirectory) -> io::Result<()> {
+    let long = || {
+        let file = directory.file(CURRENT, Access::Read).and_then(|file| file.metadata());
+        file.is_ok_and(|file| file.len() >= MAX_FILE)
+    };
     if !long() {
         return Ok(());
     }
-    let path = store.directory().join("history.lock");
-    let lock = OpenOptions::new().create(true).truncate(false).write(true).open(path)?;
+    let lock = directory.file(LOCK, Access::Lock)?;
     if lock.try_lock().is_ok() && long() {
-        std::fs::rename(current(store), aside(store))?;
+        directory.rename(CURRENT, ASIDE)?;
     }
     Ok(())
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn store(directory: &std::path::Path) -> StateDir {
-        let text = format!(
-            "state = \"{}\"\nnodes = {{ a = \"192.0.2.1\" }}\nchains = {{ brain = [\"a\"] }}",
-            directory.display()
-        );
-        StateDir::open(&crate::config::parse(&directory.join("mirror.toml"), &text).expect("parses").config)
-    }
-
-    #[test]
-    fn the_oldest_are_forgotten_and_no_line_is_torn() {
-        let directory = tempfile::tempdir().expect("a directory");
-        let long = "x".repeat(1000);
-        let others = std::sync::Barrier::new(4);
-        std::thread::scope(|scope| {
-            for writer in 0..4 {
-                let (store, long, others) = (store(directory.path()), &long, &others);
-                scope.spawn(move || {
-                    for number in 0..300 {
-                        if number == 299 {
-                            others.wait();
-                        }
-                        record(&store, &Entry::new(None, Event::Brain, format!("{writer} {number} {long}")));
-                    }
-                });
-            }
-        });
-        let store = store(directory.path());
-        let entries = read(&store);
-        for writer in 0..4 {
-            let of = |entry: &Entry| entry.reason.strip_prefix(&format!("{writer} "))?.split(' ').next()?.parse().ok();
-            let numbers: Vec<u32> = entries.iter().filter_map(of).collect();
-            assert_eq!(numbers.last(), Some(&299), "the newest of {writer}");
-            assert!(numbers.is_sorted(), "in order: {numbers:?}");
-        }
-        assert!(entries.len() < 1200 && entries.len() > 200, "{}", entries.len());
-        for path in [aside(&store), current(&store)] {
-            let text = std::fs::read_to_string(path).expect("a file");
-            // The others go on writing while one puts the file aside.
-            assert!((text.len() as u64) < 2 * LONGEST, "{}", text.len());
-            // Of a line that is just being written half may be seen, and a newline be put after it.
-            let mut lines = text.lines().filter(|line| !line.is_empty());
-            assert!(lines.all(|line| serde_json::from_str::<Entry>(line).is_ok()));
-        }
-    }
-
-    #[test]
-    fn half_a_line_costs_no_other() {
-        let directory = tempfile::tempdir().expect("a directory");
-        let store = store(directory.path());
-        record(&store, &Entry::new(None, Event::Pause, "one"));
-        let mut file = OpenOptions::new().append(true).open(current(&store)).expect("a file");
-        file.write_all(b"{\"at\":\"2026").expect("written");
-        record(&store, &Entry::new(None, Event::Resume, "two"));
-        let reasons: Vec<String> = read(&store).into_iter().map(|entry| entry.reason).collect();
-        assert_eq!(reasons, ["one", "two"]);
-    }
-}
+mod tests;

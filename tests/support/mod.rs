@@ -12,6 +12,7 @@ pub mod service;
 pub mod sockets;
 pub mod sshd;
 pub mod unshare;
+pub mod user;
 
 use std::time::{Duration, Instant};
 

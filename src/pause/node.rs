@@ -1,0 +1,70 @@
+//! The switch of one node: a file in its state.
+
+use std::fs::{File, TryLockError};
+use std::io;
+use std::time::{Duration, SystemTime};
+
+use super::{Paused, Pauses};
+use crate::clock::Deadline;
+use crate::fsutil::Durability;
+use crate::output::warnings;
+use crate::register::StoreError;
+use crate::state::StateDir;
+
+const FILE: &str = "paused.json";
+const LOCK: &str = "paused.json.lock";
+const LOCK_INTERVAL: Duration = Duration::from_millis(2);
+/// A longer text is not written: the reasons of a hundred services are shorter.
+const MAX_TEXT: usize = 64 * 1024;
+
+/// What is paused on this node. A damaged file is a pause of everything, and one warning; a state
+/// directory that cannot be used holds no pause of ours.
+pub(super) fn read(store: &StateDir) -> Pauses {
+    match store.parsed(FILE, Pauses::parse_bytes) {
+        None => Pauses::default(),
+        Some(Ok(pauses)) => pauses,
+        Some(Err(what)) => {
+            let message = format!("{what}; everything counts as paused until `mirror resume` or `mirror pause`");
+            warnings::warn("state-damaged", message);
+            let written = store.modified(FILE).unwrap_or(SystemTime::UNIX_EPOCH);
+            Pauses(vec![Paused::unreadable(&what, written)])
+        }
+    }
+}
+
+/// Turns it: what was paused before, and what is now.
+pub(super) fn turn(
+    store: &StateDir,
+    deadline: Deadline,
+    change: impl Fn(&mut Pauses),
+) -> Result<(Pauses, Pauses), StoreError> {
+    let failed = |error: io::Error| StoreError::Failed(error.to_string());
+    let _lock = lock(store, deadline)?;
+    let before = read(store);
+    let mut after = before.clone();
+    change(&mut after);
+    if after != before {
+        let text = after.written().map_err(failed)? + "\n";
+        if text.len() > MAX_TEXT {
+            return Err(StoreError::Failed(format!("nothing was written: it is longer than {MAX_TEXT} bytes")));
+        }
+        store.replace(FILE, text.as_bytes(), Durability::Durable).map_err(failed)?;
+    }
+    Ok((before, after))
+}
+
+fn lock(store: &StateDir, deadline: Deadline) -> Result<File, StoreError> {
+    let failed = |error: io::Error| StoreError::Failed(error.to_string());
+    let lock = store.lock_file(LOCK).map_err(failed)?;
+    loop {
+        match lock.try_lock() {
+            Ok(()) => return Ok(lock),
+            Err(TryLockError::Error(error)) => return Err(failed(error)),
+            Err(TryLockError::WouldBlock) if deadline.has_passed() => {
+                let directory = store.directory().display();
+                return Err(StoreError::Failed(format!("{directory}/{LOCK}: another process holds the lock")));
+            }
+            Err(TryLockError::WouldBlock) => std::thread::sleep(LOCK_INTERVAL),
+        }
+    }
+}
