@@ -23,6 +23,9 @@ use crate::lease::LeaseView;
 
 mod here;
 pub mod history;
+mod service_record;
+
+pub use service_record::ServiceRecord;
 
 /// How long the lock of a sight is waited for.
 const PATIENCE: Duration = Duration::from_millis(250);
@@ -92,25 +95,6 @@ impl Uptimes {
     pub fn dead_since(&self, node: &Name) -> Option<BootInstant> {
         self.0.get(node).filter(|span| span.state == State::Dead).map(|span| span.since)
     }
-}
-
-/// What is remembered of a service.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct ServiceRecord {
-    /// The node on which it was last seen to run well, and since when.
-    pub on: Option<(Name, BootInstant)>,
-    /// When all living nodes were last asked for it.
-    pub swept: Option<BootInstant>,
-    /// Where it could not be started, and when that was.
-    pub cooldown: BTreeMap<Name, BootInstant>,
-    /// What its chain's nodes were at the last check.
-    pub seen: NodeStates,
-    /// When its lease was last taken from a brain that was dead from here and yet at work.
-    #[serde(default)]
-    pub overruled: Option<BootInstant>,
-    /// The epoch that a brain that was dead from here granted all the same, while its claim was waited for.
-    #[serde(default)]
-    pub granted_by_dead: Option<u64>,
 }
 
 /// A lock that is held until it is dropped.

@@ -12,7 +12,7 @@ use crate::chain::Name;
 use crate::cli;
 use crate::config::Service;
 use crate::output::{self, ExitStatus, HasStatus as _, PendingWaits, Report, Spinner, Style};
-use crate::promote::{self, Outcome, PromoteVerdict, Promoted, Request, ServiceOutcome};
+use crate::promote::{self, Options, PromoteVerdict, Promoted, Request, ServiceOutcome, StepOutcome};
 use crate::service::Cause;
 use crate::state::StateDir;
 use crate::state::history::{self, Entry, Event};
@@ -101,7 +101,7 @@ fn write_down(promoted: &Promoted, arguments: &cli::Promote, context: &Context, 
 /// one did is written once.
 fn record_promotions(store: &StateDir, local_node: Option<&Name>, promotions: &[ServiceOutcome], why: Option<&str>) {
     let did_something =
-        |promotion: &&ServiceOutcome| promotion.steps.iter().any(|step| step.outcome != Outcome::Planned);
+        |promotion: &&ServiceOutcome| promotion.steps.iter().any(|step| step.outcome != StepOutcome::Planned);
     for promotion in promotions.iter().filter(did_something) {
         let entry = Entry {
             service: Some(promotion.service.clone()),
@@ -131,15 +131,14 @@ fn request<'a>(
     to: Option<&'a Name>,
     view: Option<View>,
 ) -> Request<'a> {
+    let options =
+        Options { to, if_brain: arguments.if_brain, dry_run: arguments.dry_run, why: arguments.why.as_deref() };
     Request {
         config: &context.config,
         local_node: context.local_node.as_ref(),
         services,
-        to,
-        if_brain: arguments.if_brain,
-        dry_run: arguments.dry_run,
+        options,
         view,
-        why: arguments.why.as_deref(),
         output_mode: context.output_mode,
         waits: PendingWaits::default(),
     }
@@ -161,7 +160,7 @@ fn target<'a>(to: &str, services: &[(&Name, &Service)], context: &'a Context) ->
 
 fn distrusted(services: &[(&Name, &Service)], why: &str, arguments: &cli::Promote) -> Report<PromoteFacts> {
     let unknown =
-        |name: &Name| ServiceOutcome::without_act(name, PromoteVerdict::Unknown, format!("Nothing was done: {why}."));
+        |name: &Name| ServiceOutcome::without_steps(name, PromoteVerdict::Unknown, format!("Nothing was done: {why}."));
     report(services.iter().map(|(name, _)| unknown(name)).collect(), None, arguments.why.clone())
 }
 
