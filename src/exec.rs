@@ -76,14 +76,19 @@ impl Finished {
 
     /// The last line that is not empty of what it said, its errors before its output, for people.
     pub fn last_line(&self) -> Option<String> {
-        let of = |text: &str| {
-            text.lines()
-                .map(str::trim)
-                .rfind(|line| !line.is_empty())
-                .map(|line| line.chars().filter(|c| !c.is_control()).take(200).collect())
-        };
+        let of = |text: &str| text.lines().map(str::trim).rfind(|line| !line.is_empty()).map(shown);
         of(&self.stderr).or_else(|| of(&String::from_utf8_lossy(&self.stdout)))
     }
+
+    /// The first such line: what went wrong first is mostly the reason of the rest.
+    pub fn first_line(&self) -> Option<String> {
+        let of = |text: &str| text.lines().map(str::trim).find(|line| !line.is_empty()).map(shown);
+        of(&self.stderr).or_else(|| of(&String::from_utf8_lossy(&self.stdout)))
+    }
+}
+
+fn shown(line: &str) -> String {
+    line.chars().filter(|c| !c.is_control()).take(200).collect()
 }
 
 impl<'a> Exec<'a> {

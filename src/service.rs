@@ -137,7 +137,9 @@ impl Instance<'_> {
         let detail = match finished.ended {
             Ended::Exited(0) => None,
             Ended::TimedOut => finished.last_line(),
-            Ended::Exited(code) => Some(said(&format!("exit status {code}"), finished.last_line())),
+            // ssh itself ends with what matters; a command begins with it.
+            Ended::Exited(255) => Some(said("exit status 255", finished.last_line())),
+            Ended::Exited(code) => Some(said(&format!("exit status {code}"), finished.first_line())),
             Ended::Signaled(signal) => Some(said(&format!("signal {signal}"), finished.last_line())),
         };
         CommandResult { condition, cause, detail, elapsed: finished.elapsed }

@@ -25,7 +25,7 @@ mod here;
 pub mod history;
 mod service_record;
 
-pub use service_record::ServiceRecord;
+pub use service_record::{Checks, Contention, Cooldown, FailureHistory, Location, Placement, Retry, ServiceRecord};
 
 /// How long the lock of a sight is waited for.
 const PATIENCE: Duration = Duration::from_millis(250);

@@ -12,10 +12,10 @@ use crate::chain::Name;
 use crate::cli;
 use crate::config::Service;
 use crate::output::{self, ExitStatus, HasStatus as _, PendingWaits, Report, Spinner, Style};
-use crate::promote::{self, Options, PromoteVerdict, Promoted, Request, ServiceOutcome, StepOutcome};
+use crate::promote::{self, Options, PromoteVerdict, Request, ServiceOutcome};
 use crate::service::Cause;
 use crate::state::StateDir;
-use crate::state::history::{self, Entry, Event};
+use crate::state::history;
 use crate::usage_error::UsageError;
 use crate::view::{self, LoadedView, View};
 
@@ -83,45 +83,12 @@ pub(super) fn run(arguments: &cli::Promote, context: &Context) -> Result<ExitSta
     let spinner = Spinner::with_waits(context.output_mode, doing, request.waits.clone());
     let store = StateDir::open(&context.config);
     let promoted = promote::promote(&request, &store)?;
-    write_down(&promoted, arguments, context, &store);
+    if let Some(Brain::Known(brain)) = &promoted.brain {
+        history::saw_brain(&store, context.local_node.as_ref(), brain);
+    }
     drop(spinner);
     let brain = promoted.brain.and_then(|brain| if let Brain::Known(name) = brain { Some(name) } else { None });
     Ok(context.tell(&report(promoted.services, brain, arguments.why.clone())))
-}
-
-fn write_down(promoted: &Promoted, arguments: &cli::Promote, context: &Context, store: &StateDir) {
-    let local_node = context.local_node.as_ref();
-    if let Some(Brain::Known(brain)) = &promoted.brain {
-        history::saw_brain(store, local_node, brain);
-    }
-    record_promotions(store, local_node, &promoted.services, arguments.why.as_deref());
-}
-
-/// Writes down which of these promotions did something. A try that fails again and again as the last
-/// one did is written once.
-fn record_promotions(store: &StateDir, local_node: Option<&Name>, promotions: &[ServiceOutcome], why: Option<&str>) {
-    let did_something =
-        |promotion: &&ServiceOutcome| promotion.steps.iter().any(|step| step.outcome != StepOutcome::Planned);
-    for promotion in promotions.iter().filter(did_something) {
-        let entry = Entry {
-            service: Some(promotion.service.clone()),
-            node: promotion.target.clone(),
-            verdict: history::slug(promotion.verdict),
-            epoch: promotion.lease.as_ref().and_then(|lease| lease.epoch),
-            why: why.map(str::to_owned),
-            ..Entry::new(local_node, Event::Promote, promotion.reason.clone())
-        };
-        let again = || {
-            let before = history::read(store).into_iter().rev().find(|before| before.service == entry.service);
-            before.is_some_and(|before| {
-                (before.event, &before.verdict, &before.node, &before.reason)
-                    == (entry.event, &entry.verdict, &entry.node, &entry.reason)
-            })
-        };
-        if promotion.verdict.status() == ExitStatus::Yes || !again() {
-            history::record(store, &entry);
-        }
-    }
 }
 
 fn request<'a>(
@@ -131,8 +98,14 @@ fn request<'a>(
     to: Option<&'a Name>,
     view: Option<View>,
 ) -> Request<'a> {
-    let options =
-        Options { to, if_brain: arguments.if_brain, dry_run: arguments.dry_run, why: arguments.why.as_deref() };
+    let options = Options {
+        to,
+        if_brain: arguments.if_brain,
+        dry_run: arguments.dry_run,
+        why: arguments.why.as_deref(),
+        forget: arguments.forget.as_deref(),
+        pace: arguments.pace.pace,
+    };
     Request {
         config: &context.config,
         local_node: context.local_node.as_ref(),

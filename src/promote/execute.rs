@@ -3,19 +3,24 @@
 use std::collections::BTreeSet;
 use std::sync::mpsc::{self, Receiver};
 
+use super::cooldown::{self, Rules};
+use super::now::Now;
 use super::observe::{self, Question};
 use super::observed::{InstanceReport, Observed, PauseState, SecondOpinion, ServiceHealth};
-use super::outcome::{PromoteVerdict, ServiceOutcome, Step, StepKind, StepOutcome};
+use super::outcome::{PromoteVerdict, ServiceOutcome, Step, StepOutcome};
 use super::plan::{self, Action, Plan, plan, quiet_plan};
 use super::request::Goal;
 use super::shared::Shared;
 use super::steps;
-use super::takeover::{Acquisition, Refusal, Takeover};
+use super::takeover::{Acquisition, PendingTakeover, Refusal, Takeover};
 use crate::boot_instant::BootInstant;
 use crate::chain::Name;
 use crate::deadline::Deadline;
 use crate::service::Instance;
 use crate::state::ServiceRecord;
+
+mod memory;
+mod report;
 
 /// More actions than this follow from no plan that comes to an end.
 const MAX_ACTIONS: usize = 1000;
@@ -36,15 +41,10 @@ pub(super) struct Execution<'a> {
 struct BrokenOff(PromoteVerdict, String);
 
 impl<'a> Execution<'a> {
-    pub(super) fn new(
-        goal: Goal<'a>,
-        shared: &'a Shared<'a>,
-        takeover: Option<Takeover<'a>>,
-        mut observed: Observed,
-    ) -> Self {
-        forget_old_failures(&goal, observed.record_mut());
+    pub(super) fn new(goal: Goal<'a>, shared: &'a Shared<'a>, mut observed: Observed) -> Self {
+        memory::begin(&goal, observed.record_mut(), BootInstant::now());
         let deadline = Deadline::after(goal.service().timeout);
-        Self { goal, shared, takeover, observed, deadline }
+        Self { goal, shared, takeover: None, observed, deadline }
     }
 
     /// What the nodes are asked first: the one that runs the service alone, where everything is as it
@@ -55,8 +55,7 @@ impl<'a> Execution<'a> {
             Some(serving) => *node == serving,
             None => self.observed.is_alive(node),
         };
-        let nodes: Vec<&Name> = self.goal.chain().iter().chain(serving.as_ref()).filter(is_wanted).collect();
-        self.questions(nodes.into_iter().collect())
+        self.questions(self.goal.chain().iter().filter(is_wanted).collect())
     }
 
     fn questions(&self, nodes: BTreeSet<&Name>) -> (Vec<Question<'a>>, Answers) {
@@ -77,12 +76,18 @@ impl<'a> Execution<'a> {
     fn quiet_node(&self) -> Option<&Name> {
         let due = observe::is_full_check_due(&self.goal, self.observed.record(), self.observed.nodes());
         let serving = self.observed.running_on().filter(|_| !due)?;
-        (self.observed.is_alive(serving) && self.instance(serving).is_some()).then_some(serving)
+        (self.observed.is_alive(serving) && self.goal.chain().contains(serving)).then_some(serving)
     }
 
     /// To the end: what became of it, and what to remember. The answers are those to the first
     /// questions.
-    pub(super) fn run(mut self, answers: Answers) -> (ServiceOutcome, ServiceRecord) {
+    pub(super) fn run(
+        mut self,
+        answers: Answers,
+        takeover: Option<PendingTakeover<'_, 'a>>,
+    ) -> (ServiceOutcome, ServiceRecord) {
+        self.takeover = takeover.and_then(PendingTakeover::join);
+        self.observed.set_lease(self.takeover.as_ref().map(Takeover::facts));
         let plan = match self.check_quietly(&answers) {
             Some(plan) => plan,
             None => {
@@ -103,7 +108,7 @@ impl<'a> Execution<'a> {
             self.deadline = Deadline::after(self.goal.service().timeout);
         }
         self.observed.add_instance(&serving, report);
-        quiet_plan(&self.goal, &self.observed, BootInstant::now())
+        quiet_plan(&self.goal, &self.observed, Now::now())
     }
 
     /// Does something, and reads the register meanwhile where that is due.
@@ -134,9 +139,21 @@ impl<'a> Execution<'a> {
             Err(error) => PauseState::Unknown(error.to_string()),
         };
         self.observed.set_pause(pause);
-        if !self.goal.options().dry_run {
-            self.observed.record_mut().last_full_check = Some(began);
+        memory::full_check(&self.goal, &mut self.observed, began);
+    }
+
+    /// Looks once more at the nodes, the register and the service: others may have acted meanwhile.
+    fn look_again(&mut self) {
+        let began = BootInstant::now();
+        let seen = observe::look_at_all(&self.goal, self.shared.remote()).unwrap_or_default();
+        let uptimes = self.shared.uptime().add(&seen, began);
+        self.observed.look_again(seen, uptimes);
+        self.deadline = Deadline::after(self.goal.service().timeout);
+        if let Some(takeover) = &mut self.takeover {
+            takeover.read_anew();
         }
+        let (_, nothing) = mpsc::channel();
+        self.beside_register(false, |execution| execution.ask_rest(nothing));
     }
 
     fn ask_rest(&mut self, answers: Answers) {
@@ -149,8 +166,9 @@ impl<'a> Execution<'a> {
             for (node, report) in answers {
                 self.observed.add_instance(&node, report);
             }
-            let is_unasked = |node: &&Name| self.observed.is_alive(node) && self.observed.health(node).is_none();
-            let (questions, answers) = self.questions(self.goal.chain().iter().filter(is_unasked).collect());
+            let living = self.goal.chain().iter().filter(|node| self.observed.is_alive(node));
+            let unasked = living.chain(self.goal.former()).filter(|node| self.observed.health(node).is_none());
+            let (questions, answers) = self.questions(unasked.collect());
             observe::ask_services(scope, questions, self.goal.request().output_mode);
             for (node, report) in answers {
                 self.observed.add_instance(&node, report);
@@ -164,7 +182,7 @@ impl<'a> Execution<'a> {
 
     /// Plans and acts until nothing is left to do; the last plan tells what became of it.
     fn carry_out(&mut self) -> Plan {
-        let mut plan = plan(&self.goal, &self.observed, BootInstant::now());
+        let mut plan = plan(&self.goal, &self.observed, Now::now());
         for _ in 0..MAX_ACTIONS {
             let only_looks = self.goal.options().dry_run || self.observed.paused().is_some();
             let next = plan.actions.first().filter(|action| !only_looks || action.only_observes());
@@ -175,7 +193,7 @@ impl<'a> Execution<'a> {
             if let Err(BrokenOff(verdict, reason)) = self.act(&action) {
                 return Plan { actions: Vec::new(), verdict, reason, ..plan };
             }
-            plan = self::plan(&self.goal, &self.observed, BootInstant::now());
+            plan = self::plan(&self.goal, &self.observed, Now::now());
         }
         let reason = format!("The promotion of {} did not come to an end.", self.goal.name());
         Plan { actions: Vec::new(), verdict: PromoteVerdict::Unknown, reason, ..plan }
@@ -183,6 +201,7 @@ impl<'a> Execution<'a> {
 
     fn act(&mut self, action: &Action) -> Result<(), BrokenOff> {
         match action {
+            Action::LookAgain => self.look_again(),
             Action::AskSecondOpinion(of) => {
                 let opinion = self.ask_second_opinion(of);
                 self.observed.set_second_opinion(opinion);
@@ -191,7 +210,7 @@ impl<'a> Execution<'a> {
             Action::Stop(nodes) => self.stop(nodes),
             Action::Acquire { target, why, running, possible, overrules } => {
                 if *overrules {
-                    self.observed.record_mut().overruled = Some(BootInstant::now());
+                    self.observed.record_mut().contention.overruled = Some(BootInstant::now());
                 }
                 let dead = self.observed.nodes().keys().filter(|node| self.observed.is_dead(node)).cloned().collect();
                 self.acquire(&Acquisition { target, why, running, possible, dead })?;
@@ -213,8 +232,8 @@ impl<'a> Execution<'a> {
         let Some(now) = changed else { return };
         let granted = self.observed.lease_record().filter(|record| record.by == rival.as_str());
         let granted = granted.filter(|record| record.granted_to().is_some()).map(|record| record.epoch);
-        let record = self.observed.record_mut();
-        record.granted_by_dead = granted.or(record.granted_by_dead);
+        let contention = &mut self.observed.record_mut().contention;
+        contention.granted_by_dead = granted.or(contention.granted_by_dead);
         let reason = format!("{rival}, dead as seen from here, had claimed the lease; now: {now}.");
         self.observed.set_changed_claim(reason);
     }
@@ -258,17 +277,16 @@ impl<'a> Execution<'a> {
         let Some(instance) = self.instance(target) else {
             return Err(BrokenOff(PromoteVerdict::Unknown, format!("{target} is not in the node list.")));
         };
+        let begun = BootInstant::now();
+        let in_vain = cooldown::cools_down(&self.observed.record().failures, target, begun);
+        if in_vain && !self.observed.is_retrying() && self.goal.options().to != Some(target) {
+            self.observed.set_retrying();
+            Rules::new(self.goal.config(), self.goal.service())
+                .retried(&mut self.observed.record_mut().failures, begun);
+        }
         let deadline = Deadline::after(self.goal.service().timeout);
         let step = steps::start(&instance, self.goal.health_probe(target), deadline);
-        let started = step.outcome == StepOutcome::Confirmed;
-        let record = self.observed.record_mut();
-        if started {
-            record.cooldown.remove(target);
-            record.running_on = None;
-        } else {
-            record.cooldown.insert(target.clone(), BootInstant::now());
-            record.running_on.take_if(|(node, _)| node == target);
-        }
+        memory::started(&self.goal, self.observed.record_mut(), &step, BootInstant::now());
         self.add_step(step);
         Ok(())
     }
@@ -292,62 +310,8 @@ impl<'a> Execution<'a> {
 
     /// What is reported, and what to remember.
     fn finish(mut self, plan: Plan) -> (ServiceOutcome, ServiceRecord) {
-        let Plan { actions, verdict, reason, target, previous, fencing } = plan;
-        let runs = matches!(
-            verdict,
-            PromoteVerdict::InPlace
-                | PromoteVerdict::Started
-                | PromoteVerdict::Moved
-                | PromoteVerdict::StoppedElsewhere
-        );
-        let serving = target.as_ref().filter(|target| runs || self.observed.started_on() == Some(*target));
-        if let Some(serving) = serving {
-            self.observed.remember_running(serving, BootInstant::now());
-        }
-        let nodes = self.observed.nodes().clone();
-        let known = nodes.into_iter().filter(|(node, _)| self.goal.chain().contains(node));
-        let record = self.observed.record_mut();
-        record.nodes.extend(known);
-        if matches!(verdict, PromoteVerdict::Unknown | PromoteVerdict::Blocked) {
-            // What is unfinished is gone on with at the next check, and not only when the next full one
-            // is due.
-            record.last_full_check = None;
-        }
-        let paused = self.observed.paused().cloned();
+        memory::finish(&self.goal, &mut self.observed, &plan);
         let lease = self.takeover.as_ref().map(Takeover::report);
-        let (record, mut steps) = self.observed.into_parts();
-        steps.extend(actions.iter().flat_map(planned_steps));
-        let service = self.goal.name().clone();
-        let outcome = ServiceOutcome { service, verdict, reason, target, previous, fencing, steps, lease };
-        let outcome = match paused {
-            Some(paused) => outcome.while_paused(&paused, self.goal.options().dry_run),
-            None => outcome,
-        };
-        (outcome, record)
+        report::outcome(&self.goal, self.observed, plan, lease)
     }
-}
-
-/// The steps that an action would take.
-fn planned_steps(action: &Action) -> Vec<Step> {
-    let stops = |nodes: &mut dyn Iterator<Item = &Name>| -> Vec<Step> {
-        nodes.map(|node| Step::untaken(node, StepKind::Stop, StepOutcome::Planned)).collect()
-    };
-    match action {
-        Action::AskSecondOpinion(_) | Action::WaitForClaim { .. } => Vec::new(),
-        Action::Stop(nodes) => stops(&mut nodes.iter()),
-        Action::Acquire { running, possible, .. } => stops(&mut running.union(possible)),
-        Action::Start(target) => vec![Step::untaken(target, StepKind::Start, StepOutcome::Planned)],
-    }
-}
-
-fn forget_old_failures(goal: &Goal<'_>, record: &mut ServiceRecord) {
-    use crate::config::Failback;
-    use std::time::Duration;
-    let wait = match goal.service().failback {
-        Failback::Always => Duration::from_secs(60),
-        Failback::Never => Duration::MAX,
-        Failback::After(wait) => wait,
-    };
-    let now = BootInstant::now();
-    record.cooldown.retain(|_, failed| failed.until(now) < wait);
 }

@@ -8,6 +8,6 @@ mod nodes;
 mod second_opinion;
 mod services;
 
-pub(super) use nodes::{Look, is_full_check_due, look_at_rest};
+pub(super) use nodes::{Look, is_full_check_due, look_at_all, look_at_rest};
 pub(super) use second_opinion::ask_second_opinion;
 pub(super) use services::{Question, ask_services, probe_health};

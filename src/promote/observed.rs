@@ -11,7 +11,7 @@ use crate::lease::{Latest, LeaseRecord, LeaseView};
 use crate::pause::Paused;
 use crate::service::Cause;
 use crate::service::{CommandResult, Condition};
-use crate::state::{ServiceRecord, Uptimes};
+use crate::state::{Location, Placement, ServiceRecord, Uptimes};
 
 /// The health of a service on a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,6 +74,12 @@ struct Done {
     target: Option<Name>,
     previous: Option<Name>,
     steps: Vec<Step>,
+    /// The nodes that said that it runs there.
+    ran_on: BTreeSet<Name>,
+    /// Whether it looked once more after nodes had come back.
+    looked_again: bool,
+    /// Whether it tries again though every node cools down.
+    is_retrying: bool,
     /// What became of a rival's claim that was waited for, where it did not stay as it was.
     changed_claim: Option<String>,
 }
@@ -113,11 +119,11 @@ impl From<CommandResult> for InstanceReport {
 
 impl Observed {
     /// With a look at the nodes, and what is remembered.
-    pub(super) fn new(nodes: NodeStates, record: ServiceRecord, uptimes: Uptimes, lease: Option<LeaseFacts>) -> Self {
+    pub(super) fn new(nodes: NodeStates, record: ServiceRecord, uptimes: Uptimes) -> Self {
         Self {
             nodes,
             instances: BTreeMap::new(),
-            lease,
+            lease: None,
             pause: PauseState::Unasked,
             record,
             uptimes,
@@ -153,6 +159,11 @@ impl Observed {
         self.health(node) == Some(ServiceHealth::Unknown)
     }
 
+    /// What a node said of the service; none where nobody asked.
+    pub(super) fn report(&self, node: &Name) -> Option<&InstanceReport> {
+        self.instances.get(node)
+    }
+
     /// Each node that was asked for the service, and the service's health there.
     pub(super) fn instances(&self) -> impl Iterator<Item = (&Name, ServiceHealth)> {
         self.instances.iter().map(|(node, report)| (node, report.health))
@@ -177,7 +188,7 @@ impl Observed {
 
     /// The node on which the service was last seen to run well.
     pub(super) fn running_on(&self) -> Option<&Name> {
-        self.record.running_on.as_ref().map(|(node, _)| node)
+        self.record.running_on.as_ref().map(|placement| &placement.location.node)
     }
 
     pub(super) fn uptimes(&self) -> &Uptimes {
@@ -263,9 +274,26 @@ impl Observed {
             .then_some(latest)
     }
 
-    /// Whether this promotion stopped it somewhere.
-    pub(super) fn has_stopped(&self) -> bool {
-        self.done.steps.iter().any(|step| step.step == StepKind::Stop)
+    /// Whether this promotion stopped it on another node that had said that it ran there.
+    pub(super) fn has_stopped_elsewhere(&self, target: &Name) -> bool {
+        let is_move =
+            |step: &Step| step.step == StepKind::Stop && step.node != *target && self.done.ran_on.contains(&step.node);
+        self.done.steps.iter().any(is_move)
+    }
+
+    /// Whether this promotion tries again though every node cools down.
+    pub(super) fn is_retrying(&self) -> bool {
+        self.done.is_retrying
+    }
+
+    pub(super) fn set_retrying(&mut self) {
+        self.done.is_retrying = true;
+    }
+
+    /// Whether nodes have come back since the last check, and nobody has looked once more since.
+    pub(super) fn has_come_back(&self) -> bool {
+        let before = |node: &Name| self.record.nodes.get(node) == Some(&State::Dead);
+        !self.done.looked_again && self.nodes.iter().any(|(node, state)| *state == State::Alive && before(node))
     }
 
     // what changes
@@ -277,8 +305,11 @@ impl Observed {
     }
 
     pub(super) fn add_instance(&mut self, node: &Name, report: InstanceReport) {
-        if report.health == ServiceHealth::NodeDied {
+        if report.health == ServiceHealth::NodeDied && self.nodes.contains_key(node) {
             self.nodes.insert(node.clone(), State::Dead);
+        }
+        if matches!(report.health, ServiceHealth::Healthy | ServiceHealth::Unhealthy) {
+            self.done.ran_on.insert(node.clone());
         }
         self.instances.insert(node.clone(), report);
     }
@@ -303,6 +334,13 @@ impl Observed {
         self.done.changed_claim = Some(reason);
     }
 
+    /// A second look replaces what the first one saw.
+    pub(super) fn look_again(&mut self, nodes: NodeStates, uptimes: Uptimes) {
+        self.add_nodes(nodes, uptimes);
+        self.instances.clear();
+        self.done.looked_again = true;
+    }
+
     /// From here on the plan is for this target.
     pub(super) fn commit(&mut self, target: Option<&Name>, previous: Option<&Name>) {
         self.done.target = target.cloned();
@@ -318,6 +356,7 @@ impl Observed {
             StepKind::Start if confirmed => Some(ServiceHealth::Healthy),
             // It may be half started.
             StepKind::Start => Some(ServiceHealth::Unhealthy),
+            StepKind::Status => None,
         };
         if let Some(health) = health {
             self.add_instance(&step.node, InstanceReport::new(health));
@@ -326,10 +365,33 @@ impl Observed {
     }
 
     /// Remembers where the service runs well.
-    pub(super) fn remember_running(&mut self, node: &Name, since: BootInstant) {
-        if self.running_on() != Some(node) {
-            self.record.running_on = Some((node.clone(), since));
+    pub(super) fn remember_running(&mut self, location: Location, since: BootInstant) {
+        let node = location.node.clone();
+        if self.running_on() != Some(&node) {
+            let before = self.record.running_on.replace(Placement { location, since, found_dead: false });
+            let left = before.map(|placement| placement.location);
+            self.record.left_behind.extend(left);
         }
+        self.record.left_behind.retain(|location| location.node != node);
+    }
+
+    /// Remembers which nodes said that it does not run there. One that is silent said so before; one
+    /// that was dead meanwhile may have been given it by another brain.
+    pub(super) fn remember_stopped(&mut self, now: BootInstant) {
+        for (node, report) in &self.instances {
+            match report.health {
+                ServiceHealth::Stopped => {
+                    self.record.seen_stopped.insert(node.clone(), now);
+                    self.record.left_behind.retain(|location| location.node != *node);
+                }
+                ServiceHealth::Unknown => {}
+                ServiceHealth::Healthy | ServiceHealth::Unhealthy | ServiceHealth::NodeDied => {
+                    self.record.seen_stopped.remove(node);
+                }
+            }
+        }
+        let nodes = &self.nodes;
+        self.record.seen_stopped.retain(|node, _| !matches!(nodes.get(node), Some(State::Dead | State::Unknown)));
     }
 
     /// What is to be remembered, and what was done.

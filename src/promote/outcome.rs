@@ -87,6 +87,8 @@ pub enum StepKind {
     Stop,
     /// The service's `start`, then its `status` until it runs.
     Start,
+    /// The service's `status` alone, where it was not answered.
+    Status,
 }
 
 /// What became of a step.
@@ -138,6 +140,21 @@ pub struct LeaseReport {
     pub confirmed_by: Option<Name>,
 }
 
+/// A node that is passed over because a start failed there or did not last.
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
+pub struct CooldownReport {
+    /// The node.
+    pub node: Name,
+    /// When the last start there failed: RFC 3339, UTC.
+    pub since: String,
+    /// Until when it is passed over: RFC 3339, UTC. `promote --to` ends it sooner.
+    pub until: String,
+    /// How many starts have failed there in a row.
+    pub failures: u32,
+    /// Why the last one failed, in words.
+    pub why: String,
+}
+
 /// What became of one service.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct ServiceOutcome {
@@ -157,13 +174,24 @@ pub struct ServiceOutcome {
     pub steps: Vec<Step>,
     /// What became of its lease; null where it is under none, and where nobody was asked.
     pub lease: Option<LeaseReport>,
+    /// The nodes that are passed over, and until when.
+    pub cooldowns: Vec<CooldownReport>,
 }
 
 impl ServiceOutcome {
     /// A promotion in which nothing was done.
     pub(crate) fn without_steps(service: &Name, verdict: PromoteVerdict, reason: String) -> Self {
-        let (target, previous, fencing, steps, lease) = (None, None, None, Vec::new(), None);
-        Self { service: service.clone(), verdict, reason, target, previous, fencing, steps, lease }
+        Self {
+            service: service.clone(),
+            verdict,
+            reason,
+            target: None,
+            previous: None,
+            fencing: None,
+            steps: Vec::new(),
+            lease: None,
+            cooldowns: Vec::new(),
+        }
     }
 
     /// The same of a service that is paused.

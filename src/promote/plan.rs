@@ -6,15 +6,18 @@
 
 use std::collections::BTreeSet;
 
+use super::now::Now;
 use super::observed::{Observed, PauseState, ServiceHealth};
 use super::outcome::{Fencing, PromoteVerdict};
 use super::request::Goal;
-use crate::boot_instant::BootInstant;
 use crate::chain::Name;
 use crate::decide::Leader;
 
 mod lease;
+mod silent;
 mod target;
+
+pub(super) use silent::passed_over_sentences;
 
 /// What to do, and what to say.
 #[derive(Clone, Debug, PartialEq)]
@@ -36,6 +39,8 @@ pub(super) struct Plan {
 /// One thing to do.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Action {
+    /// Look once more at the nodes, and where the service runs: some have just come back.
+    LookAgain,
     /// Ask other nodes about one that ran the service and is dead as seen from here.
     AskSecondOpinion(Name),
     /// Give a brain that is dead as seen from here the time to grant what it claimed.
@@ -65,18 +70,18 @@ pub(super) enum Action {
 impl Action {
     /// Whether it only adds to what was seen.
     pub(super) fn only_observes(&self) -> bool {
-        matches!(self, Self::AskSecondOpinion(_))
+        matches!(self, Self::LookAgain | Self::AskSecondOpinion(_))
     }
 }
 
 /// Plans for one service.
-pub(super) fn plan(goal: &Goal<'_>, observed: &Observed, now: BootInstant) -> Plan {
+pub(super) fn plan(goal: &Goal<'_>, observed: &Observed, now: Now) -> Plan {
     Planner { goal, observed, now }.plan()
 }
 
 /// The plan of a quiet check, in which only the node that ran the service was asked: that it runs there
 /// and belongs there. None where more has to be known.
-pub(super) fn quiet_plan(goal: &Goal<'_>, observed: &Observed, now: BootInstant) -> Option<Plan> {
+pub(super) fn quiet_plan(goal: &Goal<'_>, observed: &Observed, now: Now) -> Option<Plan> {
     let planner = Planner { goal, observed, now };
     let serving = observed.running_on()?;
     let holds = !observed.is_leased() || observed.lease_error().is_none() && observed.holder() == Some(serving);
@@ -100,7 +105,7 @@ pub(super) fn list<'a>(names: impl IntoIterator<Item = &'a Name>) -> String {
 struct Planner<'p> {
     goal: &'p Goal<'p>,
     observed: &'p Observed,
-    now: BootInstant,
+    now: Now,
 }
 
 impl Planner<'_> {
@@ -133,11 +138,17 @@ impl Planner<'_> {
                 }
             }
         }
-        match self.target() {
+        let plan = match self.target() {
             Err((verdict, reason)) => self.without_target(verdict, reason),
             Ok(target) if observed.is_leased() => self.under_lease(target),
             Ok(target) => self.without_lease(target),
+        };
+        // After a cut has healed, others may have acted on their side of it.
+        let has_come_back = observed.has_come_back() && self.goal.request().view.is_none();
+        if has_come_back && !plan.actions.is_empty() && observed.committed_target().is_none() {
+            return Plan { actions: vec![Action::LookAgain], ..plan };
         }
+        plan
     }
 
     fn without_lease(&self, target: Name) -> Plan {
@@ -147,6 +158,9 @@ impl Planner<'_> {
         };
         let strays: BTreeSet<Name> = self.strays(&target);
         let in_place = self.observed.is_healthy(&target);
+        if let Some(reason) = self.former_place_unconfirmed().filter(|_| !in_place) {
+            return self.end(PromoteVerdict::Blocked, reason, Some(target));
+        }
         if let Some(reason) = self.unconfirmed(&strays, in_place.then_some(&target)) {
             return self.end(PromoteVerdict::Blocked, reason, Some(target));
         }
@@ -157,7 +171,8 @@ impl Planner<'_> {
     /// is among them when the service has to be restarted there.
     fn strays(&self, target: &Name) -> BTreeSet<Name> {
         let is_stray = |(node, health): &(&Name, ServiceHealth)| match health {
-            ServiceHealth::Healthy | ServiceHealth::Unknown => *node != target,
+            ServiceHealth::Healthy => *node != target,
+            ServiceHealth::Unknown => *node != target && !self.is_passed_over(node) && !self.goal.is_former(node),
             ServiceHealth::Unhealthy => true,
             ServiceHealth::Stopped | ServiceHealth::NodeDied => false,
         };
@@ -172,12 +187,6 @@ impl Planner<'_> {
             return Ok(target);
         }
         self.goal.chain().iter().find(|node| self.observed.is_healthy(node)).cloned().ok_or(target)
-    }
-
-    fn silent_target(&self, target: Name) -> Plan {
-        let name = self.goal.name();
-        let reason = format!("{target} is alive but did not say whether {name} runs there; nothing was started.");
-        self.end(PromoteVerdict::Blocked, reason, Some(target))
     }
 
     fn stop_and_start(&self, target: Name, strays: BTreeSet<Name>, in_place: bool) -> Plan {
@@ -230,7 +239,7 @@ impl Planner<'_> {
         if observed.started_on() == Some(&target) {
             return self.started(target);
         }
-        if observed.has_stopped() {
+        if observed.has_stopped_elsewhere(&target) {
             let reason = format!("{name} runs on {target}, and was stopped elsewhere.");
             return self.end(PromoteVerdict::StoppedElsewhere, reason, Some(target));
         }

@@ -15,13 +15,26 @@ pub(super) struct Shared<'a> {
     request: &'a Request<'a>,
     remote: &'a Remote,
     store: &'a StateDir,
-    uptime: UptimeTracker<'a>,
+    uptime: &'a UptimeTracker<'a>,
     pauses: OnceLock<Result<Pauses, LeaseError>>,
 }
 
 impl<'a> Shared<'a> {
-    pub(super) fn new(request: &'a Request<'a>, remote: &'a Remote, store: &'a StateDir) -> Self {
-        Self { request, remote, store, uptime: UptimeTracker::new(request, store), pauses: OnceLock::new() }
+    pub(super) fn new(
+        request: &'a Request<'a>,
+        remote: &'a Remote,
+        store: &'a StateDir,
+        uptime: &'a UptimeTracker<'a>,
+    ) -> Self {
+        Self { request, remote, store, uptime, pauses: OnceLock::new() }
+    }
+
+    pub(super) fn request(&self) -> &'a Request<'a> {
+        self.request
+    }
+
+    pub(super) fn store(&self) -> &'a StateDir {
+        self.store
     }
 
     pub(super) fn remote(&self) -> &'a Remote {
@@ -29,7 +42,7 @@ impl<'a> Shared<'a> {
     }
 
     pub(super) fn uptime(&self) -> &UptimeTracker<'a> {
-        &self.uptime
+        self.uptime
     }
 
     /// What is paused: asked once, and only where there may be something to do.

@@ -95,7 +95,7 @@ fn leaving_time_to_ask(instance: &Instance<'_>, deadline: Deadline) -> Deadline 
 fn finished(kind: StepKind, instance: &Instance<'_>, done: &CommandResult, status: &CommandResult) -> Step {
     let wanted = match kind {
         StepKind::Stop => Condition::Stopped,
-        StepKind::Start => Condition::Running,
+        StepKind::Start | StepKind::Status => Condition::Running,
     };
     let outcome = match status.condition {
         condition if condition == wanted => StepOutcome::Confirmed,

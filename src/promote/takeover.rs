@@ -3,12 +3,13 @@
 //! The rules are those of [`lease`]; here they meet the register, the nodes and the time.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::mpsc::{self, RecvTimeoutError};
+use std::sync::mpsc::{self, RecvTimeoutError, Sender};
+use std::thread::{Scope, ScopedJoinHandle};
 use std::time::Duration;
 
 use super::observed::LeaseFacts;
 use super::outcome::{LeaseReport, Step};
-use super::request::{Goal, Request};
+use super::request::Goal;
 use crate::boot_instant::BootInstant;
 use crate::chain::Name;
 use crate::config;
@@ -74,37 +75,41 @@ pub(super) enum Refusal {
     Running(Name),
 }
 
-/// Reads the registers that have to be read, while `look` looks at the nodes. A register that need not
-/// be read in a quiet check is read as soon as the look takes so long that the check will not be quiet.
-pub(super) fn read_beside<T>(
-    request: &Request<'_>,
-    records: &BTreeMap<&Name, ServiceRecord>,
-    takeovers: &mut BTreeMap<&Name, Takeover<'_>>,
-    look: impl FnOnce() -> T,
-) -> T {
-    std::thread::scope(|scope| {
-        let mut looking = Vec::new();
-        for (name, takeover) in takeovers {
-            let (looked, over) = mpsc::channel::<()>();
-            // A node that is not the brain needs no read, and mostly knows that soon.
-            let is_mine =
-                !request.options.if_brain || records.get(name).is_some_and(|record| record.running_on.is_some());
-            let delay = if is_mine && takeover.is_read_due() {
-                Duration::ZERO
-            } else {
-                request.config.probe_timeout / SLOW_LOOK
-            };
-            looking.push(looked);
-            scope.spawn(move || {
-                if over.recv_timeout(delay) == Err(RecvTimeoutError::Timeout) {
-                    takeover.read();
-                }
-            });
+/// A lease that may be read just now.
+pub(super) struct PendingTakeover<'scope, 'a> {
+    /// A read that has not begun when this is dropped does not begin.
+    looking: Sender<()>,
+    takeover: ScopedJoinHandle<'scope, Takeover<'a>>,
+}
+
+impl<'a> PendingTakeover<'_, 'a> {
+    /// The look at the nodes is over. A read that is under way is waited for.
+    pub(super) fn join(self) -> Option<Takeover<'a>> {
+        drop(self.looking);
+        self.takeover.join().ok()
+    }
+}
+
+/// Reads the register beside the look at the nodes, where it has to be read. A register that need not be
+/// read in a quiet check is read as soon as the look takes so long that the check will not be quiet.
+pub(super) fn read_beside<'scope, 'a: 'scope>(
+    scope: &'scope Scope<'scope, '_>,
+    mut takeover: Takeover<'a>,
+    record: &ServiceRecord,
+) -> PendingTakeover<'scope, 'a> {
+    let request = takeover.goal.request();
+    // A node that is not the brain needs no read, and mostly knows that soon.
+    let is_mine = !request.options.if_brain || record.running_on.is_some();
+    let is_due = is_mine && takeover.is_read_due();
+    let delay = if is_due { Duration::ZERO } else { request.config.probe_timeout / SLOW_LOOK };
+    let (looking, over) = mpsc::channel::<()>();
+    let takeover = scope.spawn(move || {
+        if over.recv_timeout(delay) == Err(RecvTimeoutError::Timeout) {
+            takeover.read();
         }
-        let seen = look();
-        drop(looking);
-        seen
-    })
+        takeover
+    });
+    PendingTakeover { looking, takeover }
 }
 
 impl<'a> Takeover<'a> {
@@ -133,7 +138,8 @@ impl<'a> Takeover<'a> {
         }
     }
 
-    fn read_anew(&mut self) {
+    /// Reads the register whatever was read before.
+    pub(super) fn read_anew(&mut self) {
         // Nothing is relied on meanwhile, so it may take as long as the nodes: a check that has to log in
         // anew needs that on a busy machine.
         let deadline = Deadline::after(self.goal.service().timeout);

@@ -88,7 +88,7 @@ impl<'a> Look<'a> {
                 let running_on = self.records.get(name).and_then(|record| record.running_on.as_ref());
                 let Some(chain) = self.request.config.chains.get(&service.chain) else { return false };
                 let position = |wanted: &Name| chain.iter().position(|node| node == wanted);
-                let serving = running_on.and_then(|(node, _)| position(node));
+                let serving = running_on.and_then(|placement| position(&placement.location.node));
                 position(node).is_some_and(|at| serving.is_none_or(|serving| at <= serving))
             })
         })
@@ -120,13 +120,13 @@ pub(in crate::promote) fn is_full_check_due(goal: &Goal<'_>, record: &ServiceRec
     let options = goal.options();
     let changed = || record.nodes.iter().any(|(node, state)| seen.get(node).is_some_and(|now| now != state));
     let sync = goal.config().cycle.sync;
-    let old = || record.last_full_check.is_none_or(|checked| checked.until(BootInstant::now()) >= sync);
+    let old = || record.checks.last_full.is_none_or(|checked| checked.until(BootInstant::now()) >= sync);
     options.to.is_some() || options.dry_run || record.running_on.is_none() || changed() || old()
 }
 
 /// Whether the node on which the service was last seen has answered, and every better one.
 fn has_better_nodes(goal: &Goal<'_>, record: &ServiceRecord, seen: &NodeStates) -> bool {
-    let Some((serving, _)) = &record.running_on else { return false };
+    let Some(serving) = record.running_on.as_ref().map(|placement| &placement.location.node) else { return false };
     let mut better = goal.chain().iter().take_while(|node| *node != serving);
     seen.contains_key(serving) && better.all(|node| seen.contains_key(node))
 }
@@ -134,12 +134,20 @@ fn has_better_nodes(goal: &Goal<'_>, record: &ServiceRecord, seen: &NodeStates) 
 /// Looks at the nodes of the chain whose answer the first look did not wait for; none where there are
 /// none, or a view was given.
 pub(in crate::promote) fn look_at_rest(goal: &Goal<'_>, remote: &Remote, seen: &NodeStates) -> Option<NodeStates> {
-    let request = goal.request();
     let missing = goal.chain().iter().filter(|node| !seen.contains_key(*node));
-    let nodes: Vec<_> = missing.filter_map(|name| request.config.nodes.get_key_value(name)).collect();
-    if nodes.is_empty() || request.view.is_some() {
+    if goal.request().view.is_some() { None } else { look(goal, remote, missing) }
+}
+
+/// Looks at all nodes of the chain.
+pub(in crate::promote) fn look_at_all(goal: &Goal<'_>, remote: &Remote) -> Option<NodeStates> {
+    look(goal, remote, goal.chain().iter())
+}
+
+fn look<'n>(goal: &Goal<'_>, remote: &Remote, wanted: impl Iterator<Item = &'n Name>) -> Option<NodeStates> {
+    let nodes: Vec<_> = wanted.filter_map(|name| goal.config().nodes.get_key_value(name)).collect();
+    if nodes.is_empty() {
         return None;
     }
-    let rest = view::take(&nodes, &[], remote, view::everybody, |_, _| false).ok()?;
-    Some(rest.seen())
+    let view = view::take(&nodes, &[], remote, view::everybody, |_, _| false).ok()?;
+    Some(view.seen())
 }

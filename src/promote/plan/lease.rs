@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::{Action, Plan, Planner, list};
 use crate::chain::Name;
 use crate::promote::contention::{Contender, Decision};
+use crate::promote::cooldown;
 use crate::promote::observed::ServiceHealth;
 use crate::promote::outcome::PromoteVerdict;
 
@@ -27,21 +28,13 @@ impl<'p> Planner<'p> {
         Some(format!("{lease} is unknown: {error}; nothing was touched{remedy}."))
     }
 
-    /// The nodes that live and did not say whether the service runs there. Under a lease they block
-    /// nothing: the service goes to a node that answers.
-    pub(super) fn silent_under_lease(&self) -> impl Iterator<Item = &'p Name> {
-        let observed = self.observed;
-        let silent = observed.instances().filter(|(_, health)| *health == ServiceHealth::Unknown);
-        silent.filter(move |_| observed.is_leased()).map(|(node, _)| node)
-    }
-
     /// The node for which a brain claimed the lease that died before it granted it: what it left
     /// unfinished is finished, as long as it can be.
     pub(super) fn claimed_for(&self) -> Option<&'p Name> {
         let observed = self.observed;
         let holder = &observed.unfinished_claim()?.holder;
         let can_run = observed.is_alive(holder) && !observed.is_silent(holder);
-        let cools_down = observed.record().cooldown.contains_key(holder);
+        let cools_down = cooldown::cools_down(&observed.record().failures, holder, self.now.boot);
         (self.goal.chain().contains(holder) && can_run && !cools_down).then_some(holder)
     }
 
@@ -141,7 +134,7 @@ impl<'p> Planner<'p> {
             }
             Decision::Yield(None) => String::new(),
             Decision::Yield(Some(until)) => {
-                let left = Duration::from_secs(self.now.until(until).as_secs());
+                let left = Duration::from_secs(self.now.boot.until(until).as_secs());
                 format!(" Unless {rival} is seen alive, it is taken over in {}.", humantime::format_duration(left))
             }
         };
@@ -166,13 +159,13 @@ impl<'p> Planner<'p> {
         let alive = self.goal.chain().iter().filter(|node| observed.is_alive(node)).count();
         let contender = Contender {
             written,
-            dead_since: observed.uptimes().dead_since(&rival).unwrap_or(self.now),
+            dead_since: observed.uptimes().dead_since(&rival).unwrap_or(self.now.boot),
             lag: self.goal.service().lease.map(|lease| lease.valid + lease.grace)?,
             is_serving: record.granted_to().is_some_and(|holder| observed.is_healthy(holder)),
             most_are_here: alive * 2 > self.goal.chain().len(),
-            granted_while_dead: observed.record().granted_by_dead == Some(record.epoch),
-            last_overruled: observed.record().overruled,
+            granted_while_dead: observed.record().contention.granted_by_dead == Some(record.epoch),
+            last_overruled: observed.record().contention.overruled,
         };
-        Some((rival, contender.decide(self.now)))
+        Some((rival, contender.decide(self.now.boot)))
     }
 }
