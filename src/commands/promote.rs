@@ -1,5 +1,6 @@
 //! `mirror promote`: makes services run on their targets and nowhere else.
 
+use std::collections::BTreeMap;
 use std::time::SystemTime;
 
 use anyhow::Result;
@@ -143,10 +144,29 @@ fn report(services: Vec<ServiceOutcome>, brain: Option<Name>, why: Option<String
     let verdict = worst.map_or(PromoteVerdict::Unknown, |worst| worst.verdict);
     let reason = match services.as_slice() {
         [only] => only.reason.clone(),
-        all => {
-            let good = all.iter().filter(|service| service.verdict.status() == ExitStatus::Yes).count();
-            format!("{good} of {} services run where they belong.", all.len())
-        }
+        all => headline(all),
     };
     Report { verdict, reason, facts: PromoteFacts { services, brain, why } }
+}
+
+/// How many services run where they belong, and what became of the others.
+fn headline(services: &[ServiceOutcome]) -> String {
+    let mut others: BTreeMap<String, usize> = BTreeMap::new();
+    let mut good = 0;
+    for service in services {
+        match service.verdict {
+            PromoteVerdict::InPlace
+            | PromoteVerdict::Started
+            | PromoteVerdict::Moved
+            | PromoteVerdict::StoppedElsewhere => good += 1,
+            other => *others.entry(history::slug(other).unwrap_or_default()).or_default() += 1,
+        }
+    }
+    let good = match good {
+        0 => format!("None of {} services runs where it belongs", services.len()),
+        1 => format!("1 of {} services runs where it belongs", services.len()),
+        all => format!("{all} of {} services run where they belong", services.len()),
+    };
+    let others: Vec<String> = others.iter().map(|(verdict, count)| format!("{count} {verdict}")).collect();
+    if others.is_empty() { format!("{good}.") } else { format!("{good}: {}.", others.join(", ")) }
 }
