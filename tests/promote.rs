@@ -5,6 +5,15 @@
 
 #![allow(clippy::unwrap_used)]
 
+#[path = "promote/failures.rs"]
+mod failures;
+#[path = "promote/lists.rs"]
+mod lists;
+#[path = "promote/several.rs"]
+mod several;
+#[path = "promote/silent.rs"]
+mod silent;
+
 use std::fs::File;
 use std::time::{Duration, Instant};
 
@@ -331,7 +340,7 @@ fn a_living_node_that_does_not_say_whether_it_runs_blocks() {
 #[test]
 fn a_node_that_says_nothing_keeps_no_other_from_being_stopped() {
     let stage = Stage::new("timeout = \"3s\"");
-    stage.promote("").expect(0, "started");
+    stage.bot.start_on("a");
     stage.bot.start_on("b");
     stage.bot.before("status", "c", "sleep 3600");
     // What is not done yet is not taken for done by the next tick either.
@@ -342,10 +351,6 @@ fn a_node_that_says_nothing_keeps_no_other_from_being_stopped() {
     }
     stage.bot.before("status", "c", "");
     stage.promote("").expect(0, "in-place");
-    // Where only its status hangs, a stop that is confirmed is enough.
-    stage.bot.before("status", "c", "[ -e \"$dir/stopped\" ] || sleep 3600");
-    stage.bot.before("stop", "c", ": >\"$dir/stopped\"");
-    stage.promote("--to a").expect(0, "stopped-elsewhere");
 }
 
 #[test]

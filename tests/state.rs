@@ -3,18 +3,16 @@
 
 #![allow(clippy::unwrap_used)]
 
-mod support;
-
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use serde_json::Value;
 
-use support::mirror::{Network, Said, run};
-use support::service::Bot;
-use support::user::{OtherUser, open};
-use support::wait_for;
+use crate::support::mirror::{Network, Said, run};
+use crate::support::service::Bot;
+use crate::support::user::{OtherUser, open};
+use crate::support::wait_for;
 
 /// One node with a service, and the state in `state` unless the node list says otherwise.
 struct Place {

@@ -24,6 +24,7 @@ mod readme;
 mod register;
 mod remote;
 mod schema;
+mod state;
 mod support;
 mod view;
 mod whois_brain;

@@ -119,6 +119,14 @@ pub struct Promote {
     #[arg(long, value_name = "TEXT")]
     pub why: Option<String>,
 
+    /// Take it from you that the service does not run on NODE
+    ///
+    /// A service that last ran on a node that has left the node list, or that has another address by now,
+    /// and cannot be asked there, is started nowhere else: it may still run. Make sure that it does not,
+    /// then name that node.
+    #[arg(long, value_name = "NODE", add = ArgValueCandidates::new(completion::nodes))]
+    pub forget: Option<String>,
+
     #[command(flatten)]
     pub pace: Pace,
 }

@@ -1,5 +1,6 @@
 //! `mirror promote`: makes services run on their targets and nowhere else.
 
+use std::collections::BTreeMap;
 use std::time::SystemTime;
 
 use anyhow::Result;
@@ -12,9 +13,10 @@ use crate::chain::Name;
 use crate::cli;
 use crate::config::Service;
 use crate::output::{self, ExitStatus, HasStatus as _, PendingWaits, Report, Spinner, Style};
-use crate::promote::{self, Outcome, PromoteVerdict, Promoted, Request, ServiceOutcome};
+use crate::promote::{self, Options, PromoteVerdict, Request, ServiceOutcome};
+use crate::service::Cause;
 use crate::state::StateDir;
-use crate::state::history::{self, Entry, Event};
+use crate::state::history;
 use crate::usage_error::UsageError;
 use crate::view::{self, LoadedView, View};
 
@@ -44,7 +46,8 @@ impl output::ReportFacts for PromoteFacts {
             let fencing = service.fencing.map_or_else(String::new, |f| format!(" (fencing: {f:?})").to_lowercase());
             text += &format!("  {mark} {}{}\n", service.reason, style.faint(&fencing));
             let rows = service.steps.iter().map(|step| {
-                let why: Vec<&str> = [&step.cause, &step.detail].into_iter().flatten().map(String::as_str).collect();
+                let why: Vec<&str> =
+                    [step.cause.map(Cause::slug), step.detail.as_deref()].into_iter().flatten().collect();
                 let act = format!("{:?}", step.step).to_lowercase();
                 let outcome = format!("{:?}", step.outcome).to_lowercase();
                 let took = format!("{:.0} ms", step.elapsed_ms);
@@ -81,45 +84,12 @@ pub(super) fn run(arguments: &cli::Promote, context: &Context) -> Result<ExitSta
     let spinner = Spinner::with_waits(context.output_mode, doing, request.waits.clone());
     let store = StateDir::open(&context.config);
     let promoted = promote::promote(&request, &store)?;
-    write_down(&promoted, arguments, context, &store);
+    if let Some(Brain::Known(brain)) = &promoted.brain {
+        history::saw_brain(&store, context.local_node.as_ref(), brain);
+    }
     drop(spinner);
     let brain = promoted.brain.and_then(|brain| if let Brain::Known(name) = brain { Some(name) } else { None });
     Ok(context.tell(&report(promoted.services, brain, arguments.why.clone())))
-}
-
-fn write_down(promoted: &Promoted, arguments: &cli::Promote, context: &Context, store: &StateDir) {
-    let local_node = context.local_node.as_ref();
-    if let Some(Brain::Known(brain)) = &promoted.brain {
-        history::saw_brain(store, local_node, brain);
-    }
-    record_promotions(store, local_node, &promoted.services, arguments.why.as_deref());
-}
-
-/// Writes down which of these promotions did something. A try that fails again and again as the last
-/// one did is written once.
-fn record_promotions(store: &StateDir, local_node: Option<&Name>, promotions: &[ServiceOutcome], why: Option<&str>) {
-    let did_something =
-        |promotion: &&ServiceOutcome| promotion.steps.iter().any(|step| step.outcome != Outcome::Planned);
-    for promotion in promotions.iter().filter(did_something) {
-        let entry = Entry {
-            service: Some(promotion.service.clone()),
-            node: promotion.target.clone(),
-            verdict: history::slug(promotion.verdict),
-            epoch: promotion.lease.as_ref().and_then(|lease| lease.epoch),
-            why: why.map(str::to_owned),
-            ..Entry::new(local_node, Event::Promote, promotion.reason.clone())
-        };
-        let again = || {
-            let before = history::read(store).into_iter().rev().find(|before| before.service == entry.service);
-            before.is_some_and(|before| {
-                (before.event, &before.verdict, &before.node, &before.reason)
-                    == (entry.event, &entry.verdict, &entry.node, &entry.reason)
-            })
-        };
-        if promotion.verdict.status() == ExitStatus::Yes || !again() {
-            history::record(store, &entry);
-        }
-    }
 }
 
 fn request<'a>(
@@ -129,15 +99,20 @@ fn request<'a>(
     to: Option<&'a Name>,
     view: Option<View>,
 ) -> Request<'a> {
+    let options = Options {
+        to,
+        if_brain: arguments.if_brain,
+        dry_run: arguments.dry_run,
+        why: arguments.why.as_deref(),
+        forget: arguments.forget.as_deref(),
+        pace: arguments.pace.pace,
+    };
     Request {
         config: &context.config,
         local_node: context.local_node.as_ref(),
         services,
-        to,
-        if_brain: arguments.if_brain,
-        dry_run: arguments.dry_run,
+        options,
         view,
-        why: arguments.why.as_deref(),
         output_mode: context.output_mode,
         waits: PendingWaits::default(),
     }
@@ -159,7 +134,7 @@ fn target<'a>(to: &str, services: &[(&Name, &Service)], context: &'a Context) ->
 
 fn distrusted(services: &[(&Name, &Service)], why: &str, arguments: &cli::Promote) -> Report<PromoteFacts> {
     let unknown =
-        |name: &Name| ServiceOutcome::without_act(name, PromoteVerdict::Unknown, format!("Nothing was done: {why}."));
+        |name: &Name| ServiceOutcome::without_steps(name, PromoteVerdict::Unknown, format!("Nothing was done: {why}."));
     report(services.iter().map(|(name, _)| unknown(name)).collect(), None, arguments.why.clone())
 }
 
@@ -169,10 +144,29 @@ fn report(services: Vec<ServiceOutcome>, brain: Option<Name>, why: Option<String
     let verdict = worst.map_or(PromoteVerdict::Unknown, |worst| worst.verdict);
     let reason = match services.as_slice() {
         [only] => only.reason.clone(),
-        all => {
-            let good = all.iter().filter(|service| service.verdict.status() == ExitStatus::Yes).count();
-            format!("{good} of {} services run where they belong.", all.len())
-        }
+        all => headline(all),
     };
     Report { verdict, reason, facts: PromoteFacts { services, brain, why } }
+}
+
+/// How many services run where they belong, and what became of the others.
+fn headline(services: &[ServiceOutcome]) -> String {
+    let mut others: BTreeMap<String, usize> = BTreeMap::new();
+    let mut good = 0;
+    for service in services {
+        match service.verdict {
+            PromoteVerdict::InPlace
+            | PromoteVerdict::Started
+            | PromoteVerdict::Moved
+            | PromoteVerdict::StoppedElsewhere => good += 1,
+            other => *others.entry(history::slug(other).unwrap_or_default()).or_default() += 1,
+        }
+    }
+    let good = match good {
+        0 => format!("None of {} services runs where it belongs", services.len()),
+        1 => format!("1 of {} services runs where it belongs", services.len()),
+        all => format!("{all} of {} services run where they belong", services.len()),
+    };
+    let others: Vec<String> = others.iter().map(|(verdict, count)| format!("{count} {verdict}")).collect();
+    if others.is_empty() { format!("{good}.") } else { format!("{good}: {}.", others.join(", ")) }
 }

@@ -52,7 +52,7 @@ fn a_damaged_file_is_named_once_and_the_next_write_mends_it() {
     let directory = tempfile::tempdir().expect("a directory");
     let (store, service) = (in_directory(directory.path()), "bot".parse::<Name>().expect("a name"));
     let file = directory.path().join("service-bot.json");
-    let record = ServiceRecord { granted_by_dead: Some(7), ..ServiceRecord::default() };
+    let record = ServiceRecord { trouble: Some("blocked".to_owned()), ..ServiceRecord::default() };
     let pipe = || rustix::fs::mknodat(rustix::fs::CWD, &file, rustix::fs::FileType::Fifo, 0o600.into(), 0);
     let damages: [(&str, &dyn Fn()); 4] = [
         ("empty", &|| std::fs::write(&file, "").expect("written")),
@@ -82,7 +82,7 @@ fn a_damaged_file_is_named_once_and_the_next_write_mends_it() {
 fn what_another_user_can_have_written_is_not_read() {
     let directory = tempfile::tempdir().expect("a directory");
     let (store, service) = (in_directory(&directory.path().join("state")), "bot".parse::<Name>().expect("a name"));
-    let record = ServiceRecord { granted_by_dead: Some(7), ..ServiceRecord::default() };
+    let record = ServiceRecord { trouble: Some("blocked".to_owned()), ..ServiceRecord::default() };
     store.keep_record(&service, &record);
     use std::os::unix::fs::PermissionsExt;
     std::fs::set_permissions(directory.path(), std::fs::Permissions::from_mode(0o777)).expect("changed");

@@ -1,0 +1,98 @@
+//! What a promotion remembers of a service for the next check.
+
+use std::time::Duration;
+
+use crate::boot_instant::BootInstant;
+use crate::promote::cooldown::{self, Rules};
+use crate::promote::observed::{Observed, ServiceHealth};
+use crate::promote::outcome::{PromoteVerdict, Step, StepOutcome};
+use crate::promote::plan::Plan;
+use crate::promote::request::Goal;
+use crate::state::ServiceRecord;
+
+/// After so many intervals of `cycle.check` without a check, another brain may have acted.
+const MAX_MISSED_CHECKS: u32 = 3;
+/// A promotion may take this long, and no check comes meanwhile.
+const MAX_PROMOTION: Duration = Duration::from_secs(60);
+
+/// At the beginning: what was remembered too long ago is forgotten, and a person's wish ends a
+/// cool-down.
+pub(super) fn begin(goal: &Goal<'_>, record: &mut ServiceRecord, now: BootInstant) {
+    let gap = (goal.config().cycle.check * MAX_MISSED_CHECKS + goal.config().probe_timeout).max(MAX_PROMOTION);
+    if record.checks.last.is_none_or(|last| last.until(now) > gap) {
+        record.seen_stopped.clear();
+    }
+    record.checks.last = Some(now);
+    if let Some(to) = goal.options().to {
+        cooldown::end_early(&mut record.failures, to, now);
+    }
+    let is_known = |node: &_| goal.config().nodes.contains_key(node);
+    record.failures.cooldowns.retain(|node, _| is_known(node));
+    record.failures.deaths.retain(|node, _| is_known(node));
+}
+
+/// All living nodes were asked. A service that is found dead where it was started counts, once.
+pub(super) fn full_check(goal: &Goal<'_>, observed: &mut Observed, began: BootInstant) {
+    let serving = observed.running_on().cloned();
+    let health = serving.as_ref().and_then(|node| observed.health(node));
+    let is_dead = matches!(health, Some(ServiceHealth::Stopped | ServiceHealth::Unhealthy));
+    let is_paused = observed.paused().is_some();
+    let record = observed.record_mut();
+    record.checks.last_full = Some(began);
+    let Some(placement) = record.running_on.as_mut().filter(|placement| is_dead && !placement.found_dead) else {
+        return;
+    };
+    placement.found_dead = true;
+    // Nobody restarts what is paused: a person may have stopped it.
+    if let Some(node) = serving.filter(|_| !is_paused) {
+        Rules::new(goal.config(), goal.service()).found_dead(&mut record.failures, &node, began);
+    }
+}
+
+/// A start has ended.
+pub(super) fn started(goal: &Goal<'_>, record: &mut ServiceRecord, step: &Step, now: BootInstant) {
+    // A new instance has lasted for no time yet.
+    record.running_on.take_if(|placement| placement.location.node == step.node);
+    if step.outcome == StepOutcome::Confirmed {
+        cooldown::end_early(&mut record.failures, &step.node, now);
+    } else {
+        Rules::new(goal.config(), goal.service()).start_failed(&mut record.failures, &step.node, step.why(), now);
+    }
+}
+
+/// At the end.
+pub(super) fn finish(goal: &Goal<'_>, observed: &mut Observed, plan: &Plan) {
+    let now = BootInstant::now();
+    let runs = matches!(
+        plan.verdict,
+        PromoteVerdict::InPlace | PromoteVerdict::Started | PromoteVerdict::Moved | PromoteVerdict::StoppedElsewhere
+    );
+    let serving = plan.target.as_ref().filter(|target| runs || observed.started_on() == Some(*target));
+    if let Some(location) = serving.and_then(|target| goal.location(target)) {
+        observed.remember_running(location, now);
+    }
+    observed.remember_stopped(now);
+    forget_former_place(goal, observed);
+    let nodes = observed.nodes().clone();
+    let known = nodes.into_iter().filter(|(node, _)| goal.chain().contains(node));
+    let record = observed.record_mut();
+    record.nodes.extend(known);
+    if let Some(placement) = record.running_on.as_ref().filter(|placement| runs && !placement.found_dead) {
+        let (node, since) = (placement.location.node.clone(), placement.since);
+        Rules::new(goal.config(), goal.service()).runs_well(&mut record.failures, &node, since, now);
+    }
+    if matches!(plan.verdict, PromoteVerdict::Unknown | PromoteVerdict::Blocked) {
+        // What is unfinished is gone on with at the next check, and not only when the next full one
+        // is due.
+        record.checks.last_full = None;
+    }
+}
+
+/// A place that is not in the node list any more is of no use once it said that it is stopped.
+fn forget_former_place(goal: &Goal<'_>, observed: &mut Observed) {
+    let stopped = |node: &_| goal.is_former(node) && observed.health(node) == Some(ServiceHealth::Stopped);
+    let serving = observed.running_on().filter(|node| stopped(node)).cloned();
+    let record = observed.record_mut();
+    record.running_on.take_if(|placement| serving.as_ref() == Some(&placement.location.node));
+    record.seen_stopped.retain(|node, _| !goal.is_former(node));
+}

@@ -1,0 +1,310 @@
+//! How a service's lease is read, and how a node gets it.
+//!
+//! The rules are those of [`lease`]; here they meet the register, the nodes and the time.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::mpsc::{self, RecvTimeoutError, Sender};
+use std::thread::{Scope, ScopedJoinHandle};
+use std::time::Duration;
+
+use super::observed::LeaseFacts;
+use super::outcome::{LeaseReport, Step};
+use super::request::Goal;
+use crate::boot_instant::BootInstant;
+use crate::chain::Name;
+use crate::config;
+use crate::deadline::Deadline;
+use crate::lease::client::{LeaseClient, LeaseError};
+use crate::lease::{self, LeaseRecord, LeaseView, Stopped, TakeoverStep};
+use crate::output::millis;
+use crate::remote::Remote;
+use crate::service::Instance;
+use crate::state::history;
+use crate::state::{ServiceRecord, StateDir};
+
+mod stops;
+
+use stops::Stops;
+
+/// The part of a probe's timeout after which a look has found something that it waits for, however
+/// far the nodes are.
+const SLOW_LOOK: u32 = 3;
+/// Gives up when another brain that is as quick as this one has won so often in a row.
+const MAX_ROUNDS: usize = 8;
+
+/// A service's lease in the course of one promotion.
+pub(super) struct Takeover<'a> {
+    goal: Goal<'a>,
+    remote: &'a Remote,
+    store: &'a StateDir,
+    lease: config::Lease,
+    client: Option<LeaseClient<'a>>,
+    view: LeaseView,
+    /// The outcome of this promotion's own read; none until there was one.
+    read: Option<Result<(), LeaseError>>,
+    account: Account,
+}
+
+/// What is reported of it beside the lease itself.
+#[derive(Default)]
+struct Account {
+    before: Option<LeaseRecord>,
+    waited: Duration,
+    confirmed_by: Option<Name>,
+}
+
+/// For whom the lease is acquired, and where the service has to be stopped.
+pub(super) struct Acquisition<'n> {
+    /// The node that is to hold it.
+    pub target: &'n Name,
+    /// Why, for the lease's history.
+    pub why: &'n str,
+    /// Nodes that said that the service runs there.
+    pub running: &'n BTreeSet<Name>,
+    /// Nodes where it may run, for all that is known, without regard to the lease.
+    pub possible: &'n BTreeSet<Name>,
+    /// Nodes that are not worth asking.
+    pub dead: BTreeSet<Name>,
+}
+
+/// Why a lease was not acquired.
+pub(super) enum Refusal {
+    /// It is not known whether it was, or another brain wants something else.
+    Unknown(String),
+    /// A living node says that the service runs there still, though it may not.
+    Running(Name),
+}
+
+/// A lease that may be read just now.
+pub(super) struct PendingTakeover<'scope, 'a> {
+    /// A read that has not begun when this is dropped does not begin.
+    looking: Sender<()>,
+    takeover: ScopedJoinHandle<'scope, Takeover<'a>>,
+}
+
+impl<'a> PendingTakeover<'_, 'a> {
+    /// The look at the nodes is over. A read that is under way is waited for.
+    pub(super) fn join(self) -> Option<Takeover<'a>> {
+        drop(self.looking);
+        self.takeover.join().ok()
+    }
+}
+
+/// Reads the register beside the look at the nodes, where it has to be read. A register that need not be
+/// read in a quiet check is read as soon as the look takes so long that the check will not be quiet.
+pub(super) fn read_beside<'scope, 'a: 'scope>(
+    scope: &'scope Scope<'scope, '_>,
+    mut takeover: Takeover<'a>,
+    record: &ServiceRecord,
+) -> PendingTakeover<'scope, 'a> {
+    let request = takeover.goal.request();
+    // A node that is not the brain needs no read, and mostly knows that soon.
+    let is_mine = !request.options.if_brain || record.running_on.is_some();
+    let is_due = is_mine && takeover.is_read_due();
+    let delay = if is_due { Duration::ZERO } else { request.config.probe_timeout / SLOW_LOOK };
+    let (looking, over) = mpsc::channel::<()>();
+    let takeover = scope.spawn(move || {
+        if over.recv_timeout(delay) == Err(RecvTimeoutError::Timeout) {
+            takeover.read();
+        }
+        takeover
+    });
+    PendingTakeover { looking, takeover }
+}
+
+impl<'a> Takeover<'a> {
+    /// Of a service that is under a lease; nobody is asked yet.
+    pub(super) fn new(goal: Goal<'a>, remote: &'a Remote, store: &'a StateDir) -> Option<Self> {
+        let lease = goal.service().lease?;
+        let view = store.lease_view(goal.name());
+        let account = Account { before: view.value().cloned(), ..Account::default() };
+        Some(Self { goal, remote, store, lease, client: None, view, read: None, account })
+    }
+
+    /// Whether the register has to be read even when nothing else has changed. A lease that is
+    /// granted changes by a brain alone, so a good read is relied on for as long as the last full check:
+    /// nothing is started or stopped on the strength of it.
+    pub(super) fn is_read_due(&self) -> bool {
+        let last_read = self.view.seen.as_ref().and_then(|seen| seen.last_read_began);
+        let sync = self.goal.config().cycle.sync;
+        self.read.is_none() && last_read.is_none_or(|read| read.until(BootInstant::now()) >= sync)
+    }
+
+    /// Reads the register, unless this promotion has done so.
+    pub(super) fn read(&mut self) {
+        if self.read.is_none() {
+            self.read_anew();
+            self.account.before = self.view.value().cloned();
+        }
+    }
+
+    /// Reads the register whatever was read before.
+    pub(super) fn read_anew(&mut self) {
+        // Nothing is relied on meanwhile, so it may take as long as the nodes: a check that has to log in
+        // anew needs that on a busy machine.
+        let deadline = Deadline::after(self.goal.service().timeout);
+        let read = self.open().and_then(|client| client.read(deadline));
+        let read = read.and_then(|observation| Ok(self.view.observe(observation)?));
+        match &read {
+            Ok(()) => self.keep(),
+            Err(error) => {
+                self.goal.request().output_mode.step(format_args!("{}: lease: {error}", self.goal.name()));
+            }
+        }
+        self.read = Some(read);
+    }
+
+    fn open(&mut self) -> Result<&LeaseClient<'a>, LeaseError> {
+        if self.client.is_none() {
+            let (config, node) = (self.goal.config(), self.goal.local_node());
+            self.client = LeaseClient::open(config, self.store, node, self.goal.name())?;
+        }
+        self.client.as_ref().ok_or_else(|| LeaseError::Unreadable("no [lease]".to_owned()))
+    }
+
+    fn keep(&self) {
+        if !self.goal.options().dry_run {
+            history::keep_lease_view(self.store, self.goal.local_node(), self.goal.name(), &self.view);
+        }
+    }
+
+    fn error(&self) -> Option<&LeaseError> {
+        self.read.as_ref().and_then(|read| read.as_ref().err())
+    }
+
+    /// What is known of the lease.
+    pub(super) fn facts(&self) -> LeaseFacts {
+        LeaseFacts { view: self.view.clone(), error: self.error().cloned() }
+    }
+
+    /// Waits until a claim that another brain left could have been granted, and reads anew: what the
+    /// lease is now, in words, where it is no longer that claim.
+    pub(super) fn wait_for_claim(&mut self) -> Option<String> {
+        let claim = self.view.value().cloned();
+        // The grant takes its time too.
+        self.wait_until(self.wait_ends().plus(self.lease.read_timeout()));
+        self.read_anew();
+        let now = self.view.value();
+        match self.error() {
+            Some(error) => Some(error.to_string()),
+            None if now == claim.as_ref() => None,
+            None => Some(now.map(|record| record.summary(self.goal.name())).unwrap_or_default()),
+        }
+    }
+
+    fn wait_until(&mut self, end: BootInstant) {
+        let begun = BootInstant::now();
+        let shown = self.goal.request().waits.begin(self.goal.name(), begun.until(end));
+        std::thread::sleep(begun.until(end));
+        drop(shown);
+        self.account.waited += begun.until(BootInstant::now());
+    }
+
+    /// What is reported of it.
+    pub(super) fn report(&self) -> LeaseReport {
+        let known = self.error().is_none();
+        let record = self.view.value().filter(|_| known);
+        let before = self.account.before.as_ref().filter(|_| known);
+        LeaseReport {
+            epoch_before: before.map(|record| record.epoch),
+            holder_before: before.and_then(|record| record.last_granted().cloned()),
+            epoch: record.map(|record| record.epoch),
+            holder: record.and_then(|record| record.granted_to().cloned()),
+            waited_ms: millis(self.account.waited),
+            confirmed_by: self.account.confirmed_by.clone(),
+        }
+    }
+
+    /// Gets the lease for a node: claims it, stops the service where it may run, waits where a node
+    /// does not say that it stopped, and grants it. The steps are those stops, however it ends.
+    pub(super) fn acquire(&mut self, wanted: &Acquisition<'_>) -> (Vec<Step>, Result<(), Refusal>) {
+        let mut stops = Stops::default();
+        let acquired = self.acquire_by(wanted, &mut stops);
+        (stops.into_steps(), acquired)
+    }
+
+    fn acquire_by(&mut self, wanted: &Acquisition<'_>, stops: &mut Stops) -> Result<(), Refusal> {
+        let entered = BootInstant::now();
+        let mut sent = false;
+        for _ in 0..MAX_ROUNDS {
+            match self.next(wanted, stops)? {
+                TakeoverStep::Settled => return Ok(()),
+                // The register names no node now: one that is told to stop from here on has stopped for
+                // good when it says so.
+                TakeoverStep::Wait { .. } | TakeoverStep::Grant(_) if !sent => {
+                    sent = true;
+                    let instances = self.instances_to_stop(wanted);
+                    let begun = self.unheld_since().max(entered);
+                    self.stop_and_wait(&instances, wanted, stops)?;
+                    self.account.waited += begun.until(BootInstant::now());
+                    if let Some(node) = stops.still_running(&instances, Deadline::after(self.goal.service().timeout)) {
+                        return Err(Refusal::Running(node));
+                    }
+                }
+                TakeoverStep::Wait { until, .. } => self.wait_until(until),
+                TakeoverStep::Claim(record) | TakeoverStep::Grant(record) => self.swap(wanted.target, &record)?,
+            }
+        }
+        Err(Refusal::Unknown(format!("Other brains wrote the lease of {} all the time.", self.goal.name())))
+    }
+
+    /// Where the service has to be stopped, and whether it is known to run there. The last holder need
+    /// not be in the chain.
+    fn instances_to_stop(&self, wanted: &Acquisition<'_>) -> Vec<(Instance<'a>, bool)> {
+        let last_holder = self.view.value().and_then(LeaseRecord::last_granted);
+        let last_holder = last_holder.filter(|node| *node != wanted.target && !wanted.dead.contains(*node));
+        let mut nodes: BTreeMap<&Name, bool> = wanted.possible.iter().chain(last_holder).map(|n| (n, false)).collect();
+        nodes.extend(wanted.running.iter().map(|node| (node, true)));
+        let instance = |(node, runs)| Some((self.goal.instance(self.remote, node)?, runs));
+        nodes.into_iter().filter_map(instance).collect()
+    }
+
+    fn next(&mut self, wanted: &Acquisition<'_>, stops: &Stops) -> Result<TakeoverStep, Refusal> {
+        let params = lease::Params { valid: self.lease.valid, grace: self.lease.grace };
+        let name = self.goal.name();
+        let unknown = |error: LeaseError| Refusal::Unknown(format!("The lease of {name} is unknown: {error}."));
+        self.open().map_err(unknown)?;
+        let Some(client) = &self.client else { return Err(unknown(LeaseError::Unreadable("no [lease]".to_owned()))) };
+        let signature = client.signature().map_err(unknown)?;
+        let claim = signature.want(wanted.target, Some(wanted.why));
+        Ok(lease::next(&self.view, stops.confirmed(), &claim, BootInstant::now(), &params))
+    }
+
+    /// Since when the register has named no node, as far as is known here.
+    fn unheld_since(&self) -> BootInstant {
+        self.view.seen.as_ref().and_then(|seen| seen.unheld_since).unwrap_or_else(BootInstant::now)
+    }
+
+    /// When the old holder has stopped by itself.
+    fn wait_ends(&self) -> BootInstant {
+        self.unheld_since().plus(self.lease.valid + self.lease.grace)
+    }
+
+    /// Writes, and goes on where another brain wrote what serves as well.
+    fn swap(&mut self, target: &Name, record: &LeaseRecord) -> Result<(), Refusal> {
+        let Some(client) = &self.client else { return Ok(()) };
+        let name = self.goal.name();
+        self.goal.request().output_mode.step(format_args!("lease: {}", record.summary(name)));
+        let swapped = client.swap(&mut self.view, record, self.goal.service().timeout);
+        self.keep();
+        match swapped {
+            Ok(true) => Ok(()),
+            Ok(false) if self.view.value().is_some_and(|record| record.holder == *target) => Ok(()),
+            Ok(false) => {
+                let now = self.view.value().map(|record| record.summary(name)).unwrap_or_default();
+                Err(Refusal::Unknown(format!("Another brain wrote the lease of {name} meanwhile: {now}.")))
+            }
+            Err(error) => Err(Refusal::Unknown(format!("The lease of {name} is unknown: {error}."))),
+        }
+    }
+
+    /// Takes note of the old holder's own word that it stopped.
+    fn heard(&mut self, stopped: &Stopped) {
+        let record = self.view.value();
+        let last_holder = record.and_then(LeaseRecord::last_granted);
+        let target = record.map(|record| &record.holder);
+        if last_holder == Some(&stopped.node) && target != Some(&stopped.node) {
+            self.account.confirmed_by = Some(stopped.node.clone());
+        }
+    }
+}

@@ -1,0 +1,53 @@
+//! Since when nodes have been alive, or dead: every look of one check adds to it.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use super::request::Request;
+use crate::boot_instant::BootInstant;
+use crate::decide::NodeStates;
+use crate::state::history;
+use crate::state::{StateDir, Uptimes};
+
+/// A node that was not looked at for this many intervals of `cycle.check` counts as new.
+const MAX_MISSED_CHECKS: u32 = 3;
+
+/// Since when nodes have been alive, or dead, as seen from here.
+pub(super) struct UptimeTracker<'a> {
+    request: &'a Request<'a>,
+    store: &'a StateDir,
+    uptimes: Mutex<Uptimes>,
+}
+
+impl<'a> UptimeTracker<'a> {
+    /// As it was at the last check.
+    pub(super) fn new(request: &'a Request<'a>, store: &'a StateDir) -> Self {
+        Self { request, store, uptimes: Mutex::new(store.uptimes()) }
+    }
+
+    /// Adds what a look that began at `began` has seen, and records in the history which nodes died or
+    /// returned.
+    pub(super) fn add(&self, seen: &NodeStates, began: BootInstant) -> Uptimes {
+        let config = self.request.config;
+        let gap = config.cycle.check * MAX_MISSED_CHECKS + config.probe_timeout;
+        let mut uptimes = self.lock();
+        let changes = uptimes.update(seen, began, gap);
+        if !self.request.options.dry_run {
+            self.store.keep_uptimes(&uptimes);
+            history::saw_nodes(self.store, self.request.local_node, &changes);
+        }
+        uptimes.clone()
+    }
+
+    /// Forgets which nodes were dead: a node that is not the brain looks at few nodes, and would not see
+    /// a dead one return.
+    pub(super) fn forget_deaths(&self) {
+        let mut uptimes = self.lock();
+        if uptimes.forget_deaths() && !self.request.options.dry_run {
+            self.store.keep_uptimes(&uptimes);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Uptimes> {
+        self.uptimes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
