@@ -161,6 +161,11 @@ pub struct Service {
     pub timeout: Duration,
     /// When it returns to a better node.
     pub failback: Failback,
+    /// How often it may be found dead where it was started, within `window`, before it is taken
+    /// elsewhere.
+    pub restarts: u32,
+    /// The time in which `restarts` are counted.
+    pub window: Duration,
     /// A cheaper and truer question than `status`, by node.
     pub health: Option<IndexMap<Name, Probe>>,
     /// How long is relied on what was read of its lease; none when it is under none.

@@ -62,7 +62,7 @@ fn the_digest_is_the_same_however_the_file_is_laid_out() {
         address = '192.0.2.1'
         "#
         .to_owned(),
-        LIST.replace("[services.web]", "[services.web]\nchain = \"web\"\ntimeout = \"5000ms\"\nfailback = \"60s\""),
+        LIST.replace("[services.web]", "[services.web]\nchain = \"web\"\ntimeout = \"5000ms\"\nfailback = \"60s\"\nrestarts = 3\nwindow = \"300s\""),
         // What is no part of nodes, chains and services.
         format!("self = \"a\"\nstate = \"x\"\n{LIST}[cycle]\ncheck = \"1s\"\n[breath]\nbranch = \"other\"\n"),
     ];
@@ -95,6 +95,8 @@ fn the_digest_differs_when_a_node_a_chain_or_a_service_does() {
         format!("{LIST}failback = \"never\"\n"),
         format!("{LIST}failback = \"always\"\n"),
         format!("{LIST}failback = \"61s\"\n"),
+        format!("{LIST}restarts = 0\n"),
+        format!("{LIST}window = \"1m\"\n"),
         format!("{LIST}chain = \"brain\"\n"),
         format!("{LIST}health = {{ method = \"tcp\", port = 80 }}\n"),
     ];

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
-use super::resolve::{FAILBACK, SERVICE_TIMEOUT, SSH_PORT};
+use super::resolve::{FAILBACK, RESTARTS, SERVICE_TIMEOUT, SSH_PORT, WINDOW};
 use super::values::{self, Failback};
 use super::{lease, raw};
 use crate::chain::Name;
@@ -58,6 +58,8 @@ struct CanonicalService<'a> {
     stop: Option<&'a values::Text>,
     timeout_ms: u128,
     failback: values::Failback,
+    restarts: u32,
+    window_ms: u128,
     health: Option<&'a raw::Probe>,
     #[serde(skip_serializing_if = "Option::is_none")]
     lease: Option<CanonicalLease>,
@@ -87,6 +89,8 @@ pub(super) fn digest(file: &raw::File) -> String {
             stop: raw.stop.as_ref(),
             timeout_ms: raw.timeout.as_ref().map_or(SERVICE_TIMEOUT, |t| t.get_ref().0).as_millis(),
             failback: raw.failback.as_ref().map_or(Failback::After(FAILBACK), |f| *f.get_ref()),
+            restarts: raw.restarts.map_or(RESTARTS, |restarts| restarts.0),
+            window_ms: raw.window.as_ref().map_or(WINDOW, |window| window.get_ref().0).as_millis(),
             health: raw.health.as_ref().map(|probe| &probe.get_ref().0),
             lease: file.lease.as_ref().map(|network| {
                 let local_node = raw.lease.as_ref().map(|local_node| &local_node.get_ref().0);

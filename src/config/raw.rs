@@ -15,8 +15,8 @@ use super::address::{Address, Witness};
 use super::lease::Guard;
 use super::shown;
 use super::values::{
-    Attempts, Directory, Endpoint, Failback, FilePath, GitUrl, Line, Port, Span, Status, Template, Text, Url, User,
-    Word,
+    Attempts, Directory, Endpoint, Failback, FilePath, GitUrl, Line, Port, Restarts, Span, Status, Template, Text, Url,
+    User, Word,
 };
 use crate::chain::Name;
 
@@ -170,6 +170,8 @@ pub(super) struct Service {
     pub(super) stop: Option<Text>,
     pub(super) timeout: Option<Spanned<Span>>,
     pub(super) failback: Option<Spanned<Failback>>,
+    pub(super) restarts: Option<Restarts>,
+    pub(super) window: Option<Spanned<Span>>,
     pub(super) health: Option<Spanned<Table<Probe>>>,
     pub(super) lease: Option<Spanned<Table<ServiceLease>>>,
 }

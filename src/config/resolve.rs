@@ -25,6 +25,8 @@ pub(super) const SSH_PORT: u16 = 22;
 const HTTP_OK: u16 = 200;
 pub(super) const SERVICE_TIMEOUT: Duration = Duration::from_secs(5);
 pub(super) const FAILBACK: Duration = Duration::from_secs(60);
+pub(super) const RESTARTS: u32 = 3;
+pub(super) const WINDOW: Duration = Duration::from_secs(5 * 60);
 const BREATH_TIMEOUT: Duration = Duration::from_secs(15);
 /// A longer interval or deadline than this is a mistake.
 const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
@@ -322,9 +324,11 @@ impl Resolver<'_> {
                 None => None,
             };
             let timeout = self.span(raw.timeout.as_ref(), &format!("{at}.timeout"), SERVICE_TIMEOUT);
+            let restarts = raw.restarts.map_or(RESTARTS, |restarts| restarts.0);
+            let window = self.span(raw.window.as_ref(), &format!("{at}.window"), WINDOW);
             let lease = self.lease(file.lease.as_ref(), (name.get_ref(), raw.lease.as_ref()), check, timeout);
             let chain = chain.get_ref().clone();
-            let service = Service { chain, status, start, stop, timeout, failback, health, lease };
+            let service = Service { chain, status, start, stop, timeout, failback, restarts, window, health, lease };
             services.insert(name.get_ref().clone(), service);
         }
         Ok(services)

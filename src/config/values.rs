@@ -89,6 +89,7 @@ macro_rules! checked_number {
 
 checked_number!(Port(u16), "a port from 1 to 65535", 1..=u16::MAX);
 checked_number!(Attempts(u32), "a number from 1 to 10", 1..=10);
+checked_number!(Restarts(u32), "a number from 0 to 1000", 0..=1000);
 checked_number!(Status(u16), "an HTTP status from 100 to 599", 100..=599);
 
 /// What a duration is written as.
