@@ -33,6 +33,7 @@ pub mod hold;
 pub mod http;
 pub mod lease;
 pub mod local_node;
+pub mod name;
 pub mod output;
 pub mod pause;
 pub mod probe;

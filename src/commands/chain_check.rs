@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::Context;
 use crate::chain::{self, Chain, Name};
 use crate::cli;
-use crate::config::{self, Budget, Problem, Severity};
+use crate::config::{self, Budget, Config, Places, Problem, Severity};
 use crate::deadline::Deadline;
 use crate::exec::{Ended, Exec};
 use crate::output::{self, ExitStatus, Report, Style};
@@ -67,41 +67,39 @@ impl output::ReportFacts for ChainCheckFacts {
         text += &format!("  survives any {}\n", count(self.survives_any, "failure"));
         let budget = &self.budget;
         text += &format!(
-            "  worst case {} ms: check {} + probe {} + stop {} + start {} + lease {}; promised {} ms\n",
+            "  worst case {} ms: check {} + probe {} + stop {} + start {} + lease {}; promised {} ms\n  \
+             with a brain that stops working at the same moment {} ms: beat {} more\n",
             budget.total_ms,
             budget.check_ms,
             budget.probe_ms,
             budget.stop_ms,
             budget.start_ms,
             budget.lease_ms,
-            budget.recovery_ms
+            budget.recovery_ms,
+            budget.total_inert_ms,
+            budget.beat_ms
         );
         text
     }
 }
 
-pub(super) fn run(arguments: &cli::ChainCheck, mut problems: Vec<Problem>, context: &Context) -> Result<ExitStatus> {
+/// What reading the node list found.
+pub(super) struct Found {
+    /// In the file's order.
+    pub(super) problems: Vec<Problem>,
+    /// Where the keys of the file stand.
+    pub(super) places: Places,
+}
+
+pub(super) fn run(arguments: &cli::ChainCheck, found: Found, context: &Context) -> Result<ExitStatus> {
+    let Found { mut problems, places } = found;
     let config = &context.config;
     let survives_any = chain::survives_any(config.chains.values());
     if let Some(wanted) = arguments.survive.filter(|wanted| survives_any < *wanted) {
-        let sets = chain::fatal_sets(config.chains.values());
-        let smallest: Vec<String> =
-            sets.iter().min_by_key(|set| set.len()).into_iter().flatten().map(Name::to_string).collect();
-        let nodes = config.nodes.len();
-        // No order of the chains makes few nodes survive more, so that is not the advice then.
-        let advice = if nodes > wanted {
-            "add the missing nodes to its end".to_owned()
-        } else {
-            format!("{nodes} nodes survive {} at most, so name more nodes", nodes.saturating_sub(1))
-        };
-        let message = format!(
-            "survives any {survives_any} failures, not any {wanted}: when {} fall, a chain has no leader; {advice}",
-            smallest.join(", ")
-        );
-        problems.push(general(Severity::Error, "survives-less", "chains".to_owned(), message));
+        problems.push(survives_less(config, wanted, survives_any, &places));
     }
     if arguments.live {
-        problems.extend(ask_all(context));
+        problems.extend(ask_all(context, &places));
     }
     let errors = problems.iter().filter(|problem| problem.severity == Severity::Error).count();
     let warnings = problems.len() - errors;
@@ -125,18 +123,36 @@ fn count(number: usize, what: &str) -> String {
     format!("{number} {what}{}", if number == 1 { "" } else { "s" })
 }
 
-fn general(severity: Severity, code: &'static str, at: String, message: String) -> Problem {
-    Problem { severity, code, at, line: 1, column: 1, message }
+/// The chain that decides survives less than was wanted.
+fn survives_less(config: &Config, wanted: usize, survives_any: usize, places: &Places) -> Problem {
+    let shortest = config.chains.iter().min_by_key(|(_, chain)| chain.len());
+    let (key, fallen) = match shortest {
+        Some((name, chain)) => {
+            (format!("chains.{name}"), chain.iter().map(Name::as_str).collect::<Vec<_>>().join(", "))
+        }
+        None => ("chains".to_owned(), String::new()),
+    };
+    let nodes = config.nodes.len();
+    // No order of the chains makes few nodes survive more, so that is not the advice then.
+    let advice = if nodes > wanted {
+        "add the missing nodes to its end".to_owned()
+    } else {
+        format!("{nodes} nodes survive {} at most, so name more nodes", nodes.saturating_sub(1))
+    };
+    let message = format!(
+        "survives any {survives_any} failures, not any {wanted}: when {fallen} fall, a chain has no leader; {advice}"
+    );
+    places.problem(Severity::Error, "survives-less", key, message)
 }
 
 /// Asks every node for its digest, all at once.
-fn ask_all(context: &Context) -> Vec<Problem> {
+fn ask_all(context: &Context, places: &Places) -> Vec<Problem> {
     let remote = context.remote();
     let deadline = Deadline::after(context.config.cycle.recovery);
     std::thread::scope(|scope| {
         let ask = |name, node| {
             let command = remote.command(name, node, ASK_DIGEST);
-            move || digest_of(name, command, deadline, &context.config.digest)
+            move || digest_of(name, command, deadline, (&context.config.digest, places))
         };
         let asked: Vec<_> = context.config.nodes.iter().map(|(name, node)| scope.spawn(ask(name, node))).collect();
         asked.into_iter().filter_map(|thread| thread.join().ok().flatten()).collect()
@@ -144,18 +160,23 @@ fn ask_all(context: &Context) -> Vec<Problem> {
 }
 
 /// What is wrong with one node's list, if anything.
-fn digest_of(name: &Name, command: std::process::Command, deadline: Deadline, expected: &str) -> Option<Problem> {
+fn digest_of(
+    name: &Name,
+    command: std::process::Command,
+    deadline: Deadline,
+    (expected, places): (&str, &Places),
+) -> Option<Problem> {
     let at = format!("nodes.{name}");
     let unknown = |why: String| {
         let message = format!("{name} did not tell the digest of its node list ({why}); run there: {ASK_DIGEST}");
-        Some(general(Severity::Warning, "digest-unknown", at.clone(), message))
+        Some(places.problem(Severity::Warning, "digest-unknown", at.clone(), message))
     };
     let finished = match Exec::new(command).run(deadline) {
         Ok(finished) if finished.success() => finished,
         Ok(finished) if finished.ended == MISUSE => {
             let words = finished.last_line().unwrap_or_default();
             let message = format!("{name} has a node list that it cannot use ({words}); copy one to all nodes");
-            return Some(general(Severity::Error, "digest-differs", at.clone(), message));
+            return Some(places.problem(Severity::Error, "digest-differs", at.clone(), message));
         }
         Ok(finished) => return unknown(finished.last_line().unwrap_or_else(|| format!("{:?}", finished.ended))),
         Err(error) => return unknown(error.to_string()),
@@ -166,7 +187,7 @@ fn digest_of(name: &Name, command: std::process::Command, deadline: Deadline, ex
         Some(digest) => {
             let message =
                 format!("{name} has another node list (digest {digest:.16}, here {expected}); copy one to all nodes");
-            Some(general(Severity::Error, "digest-differs", at.clone(), message))
+            Some(places.problem(Severity::Error, "digest-differs", at.clone(), message))
         }
         None => unknown("no digest in what it printed".to_owned()),
     }
