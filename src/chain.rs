@@ -1,72 +1,11 @@
-//! Names, chains, and what a set of chains survives.
+//! Chains, and what a set of chains survives.
 
-use std::collections::BTreeSet;
-use std::fmt;
-use std::str::FromStr;
+use std::collections::{HashMap, HashSet};
 
-use anyhow::bail;
-use schemars::JsonSchema;
-use serde::{Deserialize, Deserializer, Serialize, de};
+pub use crate::name::Name;
 
 /// The chain whose leader is the brain.
 pub const BRAIN: &str = "brain";
-/// Longer names would not fit into a host name's label.
-const LONGEST_NAME: usize = 63;
-
-/// The name of a node, a chain or a service: `[a-z0-9][a-z0-9-]*`, at most 63 characters.
-///
-/// It was checked once, at the door, so it may stand in a path, a ref or an argument as it is.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, JsonSchema)]
-#[serde(transparent)]
-#[schemars(extend("pattern" = "^[a-z0-9][a-z0-9-]{0,62}$"))]
-pub struct Name(String);
-
-impl Name {
-    /// The name as text.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Display for Name {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl FromStr for Name {
-    type Err = anyhow::Error;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let inner = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
-        if text.is_empty() || text.starts_with('-') || !text.chars().all(inner) || text.len() > LONGEST_NAME {
-            let shown: String = text.chars().take(LONGEST_NAME).collect();
-            bail!(
-                "{shown:?} is not a name; use at most {LONGEST_NAME} lower-case letters, digits and hyphens, \
-                 the first no hyphen"
-            );
-        }
-        Ok(Self(text.to_owned()))
-    }
-}
-
-impl std::borrow::Borrow<str> for Name {
-    fn borrow(&self) -> &str {
-        &self.0
-    }
-}
-
-impl PartialEq<str> for Name {
-    fn eq(&self, other: &str) -> bool {
-        self.0 == other
-    }
-}
-
-impl<'de> Deserialize<'de> for Name {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
-    }
-}
 
 /// An ordered list of nodes; the first one alive leads it.
 pub type Chain = Vec<Name>;
@@ -75,22 +14,36 @@ pub type Chain = Vec<Name>;
 ///
 /// A chain falls when all of its nodes do, so the shortest chain decides.
 pub fn survives_any<'a>(chains: impl Iterator<Item = &'a Chain>) -> usize {
-    fatal_sets(chains).iter().map(Vec::len).min().unwrap_or(0).saturating_sub(1)
+    chains.map(Vec::len).min().unwrap_or(0).saturating_sub(1)
 }
 
-/// The sets of nodes whose fall leaves a chain without a leader: the smallest ones, in which no
-/// node could be spared. Each in its chain's order.
+/// The smallest sets of nodes whose fall leaves a chain without a leader: no node of a set could be
+/// left out. Each is in its chain's order.
 pub fn fatal_sets<'a>(chains: impl Iterator<Item = &'a Chain>) -> Vec<Chain> {
-    let mut sets: Vec<(BTreeSet<&Name>, &Chain)> = Vec::new();
-    for chain in chains {
-        let set: BTreeSet<&Name> = chain.iter().collect();
-        if sets.iter().any(|(other, _)| other.is_subset(&set)) {
-            continue;
-        }
-        sets.retain(|(other, _)| !set.is_subset(other));
-        sets.push((set, chain));
+    let chains: Vec<&Chain> = chains.collect();
+    if let Some(empty) = chains.iter().find(|chain| chain.is_empty()) {
+        return vec![(*empty).clone()];
     }
-    sets.into_iter().map(|(_, chain)| chain.clone()).collect()
+    let mut by_length: Vec<usize> = (0..chains.len()).collect();
+    by_length.sort_by_key(|index| chains[*index].len());
+    // Only a shorter chain, or an earlier one of the same nodes, can lie within another. Each set is filed
+    // under one of its nodes, so that a chain is compared only with sets that share a node with it.
+    let mut filed: HashMap<&Name, Vec<usize>> = HashMap::new();
+    let mut minimal = Vec::new();
+    for index in by_length {
+        let chain = chains[index];
+        let nodes: HashSet<&Name> = chain.iter().collect();
+        let within = |other: &usize| chains[*other].iter().all(|node| nodes.contains(node));
+        let contains_one = chain.iter().any(|node| filed.get(node).is_some_and(|sets| sets.iter().any(within)));
+        if !contains_one {
+            minimal.push(index);
+            if let Some(first) = chain.first() {
+                filed.entry(first).or_default().push(index);
+            }
+        }
+    }
+    minimal.sort_unstable();
+    minimal.into_iter().map(|index| chains[index].clone()).collect()
 }
 
 /// A node's part in the chains, for people.
@@ -103,11 +56,11 @@ pub fn roles<'a>(
     services: &[&Chain],
 ) -> Vec<(&'a Name, String)> {
     let mut mirrors = 0;
-    let heads = |chain: &Chain, node: &Name| chain.first() == Some(node);
+    let primaries: HashSet<&Name> = services.iter().filter_map(|chain| chain.first()).collect();
+    let brain = brain.and_then(|chain| chain.first());
     nodes
         .map(|node| {
-            let primary = services.iter().any(|chain| heads(chain, node));
-            let role = match (primary, brain.is_some_and(|chain| heads(chain, node))) {
+            let role = match (primaries.contains(node), brain == Some(node)) {
                 (true, true) => "PRIMARY, BRAIN".to_owned(),
                 (true, false) => "PRIMARY".to_owned(),
                 (false, true) => "BRAIN".to_owned(),
@@ -123,21 +76,12 @@ pub fn roles<'a>(
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
     fn chain(names: &[&str]) -> Chain {
         names.iter().map(|n| n.parse().expect("a name")).collect()
-    }
-
-    #[test]
-    fn a_name_is_checked_at_the_door() {
-        for good in ["a", "0", "spb-2", "a-"] {
-            assert!(good.parse::<Name>().is_ok(), "{good}");
-        }
-        let long = "x".repeat(64);
-        for bad in ["", "-a", "A", "a b", "a\"", "a\n", "..", "a/b", "ä", long.as_str()] {
-            assert!(bad.parse::<Name>().is_err(), "{bad:?}");
-        }
     }
 
     #[test]

@@ -119,7 +119,8 @@ pub fn run(cli: &Cli) -> Result<ExitCode> {
         Command::Chain(Chain::Show(arguments)) => chain_show::run(arguments, &load()?),
         Command::Chain(Chain::Check(arguments)) => {
             let loaded = config::load_with_problems(node_list(&cli.global))?;
-            chain_check::run(arguments, loaded.problems, &Context::with(loaded.config, &cli.global, begun)?)
+            let found = chain_check::Found { problems: loaded.problems, places: loaded.places };
+            chain_check::run(arguments, found, &Context::with(loaded.config, &cli.global, begun)?)
         }
         Command::Lease(Lease::Show(arguments)) => lease_show::run(arguments, &load()?),
         Command::Lease(Lease::Check(arguments)) => lease_check::run(arguments, &load()?),

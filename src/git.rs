@@ -84,7 +84,7 @@ impl Git {
         git.config = parse_settings(&listed.stdout);
         // Asking git costs a process; the usual layout is recognised without one.
         let plain = git.dir.join("HEAD").is_file() && git.dir.join("objects").is_dir();
-        if !plain || git.context("core.worktree").is_some() || git.is_set("core.bare") {
+        if !plain || git.setting("core.worktree").is_some() || git.is_set("core.bare") {
             git.locate(&path)?;
         }
         Ok(git)
@@ -164,7 +164,7 @@ impl Git {
     }
 
     /// The last value of a setting. Write section and name in lower case.
-    pub fn context(&self, key: &str) -> Option<&str> {
+    pub fn setting(&self, key: &str) -> Option<&str> {
         self.settings(key).last()
     }
 
@@ -175,7 +175,7 @@ impl Git {
 
     /// Whether a boolean setting is true.
     pub fn is_set(&self, key: &str) -> bool {
-        self.context(key).is_some_and(|value| matches!(&value.to_lowercase()[..], "true" | "yes" | "on" | "1"))
+        self.setting(key).is_some_and(|value| matches!(&value.to_lowercase()[..], "true" | "yes" | "on" | "1"))
     }
 
     /// Lets every later local command inherit `lock`, so that it stays locked until they have ended.
@@ -186,7 +186,7 @@ impl Git {
     /// Uses `command` as ssh, unless the environment or the repository names one.
     pub fn set_ssh_command(&mut self, command: Option<&str>) {
         let in_environment = std::env::var_os("GIT_SSH_COMMAND").is_some() || std::env::var_os("GIT_SSH").is_some();
-        if !in_environment && self.context("core.sshcommand").is_none() {
+        if !in_environment && self.setting("core.sshcommand").is_none() {
             self.ssh_command = command.map(str::to_owned);
         }
     }

@@ -32,6 +32,7 @@ pub mod hold;
 pub mod http;
 pub mod lease;
 pub mod local_node;
+pub mod name;
 pub mod output;
 pub mod pause;
 pub mod probe;

@@ -80,7 +80,7 @@ impl Breath<'_> {
             }
             opened => opened?,
         };
-        if git.context(&format!("remote.{}.url", self.remote)).is_none() {
+        if git.setting(&format!("remote.{}.url", self.remote)).is_none() {
             // git ignores the settings of a repository that it refuses to use.
             if let Err(error) = git.check_usable() {
                 return Ok(Err(SyncError::Failed(error)));

@@ -3,7 +3,6 @@
 
 use std::collections::BTreeSet;
 use std::ffi::CString;
-use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
@@ -154,7 +153,7 @@ stop = "true"
 
     // Everybody else stops at the first.
     let first = refused(&mirror(directory.path(), ["chain", "show"]), "chain show");
-    assert!(first.starts_with("mirror: ./mirror.toml:1:8: \"nobody\" is not in [nodes]"), "{first}");
+    assert!(first.starts_with("mirror: mirror.toml:1:8: \"nobody\" is not in [nodes]"), "{first}");
 }
 
 #[test]
@@ -183,17 +182,16 @@ fn files_that_are_no_text() {
     std::fs::write(path("empty.toml"), b"").expect("written");
     std::fs::write(path("two\nlines.toml"), b"x").expect("written");
     for (name, expected) in [
-        ("directory", "directory: Is a directory (os error 21); name a file that can be read with --config"),
+        ("directory", "directory: not a regular file; name a file that holds a node list with --config"),
         (
             "absent.toml",
             "absent.toml: No such file or directory (os error 2); name a file that can be read with --config",
         ),
-        ("long.toml", "long.toml: longer than 1 MiB, so it is no node list; name another file with --config"),
+        ("long.toml", "long.toml: longer than 1 MiB, so it is not a node list; name another file with --config"),
         ("latin.toml", "latin.toml:2:7: not UTF-8; save the file as UTF-8"),
         ("utf16.toml", "utf16.toml:1:1: not UTF-8; save the file as UTF-8"),
         ("empty.toml", "empty.toml:1:1: [nodes] is missing or empty; add a node: NAME = \"ADDRESS\""),
-        ("/dev/zero", "/dev/zero: longer than 1 MiB, so it is no node list; name another file with --config"),
-        ("two\nlines.toml", r"two\nlines.toml:1:2: this is no line of TOML; write KEY = VALUE, or [TABLE]"),
+        ("two\nlines.toml", r"two\nlines.toml:1:2: key with no value, expected `=`; see mirror.toml(5)"),
     ] {
         for arguments in [&["whois-brain"][..], &["chain", "show"], &["chain", "check"]] {
             let ran = mirror(directory.path(), [arguments, &["--config", name]].concat());
@@ -213,31 +211,32 @@ fn a_file_without_permission() {
     std::fs::write(&path, "").expect("written");
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o000)).expect("set");
     let line = refused(&mirror(directory.path(), ["whois-brain"]), "mode 000");
-    assert!(line.starts_with("mirror: ./mirror.toml: Permission denied"), "{line}");
+    assert!(line.starts_with("mirror: mirror.toml: Permission denied"), "{line}");
 }
 
 #[test]
-fn a_pipe_that_closes_is_read_to_its_end() {
+fn a_pipe_and_a_device_are_refused_at_once() {
     let directory = tempfile::tempdir().expect("a directory");
     let path = directory.path().join("pipe.toml");
     let name = CString::new(path.to_str().expect("UTF-8")).expect("no NUL");
     rustix::fs::mknodat(rustix::fs::CWD, &name, rustix::fs::FileType::Fifo, 0o600.into(), 0).expect("a pipe");
-    let through_pipe = |text: &'static str| {
-        let path = path.clone();
-        // Opening waits for the reader.
-        let writer = std::thread::spawn(move || {
-            std::fs::OpenOptions::new().write(true).open(path).expect("opens").write_all(text.as_bytes()).expect("goes")
-        });
-        let ran = mirror(directory.path(), ["chain", "show", "--config", "pipe.toml"]);
-        writer.join().expect("ends");
-        ran
-    };
-    let line = refused(&through_pipe(""), "closed at once");
-    assert!(line.starts_with("mirror: pipe.toml:1:1: [nodes] is missing"), "{line}");
-    let line = refused(&through_pipe("[nodes]\na = \"192.0."), "closed in the middle");
-    assert!(line.starts_with("mirror: pipe.toml:2:12: the text has no end"), "{line}");
-    assert_eq!(through_pipe("[nodes]\na = \"192.0.2.1\"\n[chains]\nbrain = [\"a\"]\n").status, 0);
+    std::os::unix::net::UnixListener::bind(directory.path().join("socket.toml")).expect("a socket");
+    // Nobody writes into the pipe: whoever opened it plainly would wait for ever.
+    for (name, what) in [
+        ("pipe.toml", "not a regular file"),
+        ("/dev/zero", "not a regular file"),
+        ("/dev/tty", "not a regular file"),
+        ("/dev/null", "not a regular file"),
+        ("socket.toml", "No such device or address (os error 6)"),
+    ] {
+        let line = refused(&mirror(directory.path(), ["chain", "show", "--config", name]), name);
+        // Without a terminal there is no /dev/tty to open.
+        let told = line.starts_with(&format!("mirror: {name}: {what}; name a file")) || name == "/dev/tty";
+        assert!(told, "{line}");
+    }
 }
+
+const MINIMAL: &str = "nodes = { a = \"192.0.2.1\" }\nchains = { brain = [\"a\"] }\n";
 
 #[test]
 fn no_configuration_at_all() {
@@ -246,10 +245,23 @@ fn no_configuration_at_all() {
         eprintln!("skipped: there is /etc/mirror/mirror.toml");
         return;
     }
-    let line = refused(&mirror(directory.path(), ["whois-brain"]), "none");
+    // What somebody else put into the directory is not the node list.
+    std::fs::write(directory.path().join("mirror.toml"), MINIMAL).expect("written");
+    let show = || {
+        let mut show = command(directory.path(), ["whois-brain"]);
+        show.env_remove("MIRROR_CONFIG");
+        show
+    };
+    let line = refused(&show().output().expect("runs").into(), "none");
     let home = directory.path().display();
-    let looked = format!("./mirror.toml or {home}/.config/mirror/mirror.toml or /etc/mirror/mirror.toml");
+    let looked = format!("{home}/.config/mirror/mirror.toml or /etc/mirror/mirror.toml");
     assert_eq!(line, format!("mirror: no configuration found; write one to {looked}, or name it with --config"));
+    // Set to nothing is not set, and a relative path is none (XDG Base Directory Specification).
+    let line = refused(
+        &show().env("MIRROR_CONFIG", "").env("XDG_CONFIG_HOME", "xdg").output().expect("runs").into(),
+        "set to nothing",
+    );
+    assert!(line.contains(&looked), "{line}");
 }
 
 #[test]
@@ -266,14 +278,148 @@ fn the_configuration_is_looked_for_where_it_is_said() {
         std::fs::create_dir_all(path.parent().expect("has one")).expect("made");
         std::fs::write(path, text(name)).expect("written");
     };
-    let show = || command(directory.path(), ["chain", "show"]);
+    let show = || {
+        let mut show = command(directory.path(), ["chain", "show"]);
+        show.env_remove("MIRROR_CONFIG");
+        show
+    };
+    write("mirror.toml", "here");
     write(".config/mirror/mirror.toml", "home");
     assert_eq!(shown(&mut show()), "home");
     write("xdg/mirror/mirror.toml", "xdg");
     assert_eq!(shown(show().env("XDG_CONFIG_HOME", directory.path().join("xdg"))), "xdg");
-    write("mirror.toml", "here");
-    assert_eq!(shown(&mut show()), "here");
     write("named.toml", "named");
     assert_eq!(shown(show().env("MIRROR_CONFIG", "named.toml")), "named");
     assert_eq!(shown(show().env("MIRROR_CONFIG", "named.toml").args(["--config", "mirror.toml"])), "here");
+    // One that is there and cannot be read is not passed over.
+    std::fs::remove_file(directory.path().join("xdg/mirror/mirror.toml")).expect("removed");
+    std::os::unix::fs::symlink("nowhere", directory.path().join("xdg/mirror/mirror.toml")).expect("linked");
+    let ran = show().env("XDG_CONFIG_HOME", directory.path().join("xdg")).output().expect("runs").into();
+    assert!(refused(&ran, "a dangling link").contains("No such file or directory"), "{ran:?}");
+}
+
+#[test]
+fn only_what_root_and_this_user_can_have_written_is_a_node_list() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = |name: &str| directory.path().join(name);
+    let set = |name: &str, mode: u32| {
+        std::fs::set_permissions(path(name), std::fs::Permissions::from_mode(mode)).expect("set");
+    };
+    std::fs::create_dir(path("etc")).expect("made");
+    std::fs::write(path("etc/mirror.toml"), MINIMAL).expect("written");
+    std::os::unix::fs::symlink("etc/mirror.toml", path("link.toml")).expect("linked");
+    std::os::unix::fs::symlink("../etc/../link.toml", path("etc/twice.toml")).expect("linked");
+    let show = |name: &str| mirror(directory.path(), ["chain", "show", "--config", name]);
+    let all = ["etc/mirror.toml", "link.toml", "etc/twice.toml", "etc/../link.toml"];
+    for name in all {
+        assert_eq!(show(name).status, 0, "{name}");
+    }
+    let (file, etc) = (path("etc/mirror.toml"), path("etc"));
+    for (changed, mode) in [("etc/mirror.toml", 0o664), ("etc/mirror.toml", 0o646), ("etc", 0o775), ("etc", 0o757)] {
+        let before = std::fs::metadata(path(changed)).expect("is there").permissions().mode() & 0o7777;
+        set(changed, mode);
+        for name in all {
+            let line = refused(&show(name), name);
+            let shown = if changed == "etc" { etc.display().to_string() } else { name.to_owned() };
+            assert!(line.contains(&format!("mode {mode:04o}")), "{name}: {line}");
+            assert!(line.ends_with(&format!("; chmod go-w {shown}")), "{name}: {line}");
+        }
+        set(changed, before);
+    }
+    // In a sticky directory nobody else can replace the file.
+    set("etc", 0o1777);
+    assert_eq!(show("etc/mirror.toml").status, 0);
+    set("etc", 0o755);
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("skipped: only root may give a file to somebody else");
+        return;
+    }
+    let nobody = Some(65534);
+    for changed in [&file, &etc, &path("link.toml")] {
+        std::os::unix::fs::lchown(changed, nobody, None).expect("given away");
+        let line = refused(&show("link.toml"), "of another");
+        assert!(
+            line.ends_with("belongs to the user 65534, and a node list is code that runs as you; chown it to root"),
+            "{line}"
+        );
+        std::os::unix::fs::lchown(changed, Some(0), None).expect("taken back");
+    }
+    // The other user may read what is root's and what is his own, and nothing of a third.
+    set("etc/mirror.toml", 0o644);
+    std::fs::set_permissions(directory.path(), std::fs::Permissions::from_mode(0o755)).expect("set");
+    let as_nobody = || {
+        let mut setpriv = std::process::Command::new("setpriv");
+        setpriv.args([
+            "--reuid=65534",
+            "--regid=65534",
+            "--clear-groups",
+            crate::support::program::MIRROR,
+            "--config",
+            "etc/mirror.toml",
+        ]);
+        setpriv.args(["--quiet", "chain", "show"]).current_dir(directory.path());
+        Ran::from(setpriv.output().expect("runs"))
+    };
+    if as_nobody().status >= 126 {
+        eprintln!("skipped: another user cannot run {}", crate::support::program::MIRROR);
+        return;
+    }
+    assert_eq!(as_nobody().status, 0);
+    std::os::unix::fs::chown(&file, nobody, None).expect("given away");
+    assert_eq!(as_nobody().status, 0);
+    std::os::unix::fs::chown(&file, Some(65533), None).expect("given away");
+    assert!(refused(&as_nobody(), "of a third").ends_with("chown it to root or 65534"));
+}
+
+#[test]
+fn what_an_editor_for_another_system_leaves_does_no_harm() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let list = "nodes = { a = \"127.0.0.1\" }\nchains = { brain = [\"a\"] }\nprobe = { method = \"exec\", command = \"\"\"\n\
+                true\n\"\"\" }\n[services.brain]\nstatus = \"test -e run\"\nstop = \"rm -f run\"\nstart = \"\"\"\ntouch run\n\"\"\"\n";
+    std::fs::write(directory.path().join("mirror.toml"), list).expect("written");
+    let digest = |directory: &Path| {
+        let object: Value = serde_json::from_str(&mirror(directory, ["chain", "show"]).stdout).expect("JSON");
+        object["digest"].clone()
+    };
+    let plain = digest(directory.path());
+    let windows = format!("\u{feff}{}", list.replace('\n', "\r\n"));
+    std::fs::write(directory.path().join("mirror.toml"), windows).expect("written");
+    assert_eq!(digest(directory.path()), plain);
+    let ran = mirror(directory.path(), ["promote", "--self", "a"]);
+    assert_eq!(ran.status, 0, "{ran:?}");
+    assert!(directory.path().join("run").exists(), "{ran:?}");
+}
+
+#[test]
+fn what_cannot_be_seen_in_a_command_is_refused() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let names: Vec<(char, &str)> = vec![
+        ('\r', "carriage return"),
+        ('\u{a0}', "non-breaking space"),
+        ('\u{202f}', "non-breaking space"),
+        ('\u{feff}', "byte order mark"),
+        ('\u{1b}', "escape"),
+        ('\u{7f}', "control character"),
+        ('\u{3000}', "foreign space"),
+        ('\u{2028}', "foreign space"),
+        ('\u{200b}', "invisible character"),
+        ('\u{202e}', "invisible character"),
+    ];
+    for (c, what) in names {
+        let escape = format!("\\u{:04X}", u32::from(c));
+        for list in [
+            format!("{MINIMAL}[services.brain]\nstatus = \"systemctl{escape}status x\"\n"),
+            format!("{MINIMAL}probe = {{ method = \"exec\", command = \"ping {escape}{{address}}\" }}\n"),
+            format!("{MINIMAL}remote = {{ command = [\"ssh{escape}\", \"{{command}}\"] }}\n"),
+        ] {
+            std::fs::write(directory.path().join("mirror.toml"), &list).expect("written");
+            let line = refused(&mirror(directory.path(), ["chain", "check"]), &list);
+            assert!(line.contains(&format!("U+{:04X} ({what})", u32::from(c))), "{line}");
+        }
+    }
+    let list = format!(
+        "{MINIMAL}[services.brain]\nstatus = \"echo 'Ünïcödé – “да”'\\n\\ttrue\"\nstart = \"true\"\nstop = \"true\"\n"
+    );
+    std::fs::write(directory.path().join("mirror.toml"), &list).expect("written");
+    assert_eq!(mirror(directory.path(), ["chain", "check"]).status, 0);
 }

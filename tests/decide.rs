@@ -328,7 +328,7 @@ fn what_if_names_only_nodes_that_are_there() {
     let four = Four::new(0);
     let ran = four.mirror(&["chain", "show", "--down", "a,x"]);
     assert_eq!((ran.status, ran.stdout.as_str()), (2, ""));
-    assert_eq!(ran.stderr, "mirror: ./mirror.toml: no node is named \"x\"; there are a, b, c, d\n");
+    assert_eq!(ran.stderr, "mirror: mirror.toml: no node is named \"x\"; there are a, b, c, d\n");
     // Nobody is down, and nobody is asked.
     let shown = four.object(&["chain", "show", "--down", ""]);
     assert_eq!(shown["brain"], "b");

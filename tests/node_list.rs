@@ -61,8 +61,17 @@ fn the_digest_is_the_same_however_the_file_is_laid_out() {
         "#
         .to_owned(),
         LIST.replace("[services.web]", "[services.web]\nchain = \"web\"\ntimeout = \"5000ms\"\nfailback = \"60s\"\nrestarts = 3\nwindow = \"300s\""),
-        // What is no part of nodes, chains and services.
-        format!("self = \"a\"\nstate = \"x\"\n{LIST}[cycle]\ncheck = \"1s\"\n[breath]\nbranch = \"other\"\n"),
+        // What is a node's own.
+        format!("self = \"a\"\nstate = \"x\"\n{LIST}[witness]\naddresses = [\"192.0.2.9\"]\n"),
+        // Every default written out.
+        format!(
+            "{LIST}[cycle]\ncheck = \"5s\"\nsync = \"12000ms\"\nrecovery = \"10s\"\n[probe]\nmethod = \"tcp\"\n\
+             timeout = \"750ms\"\nattempts = 3\nsecond_opinion = false\n[remote]\nuser = \"root\"\n\
+             [breath]\nremote = \"origin\"\nbranch = \"main\"\ntimeout = \"15s\"\ncommit = false\n"
+        ),
+        // What comes to the same, said of the node or of the network.
+        LIST.replace("\"192.0.2.1\"", "{ address = \"192.0.2.1\", user = \"root\", probe = { port = 22 } }"),
+        format!("{LIST}[probe]\nport = 22\n"),
     ];
     for other in others {
         assert_eq!(digest(&other), first, "{other}");
@@ -97,11 +106,47 @@ fn the_digest_differs_when_a_node_a_chain_or_a_service_does() {
         format!("{LIST}window = \"1m\"\n"),
         format!("{LIST}chain = \"brain\"\n"),
         format!("{LIST}health = {{ method = \"tcp\", port = 80 }}\n"),
+        format!("{LIST}[cycle]\ncheck = \"1s\"\n"),
+        format!("{LIST}[cycle]\nsync = \"1s\"\n"),
+        format!("{LIST}[cycle]\nrecovery = \"1s\"\n"),
+        format!("{LIST}[probe]\ntimeout = \"1s\"\n"),
+        format!("{LIST}[probe]\nattempts = 1\n"),
+        format!("{LIST}[probe]\nsecond_opinion = true\n"),
+        format!("{LIST}[remote]\nuser = \"ops\"\n"),
+        format!("{LIST}[remote]\ncommand = [\"sh\", \"-c\", \"{{command}}\"]\n"),
+        format!("{LIST}[breath]\nrepo = \"/srv/repo\"\n"),
+        format!("{LIST}[breath]\nremote = \"other\"\n"),
+        format!("{LIST}[breath]\nbranch = \"other\"\n"),
+        format!("{LIST}[breath]\ntimeout = \"1s\"\n"),
+        format!("{LIST}[breath]\ncommit = true\n"),
+        format!("{LIST}[lease]\nstore = \"git\"\nremote = \"ssh://192.0.2.9/lease\"\n"),
+        format!("{LIST}[lease]\nstore = \"git\"\nremote = \"ssh://192.0.2.9/lease\"\nvalid = \"3s\"\n"),
+        format!("{LIST}[lease]\nstore = \"git\"\nremote = \"ssh://192.0.2.9/lease\"\ngrace = \"3s\"\n"),
+        format!("{LIST}[lease]\nstore = \"git\"\nremote = \"ssh://192.0.2.9/lease\"\nprefix = \"refs/x/\"\n"),
+        format!("{LIST}[lease]\nstore = \"file\"\npath = \"lease\"\n"),
     ];
     let mut digests: Vec<String> = lists.iter().map(|list| digest(list)).collect();
     digests.sort();
     digests.dedup();
     assert_eq!(digests.len(), lists.len());
+}
+
+#[test]
+fn a_path_counts_from_the_directory_of_the_file() {
+    let digest = |repo: &str, directory: &Path| {
+        let list = format!("{LIST}[breath]\nrepo = \"{repo}\"\n");
+        std::fs::write(directory.join("mirror.toml"), list).expect("written");
+        let shown = object(&mirror(directory, ["chain", "show"]));
+        shown["digest"].as_str().expect("text").to_owned()
+    };
+    let (one, two) = (with(""), with(""));
+    let plain = digest("repo", one.path());
+    let whole = one.path().join("repo");
+    // However the path is written, and wherever a copy of the list lies.
+    assert_eq!(digest("./repo/", one.path()), plain);
+    assert_eq!(digest(whole.to_str().expect("UTF-8"), one.path()), plain);
+    assert_eq!(digest("repo", two.path()), plain);
+    assert_ne!(digest(whole.to_str().expect("UTF-8"), two.path()), plain);
 }
 
 fn local_node(ran: &Ran) -> Value {
@@ -118,7 +163,7 @@ fn which_node_this_is_when_it_is_said() {
     assert_eq!(local_node(&run(show().env("MIRROR_SELF", "b"))), "b");
     assert_eq!(local_node(&run(show().env("MIRROR_SELF", "b").args(["--self", "a"]))), "a");
     // Set to nothing is not set.
-    assert!(local_node(&run(show().env("MIRROR_SELF", "").env("MIRROR_CONFIG", ""))).is_null());
+    assert!(local_node(&run(show().env("MIRROR_SELF", ""))).is_null());
 
     let named = with(&format!("self = \"b\"\n{LIST}"));
     let show = || command(named.path(), ["chain", "show"]);
@@ -128,7 +173,7 @@ fn which_node_this_is_when_it_is_said() {
     for unknown in ["c", "A", "-x", "a b"] {
         let ran = run(command(directory.path(), ["chain", "show"]).env("MIRROR_SELF", unknown));
         assert_eq!((ran.status, ran.stdout.as_str()), (2, ""), "{unknown:?}");
-        assert_eq!(ran.stderr, format!("mirror: ./mirror.toml: no node is named {unknown:?}; there are a, b\n"));
+        assert_eq!(ran.stderr, format!("mirror: mirror.toml: no node is named {unknown:?}; there are a, b\n"));
     }
 }
 
@@ -153,7 +198,7 @@ fn bearing(directory: &Path, addresses: &[&str], name: &str) -> Option<Ran> {
     script += "exec \"$@\"";
     let mut unshare = Command::new("unshare");
     unshare.args(["-rnu", "sh", "-c", &script, "sh", MIRROR, "chain", "show"]).current_dir(directory);
-    unshare.env("HOME", directory).env_remove("MIRROR_SELF").env_remove("MIRROR_CONFIG");
+    unshare.env("HOME", directory).env_remove("MIRROR_SELF").env("MIRROR_CONFIG", "mirror.toml");
     Some(unshare.output().expect("runs").into())
 }
 
@@ -178,7 +223,7 @@ fn the_node_whose_address_this_machine_bears() {
     assert_eq!((both.status, both.stdout.as_str()), (2, ""));
     assert_eq!(
         both.stderr,
-        "mirror: ./mirror.toml: this machine bears the addresses of both a and b; name the right one with --self\n"
+        "mirror: mirror.toml: this machine bears the addresses of both a and b; name the right one with --self\n"
     );
 }
 
@@ -235,6 +280,9 @@ fn what_a_node_list_survives() {
             if let Some(problem) = problems(&object).iter().find(|problem| problem["code"] == "survives-less") {
                 let message = problem["message"].as_str().expect("text");
                 assert!(message.contains(advice), "{message}");
+                // It stands where the shortest chain does.
+                let shortest = (0..chains.len()).min_by_key(|index| chains[*index].len()).expect("there is one");
+                assert_eq!((&problem["line"], &problem["column"]), (&(8 + shortest).into(), &1.into()), "{object}");
             }
         }
     }
@@ -269,6 +317,8 @@ fn the_budget_is_the_sum_of_its_parts() {
         .map(|part| checked["budget"][part].as_u64().expect("a number"))
         .into();
     assert_eq!(budget, [3000, 500, 2000, 2000, 0, 7500, 8000]);
+    // A brain that stops working at the same moment: two checks and a probe until its beat is stale, and a check.
+    assert_eq!((&checked["budget"]["beat_ms"], &checked["budget"]["total_inert_ms"]), (&9500.into(), &17000.into()));
     assert_eq!((ran.status, &checked["budget"]["within"]), (0, &true.into()));
     assert!(!codes(&checked).contains(&"over-budget"));
 
@@ -278,5 +328,52 @@ fn the_budget_is_the_sum_of_its_parts() {
     let checked = object(&ran);
     assert_eq!((ran.status, &checked["budget"]["within"]), (0, &false.into()));
     assert_eq!(checked["budget"]["total_ms"], 8100);
-    assert!(codes(&checked).contains(&"over-budget"));
+    let problem = problems(&checked).iter().find(|problem| problem["code"] == "over-budget").expect("is there");
+    let line = |text: &str| slower.lines().position(|line| line.starts_with(text)).expect("is there") + 1;
+    assert_eq!((&problem["line"], &problem["column"]), (&line("recovery").into(), &12.into()));
+
+    // A beat is stale after 2 s at the soonest.
+    let fast = list.replace("\"3s\"", "\"200ms\"");
+    assert_eq!(object(&mirror(with(&fast).path(), ["chain", "check"]))["budget"]["beat_ms"], 2200);
+
+    // Where the promise is the default, the service is what does not keep it.
+    let default = slower.replace("recovery = \"8s\"\n", "").replace("2s", "4s");
+    let checked = object(&mirror(with(&default).path(), ["chain", "check"]));
+    let problem = problems(&checked).iter().find(|problem| problem["code"] == "over-budget").expect("is there");
+    assert_eq!((&problem["line"], &problem["column"]), (&line("[services.web]").into(), &11.into()));
+}
+
+/// A list in which every node of the chain is wrong, and one with many chains: linear time, whatever the
+/// length, since twenty times as much takes less than a hundred times as long.
+#[test]
+fn a_long_list_takes_linear_time() {
+    let check = |list: String| {
+        assert!(list.len() <= 1024 * 1024, "{}", list.len());
+        let directory = with(&list);
+        let begun = std::time::Instant::now();
+        let ran = mirror(directory.path(), ["chain", "check", "--survive", "3"]);
+        (begun.elapsed(), ran)
+    };
+    let duplicates = |count: usize| format!("nodes.a = \"192.0.2.1\"\nchains.brain = [{}]\n", "\"a\",".repeat(count));
+    let unknown = |count: usize| {
+        let nodes: String = (0..count).map(|i| format!("n{i}=\"n{i}.a\"\n")).collect();
+        let chain: String = (0..count).map(|i| format!("\"m{i}\",")).collect();
+        format!("[nodes]\n{nodes}[chains]\nbrain=[{chain}]\n")
+    };
+    let chains = |count: usize| {
+        let nodes: String = (0..count).map(|i| format!("n{i}=\"n{i}.a\"\n")).collect();
+        let chains: String = (0..count).map(|i| format!("c{i}=[\"n{i}\",\"n0\",\"n1\"]\n")).collect();
+        format!(
+            "[nodes]\n{nodes}[chains]\nbrain=[\"n0\"]\n{}",
+            chains.replace("c0=[\"n0\",\"n0\",\"n1\"]\n", "").replace("c1=[\"n1\",\"n0\",\"n1\"]\n", "")
+        )
+    };
+    let kinds: [(&str, &dyn Fn(usize) -> String); 3] =
+        [("duplicates", &duplicates), ("unknown", &unknown), ("chains", &chains)];
+    for (kind, list) in kinds {
+        let (short, _) = check(list(1000));
+        let (long, ran) = check(list(20_000));
+        assert!(ran.status == 1, "{kind}: {}", ran.stderr);
+        assert!(long < short * 100 + std::time::Duration::from_secs(2), "{kind}: {short:?} and {long:?}");
+    }
 }

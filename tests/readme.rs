@@ -97,7 +97,8 @@ timeout = "30s"
         let mut shell = Command::new("sh");
         shell.args(["-u", "-c", script]).current_dir(self.dir.path()).env("HOME", self.dir.path());
         shell.env("PATH", format!("{}:{path}", program.parent().unwrap().display()));
-        for name in ["MIRROR_CONFIG", "MIRROR_SELF", "STATE_DIRECTORY", "COMPLETE"] {
+        shell.env("MIRROR_CONFIG", self.dir.path().join("mirror.toml"));
+        for name in ["MIRROR_SELF", "STATE_DIRECTORY", "COMPLETE"] {
             shell.env_remove(name);
         }
         let done = shell.output().unwrap();

@@ -7,6 +7,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod breathe_over_ssh;
+mod chain_check;
 mod completions;
 mod config;
 mod decide;

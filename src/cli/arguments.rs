@@ -165,9 +165,21 @@ pub struct ChainCheck {
     #[arg(long, value_name = "N")]
     pub survive: Option<usize>,
 
-    /// Ask every node for the digest of its node list: two lists are two networks
+    /// Ask every node, over new connections, for the digest of its node list and for what it can do itself
+    ///
+    /// Each node tries what --here does, so every node asks every other. What differs between them (the
+    /// list, the version of mirror, the clock) is reported too.
     #[arg(long)]
     pub live: bool,
+
+    /// Try what this node itself can do: run a command on each other node over a new connection, run the
+    /// status of each service, reach the remote of the breath's repository
+    #[arg(long)]
+    pub here: bool,
+
+    /// What the questions of --live and --here may take together [default: cycle.recovery, at least 10s]
+    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    pub within: Option<Duration>,
 }
 
 /// `mirror hold`.

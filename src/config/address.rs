@@ -5,14 +5,16 @@ use std::net::IpAddr;
 use std::str::FromStr;
 
 use anyhow::bail;
-use serde::{Deserialize, Deserializer, de};
+use schemars::JsonSchema;
+use serde::Deserialize;
 
-use super::shown;
+use super::text::quoted;
 
 /// An IPv4 or IPv6 address, or a host name.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize, JsonSchema)]
+#[serde(try_from = "String")]
 pub enum Address {
-    /// An address that needs no look-up.
+    /// An IP address.
     Ip(IpAddr),
     /// A host name, lower-case.
     Host(String),
@@ -61,24 +63,27 @@ impl FromStr for Address {
         // A last label of digits alone is a mistyped IPv4 address, not a name (RFC 1123, 2.1).
         let number_at_end = text.rsplit('.').next().is_some_and(|l| l.chars().all(|c| c.is_ascii_digit()));
         if text.len() > 253 || number_at_end || !text.split('.').all(label) {
-            bail!("{} is no address; use an IPv4 address, an IPv6 address or a host name", shown(text));
+            bail!("{} is not an address; use an IPv4 address, an IPv6 address or a host name", quoted(text));
         }
         Ok(Self::Host(text.to_ascii_lowercase()))
     }
 }
 
-impl<'de> Deserialize<'de> for Address {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
+impl TryFrom<String> for Address {
+    type Error = anyhow::Error;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        text.parse()
     }
 }
 
-/// A witness: an address outside the node list, and a port where the probe's own is not meant.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A witness: an address outside the node list, and a port where it is not the one of `[probe]`.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(try_from = "String")]
 pub struct Witness {
     /// Where it is.
     pub address: Address,
-    /// Its TCP port, when it was named.
+    /// Its TCP port, when it is named.
     pub port: Option<u16>,
 }
 
@@ -90,19 +95,21 @@ impl FromStr for Witness {
             return Ok(Self { address, port: None });
         }
         let Some((host, port)) = text.rsplit_once(':') else {
-            bail!("{} is no witness; use ADDRESS, ADDRESS:PORT or [IPV6]:PORT", shown(text));
+            bail!("{} is not a witness; use ADDRESS, ADDRESS:PORT or [IPV6]:PORT", quoted(text));
         };
         let host = host.strip_prefix('[').and_then(|h| h.strip_suffix(']')).unwrap_or(host);
         match (host.parse(), port.parse()) {
             (Ok(address), Ok(port)) if port > 0 => Ok(Self { address, port: Some(port) }),
-            _ => bail!("{} is no witness; use ADDRESS, ADDRESS:PORT or [IPV6]:PORT", shown(text)),
+            _ => bail!("{} is not a witness; use ADDRESS, ADDRESS:PORT or [IPV6]:PORT", quoted(text)),
         }
     }
 }
 
-impl<'de> Deserialize<'de> for Witness {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
+impl TryFrom<String> for Witness {
+    type Error = anyhow::Error;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        text.parse()
     }
 }
 

@@ -1,143 +1,142 @@
 //! The digest of a node list: two nodes with different ones are two networks.
 
 use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Duration;
 
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
-use super::resolve::{FAILBACK, RESTARTS, SERVICE_TIMEOUT, SSH_PORT, WINDOW};
-use super::values::{self, Failback};
-use super::{lease, raw};
-use crate::chain::Name;
+use super::model::{Breath, Config, Cycle, Lease, Node, Probe, Service, Store};
+use super::values::Failback;
+use crate::chain::Chain;
+use crate::name::Name;
 
-/// What is digested: sorted by name, defaults and layout left out.
-#[derive(Serialize)]
-struct Canonical<'a> {
-    nodes: BTreeMap<&'a Name, CanonicalNode<'a>>,
-    chains: BTreeMap<&'a Name, Vec<&'a Name>>,
-    services: BTreeMap<&'a Name, CanonicalService<'a>>,
-    /// Left out where there is none, so that a list without a lease keeps its digest.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    lease: Option<CanonicalStore<'a>>,
-}
+/// How many bytes of the hash are shown, two digits each.
+const SHOWN_BYTES: usize = 8;
 
-/// Where the leases are: two nodes that look in two places are two networks.
+/// All that must be alike on every node: the resolved values, sorted by name. What is a node's own
+/// (`self`, `state`, its witnesses) is left out.
 #[derive(Serialize)]
-struct CanonicalStore<'a> {
-    store: raw::StoreKind,
-    remote: Option<&'a values::GitUrl>,
-    prefix: Option<&'a str>,
-    endpoints: Option<Vec<&'a values::Endpoint>>,
-    ca: Option<&'a values::FilePath>,
-    cert: Option<&'a values::FilePath>,
-    key: Option<&'a values::FilePath>,
-    user: Option<&'a values::Line>,
-    path: Option<&'a values::FilePath>,
+struct Alike<'a> {
+    nodes: BTreeMap<&'a Name, AlikeNode<'a>>,
+    chains: BTreeMap<&'a Name, &'a Chain>,
+    services: BTreeMap<&'a Name, AlikeService<'a>>,
+    cycle: &'a Cycle,
+    probe: (Duration, bool),
+    remote: &'a [String],
+    breath: AlikeBreath<'a>,
+    lease: Option<AlikeStore<'a>>,
 }
 
 #[derive(Serialize)]
-struct CanonicalLease {
-    valid_ms: u128,
-    grace_ms: u128,
-    guard: lease::Guard,
-}
-
-#[derive(Serialize)]
-struct CanonicalNode<'a> {
+struct AlikeNode<'a> {
     address: String,
     port: u16,
-    user: Option<&'a values::User>,
-    probe: Option<&'a raw::Probe>,
+    user: &'a str,
+    probe: &'a Probe,
 }
 
 #[derive(Serialize)]
-struct CanonicalService<'a> {
+struct AlikeService<'a> {
     chain: &'a Name,
-    status: Option<&'a values::Text>,
-    start: Option<&'a values::Text>,
-    stop: Option<&'a values::Text>,
-    timeout_ms: u128,
-    failback: values::Failback,
-    restarts: u32,
-    window_ms: u128,
-    health: Option<&'a raw::Probe>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    lease: Option<CanonicalLease>,
+    commands: [&'a str; 3],
+    timeout: Duration,
+    failback: String,
+    restarts: (u32, Duration),
+    health: Option<BTreeMap<&'a Name, &'a Probe>>,
+    lease: Option<Lease>,
 }
 
-/// The first 16 hexadecimal digits of the SHA-256 of nodes, chains and services, and of the lease.
-pub(super) fn digest(file: &raw::File) -> String {
-    let node = |node: &'_ raw::Node| {
-        let table = &node.0;
-        (table.address.to_string(), table.port.map_or(SSH_PORT, |p| p.0))
+#[derive(Serialize)]
+struct AlikeBreath<'a> {
+    repo: Option<&'a Path>,
+    remote: &'a str,
+    branch: &'a str,
+    timeout: Duration,
+    commit: bool,
+}
+
+#[derive(Serialize)]
+enum AlikeStore<'a> {
+    Git {
+        remote: &'a str,
+        prefix: &'a str,
+    },
+    Etcd {
+        endpoints: &'a [String],
+        prefix: &'a str,
+        ca: Option<&'a Path>,
+        identity: Option<(&'a Path, &'a Path)>,
+        user: Option<(&'a str, &'a Path)>,
+    },
+    File {
+        path: &'a Path,
+    },
+}
+
+/// The first 16 hexadecimal digits of the SHA-256 of all that must be alike on every node.
+///
+/// It is the same however the file is laid out. A path below the file's own directory counts from
+/// there, so that a copy of the file elsewhere has the same digest.
+pub(super) fn digest(config: &Config) -> String {
+    let file = std::path::absolute(&config.file).unwrap_or_else(|_| config.file.clone());
+    let base = file.parent().unwrap_or(Path::new(""));
+    let alike = Alike {
+        nodes: config.nodes.iter().map(|(name, node)| (name, alike_node(node))).collect(),
+        chains: config.chains.iter().collect(),
+        services: config.services.iter().map(|(name, service)| (name, alike_service(service))).collect(),
+        cycle: &config.cycle,
+        probe: (config.probe_timeout, config.second_opinion),
+        remote: &config.remote_command,
+        breath: alike_breath(&config.breath, base),
+        lease: config.lease.as_ref().map(|store| alike_store(store, base)),
     };
-    let nodes = file.nodes.get_ref().iter().map(|(name, raw)| {
-        let (address, port) = node(raw);
-        let (user, probe) = (raw.0.user.as_ref(), raw.0.probe.as_ref().map(|probe| &probe.get_ref().0));
-        (name.get_ref(), CanonicalNode { address, port, user, probe })
-    });
-    let chains = file
-        .chains
-        .get_ref()
-        .iter()
-        .map(|(name, members)| (name.get_ref(), members.get_ref().iter().map(toml::Spanned::get_ref).collect()));
-    let services = file.services.iter().map(|(name, raw)| {
-        let service = CanonicalService {
-            chain: raw.chain.as_ref().unwrap_or(name).get_ref(),
-            status: raw.status.as_ref(),
-            start: raw.start.as_ref(),
-            stop: raw.stop.as_ref(),
-            timeout_ms: raw.timeout.as_ref().map_or(SERVICE_TIMEOUT, |t| t.get_ref().0).as_millis(),
-            failback: raw.failback.as_ref().map_or(Failback::After(FAILBACK), |f| *f.get_ref()),
-            restarts: raw.restarts.map_or(RESTARTS, |restarts| restarts.0),
-            window_ms: raw.window.as_ref().map_or(WINDOW, |window| window.get_ref().0).as_millis(),
-            health: raw.health.as_ref().map(|probe| &probe.get_ref().0),
-            lease: file.lease.as_ref().map(|network| {
-                let local_node = raw.lease.as_ref().map(|local_node| &local_node.get_ref().0);
-                let span = |local_node: Option<&toml::Spanned<values::Span>>,
-                            network: Option<&toml::Spanned<values::Span>>,
-                            default: std::time::Duration| {
-                    local_node.or(network).map_or(default, |span| span.get_ref().0).as_millis()
-                };
-                let network = network.get_ref();
-                let guard = local_node.and_then(|local_node| local_node.guard.as_ref()).or(network.guard.as_ref());
-                CanonicalLease {
-                    valid_ms: span(
-                        local_node.and_then(|local_node| local_node.valid.as_ref()),
-                        network.valid.as_ref(),
-                        lease::VALID,
-                    ),
-                    grace_ms: span(
-                        local_node.and_then(|local_node| local_node.grace.as_ref()),
-                        network.grace.as_ref(),
-                        lease::GRACE,
-                    ),
-                    guard: guard.map_or(lease::Guard::Hold, |guard| *guard.get_ref()),
-                }
-            }),
-        };
-        (name.get_ref(), service)
-    });
-    let lease = file.lease.as_ref().map(|lease| {
-        let lease = lease.get_ref();
-        CanonicalStore {
-            store: lease.store,
-            remote: lease.remote.as_ref().map(toml::Spanned::get_ref),
-            prefix: lease
-                .prefix
-                .as_ref()
-                .map(|prefix| prefix.get_ref().0.as_str())
-                .or(lease::default_prefix(lease.store)),
-            endpoints: lease.endpoints.as_ref().map(|list| list.get_ref().iter().map(toml::Spanned::get_ref).collect()),
-            ca: lease.ca.as_ref().map(toml::Spanned::get_ref),
-            cert: lease.cert.as_ref().map(toml::Spanned::get_ref),
-            key: lease.key.as_ref().map(toml::Spanned::get_ref),
-            user: lease.user.as_ref().map(toml::Spanned::get_ref),
-            path: lease.path.as_ref().map(toml::Spanned::get_ref),
-        }
-    });
-    let canonical = Canonical { nodes: nodes.collect(), chains: chains.collect(), services: services.collect(), lease };
-    // Maps with text keys, numbers and texts: there is nothing in it that JSON cannot say.
-    let bytes = serde_json::to_vec(&canonical).unwrap_or_default();
-    Sha256::digest(&bytes).iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+    // Maps with text keys, numbers and texts: JSON can express all of it, but for a path that is not UTF-8,
+    // which a TOML file cannot hold.
+    let bytes = serde_json::to_vec(&alike).unwrap_or_default();
+    Sha256::digest(&bytes).iter().take(SHOWN_BYTES).map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn alike_node(node: &Node) -> AlikeNode<'_> {
+    AlikeNode { address: node.address.to_string(), port: node.port, user: &node.user, probe: &node.probe }
+}
+
+fn alike_service(service: &Service) -> AlikeService<'_> {
+    AlikeService {
+        chain: &service.chain,
+        commands: [&service.status, &service.start, &service.stop],
+        timeout: service.timeout,
+        failback: match service.failback {
+            Failback::Always => "always".to_owned(),
+            Failback::Never => "never".to_owned(),
+            Failback::After(wait) => format!("{} ns", wait.as_nanos()),
+        },
+        restarts: (service.restarts, service.window),
+        health: service.health.as_ref().map(|health| health.iter().collect()),
+        lease: service.lease,
+    }
+}
+
+fn alike_breath<'a>(breath: &'a Breath, base: &Path) -> AlikeBreath<'a> {
+    let repo = breath.repo.as_deref().map(|repo| from(base, repo));
+    AlikeBreath { repo, remote: &breath.remote, branch: &breath.branch, timeout: breath.timeout, commit: breath.commit }
+}
+
+fn alike_store<'a>(store: &'a Store, base: &Path) -> AlikeStore<'a> {
+    match store {
+        Store::Git { remote, prefix } => AlikeStore::Git { remote, prefix },
+        Store::Etcd { endpoints, prefix, ca, identity, user } => AlikeStore::Etcd {
+            endpoints,
+            prefix,
+            ca: ca.as_deref().map(|ca| from(base, ca)),
+            identity: identity.as_ref().map(|(cert, key)| (from(base, cert), from(base, key))),
+            user: user.as_ref().map(|(user, file)| (user.as_str(), from(base, file))),
+        },
+        Store::File { path } => AlikeStore::File { path: from(base, path) },
+    }
+}
+
+fn from<'a>(base: &Path, path: &'a Path) -> &'a Path {
+    path.strip_prefix(base).unwrap_or(path)
 }

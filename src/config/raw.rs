@@ -1,38 +1,37 @@
 //! The configuration as it stands in the file: every key, nothing filled in.
 //!
-//! Values that can be judged alone are judged here, so that the parser knows their place.
+//! A value that can be judged alone is judged here, so that the parser knows its place.
 
 use std::fmt;
 use std::marker::PhantomData;
-use std::ops::Deref;
+use std::ops::{Deref, Range};
 
 use indexmap::IndexMap;
-use serde::de::{self, MapAccess, Visitor, value::MapAccessDeserializer};
-use serde::{Deserialize, Deserializer, Serialize};
-use toml::Spanned;
+use schemars::{JsonSchema, Schema, SchemaGenerator};
+use serde::de::{self, IntoDeserializer, MapAccess, Visitor, value::MapAccessDeserializer};
+use serde::{Deserialize, Deserializer};
 
 use super::address::{Address, Witness};
-use super::lease::Guard;
-use super::shown;
+use super::model::Guard;
 use super::values::{
-    Attempts, Directory, Endpoint, Failback, FilePath, GitUrl, Line, Port, Restarts, Span, Status, Template, Text, Url,
-    User, Word,
+    Attempts, CommandTemplate, DurationText, Endpoint, Failback, FilePath, GitName, GitUrl, HttpStatus, LoginName,
+    Port, Restarts, ShellCommand, SingleLine, UrlTemplate,
 };
-use crate::chain::Name;
+use crate::name::Name;
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct File {
     #[serde(rename = "self")]
     pub(super) local_node: Option<Spanned<Name>>,
-    pub(super) state: Option<Directory>,
-    #[serde(default = "nothing")]
+    pub(super) state: Option<FilePath>,
+    #[serde(default)]
     pub(super) nodes: Spanned<IndexMap<Spanned<Name>, Node>>,
-    #[serde(default = "nothing")]
+    #[serde(default)]
     pub(super) chains: Spanned<IndexMap<Spanned<Name>, Members>>,
     #[serde(default)]
     pub(super) cycle: Table<Cycle>,
-    pub(super) probe: Option<Spanned<Table<Probe>>>,
+    pub(super) probe: Option<Spanned<Table<NetworkProbe>>>,
     #[serde(default)]
     pub(super) remote: Table<Remote>,
     #[serde(default)]
@@ -45,17 +44,83 @@ pub(super) struct File {
 }
 
 /// A chain's nodes, in order.
-type Members = Spanned<Vec<Spanned<Name>>>;
+type Members = Spanned<Vec<Spanned<Text<Name>>>>;
 
-/// A table that is not in the file: it stands at its beginning.
-fn nothing<T: Default>() -> Spanned<T> {
-    Spanned::new(0..0, T::default())
+/// A value and where it stands. One that is not in the file stands at its beginning.
+#[derive(Clone, PartialEq, Eq, Hash, Deserialize)]
+#[serde(transparent)]
+pub(super) struct Spanned<T>(toml::Spanned<T>);
+
+impl<T> Spanned<T> {
+    pub(super) fn get(&self) -> &T {
+        self.0.get_ref()
+    }
+
+    pub(super) fn span(&self) -> Range<usize> {
+        self.0.span()
+    }
 }
 
-/// A table, and not the list of values that serde takes for one as well.
-#[derive(Clone, Default, Serialize)]
-#[serde(transparent)]
-pub(super) struct Table<T>(pub(super) T);
+impl<T: Default> Default for Spanned<T> {
+    fn default() -> Self {
+        Self(toml::Spanned::new(0..0, T::default()))
+    }
+}
+
+impl<T: JsonSchema> JsonSchema for Spanned<T> {
+    fn inline_schema() -> bool {
+        T::inline_schema()
+    }
+
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        T::schema_name()
+    }
+
+    fn schema_id() -> std::borrow::Cow<'static, str> {
+        T::schema_id()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        T::json_schema(generator)
+    }
+}
+
+/// A text in a list. What is wrong with it is reported where it stands, and not where the list begins.
+#[derive(Clone, JsonSchema)]
+#[schemars(transparent)]
+pub(super) struct Text<T>(T);
+
+impl<T> Deref for Text<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.0
+    }
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Text<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Expected<T>(PhantomData<T>);
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for Expected<T> {
+            type Value = Text<T>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a string")
+            }
+
+            // An error that is made here is one of the parser's, which adds the place.
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Text<T>, E> {
+                T::deserialize(text.into_deserializer()).map(Text)
+            }
+        }
+        deserializer.deserialize_any(Expected(PhantomData))
+    }
+}
+
+/// A table, and not a list of its values, which serde would accept as well.
+#[derive(Clone, Default, JsonSchema)]
+#[schemars(transparent)]
+pub(super) struct Table<T>(T);
 
 impl<T> Deref for Table<T> {
     type Target = T;
@@ -72,7 +137,7 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Table<T> {
             type Value = Table<T>;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a table, such as { KEY = VALUE }")
+                f.write_str("a table")
             }
 
             fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Table<T>, A::Error> {
@@ -86,161 +151,13 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Table<T> {
 /// `"72.56.102.240"` or `{ address = "72.56.102.240", port = 22, … }`.
 pub(super) struct Node(pub(super) NodeTable);
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct NodeTable {
     pub(super) address: Address,
     pub(super) port: Option<Port>,
-    pub(super) user: Option<User>,
+    pub(super) user: Option<LoginName>,
     pub(super) probe: Option<Spanned<Table<Probe>>>,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Cycle {
-    pub(super) check: Option<Spanned<Span>>,
-    pub(super) sync: Option<Spanned<Span>>,
-    pub(super) recovery: Option<Spanned<Span>>,
-}
-
-/// The keys of a probe. In a node they override the network's, one by one.
-#[derive(Clone, Default, Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Probe {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) method: Option<Method>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) port: Option<Port>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) timeout: Option<Spanned<Span>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) attempts: Option<Attempts>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) url: Option<Url>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) expect: Option<Status>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) command: Option<Text>,
-    /// The network's alone.
-    #[serde(skip_serializing)]
-    pub(super) second_opinion: Option<Spanned<bool>>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(try_from = "String", rename_all = "kebab-case")]
-pub(super) enum Method {
-    Tcp,
-    SshBanner,
-    Ssh,
-    Http,
-    Exec,
-}
-
-impl TryFrom<String> for Method {
-    type Error = String;
-
-    fn try_from(text: String) -> Result<Self, String> {
-        match text.as_str() {
-            "tcp" => Ok(Self::Tcp),
-            "ssh-banner" => Ok(Self::SshBanner),
-            "ssh" => Ok(Self::Ssh),
-            "http" => Ok(Self::Http),
-            "exec" => Ok(Self::Exec),
-            _ => Err(format!(
-                "{} is no method; write \"tcp\", \"ssh-banner\", \"ssh\", \"http\" or \"exec\"",
-                shown(&text)
-            )),
-        }
-    }
-}
-
-#[derive(Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Remote {
-    pub(super) user: Option<User>,
-    pub(super) command: Option<Template>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Service {
-    pub(super) chain: Option<Spanned<Name>>,
-    pub(super) status: Option<Text>,
-    pub(super) start: Option<Text>,
-    pub(super) stop: Option<Text>,
-    pub(super) timeout: Option<Spanned<Span>>,
-    pub(super) failback: Option<Spanned<Failback>>,
-    pub(super) restarts: Option<Restarts>,
-    pub(super) window: Option<Spanned<Span>>,
-    pub(super) health: Option<Spanned<Table<Probe>>>,
-    pub(super) lease: Option<Spanned<Table<ServiceLease>>>,
-}
-
-/// Where the leases are, and how long is relied on what was read. Which keys go with which store is
-/// judged later.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Lease {
-    pub(super) store: StoreKind,
-    pub(super) valid: Option<Spanned<Span>>,
-    pub(super) grace: Option<Spanned<Span>>,
-    pub(super) guard: Option<Spanned<Guard>>,
-    pub(super) remote: Option<Spanned<GitUrl>>,
-    pub(super) prefix: Option<Spanned<Line>>,
-    pub(super) endpoints: Option<Spanned<Vec<Spanned<Endpoint>>>>,
-    pub(super) ca: Option<Spanned<FilePath>>,
-    pub(super) cert: Option<Spanned<FilePath>>,
-    pub(super) key: Option<Spanned<FilePath>>,
-    pub(super) user: Option<Spanned<Line>>,
-    pub(super) password_file: Option<Spanned<FilePath>>,
-    pub(super) path: Option<Spanned<FilePath>>,
-}
-
-/// The keys of a service that override those of [lease], one by one.
-#[derive(Clone, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct ServiceLease {
-    pub(super) valid: Option<Spanned<Span>>,
-    pub(super) grace: Option<Spanned<Span>>,
-    pub(super) guard: Option<Spanned<Guard>>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(try_from = "String", rename_all = "kebab-case")]
-pub(super) enum StoreKind {
-    Git,
-    Etcd,
-    File,
-}
-
-impl TryFrom<String> for StoreKind {
-    type Error = String;
-
-    fn try_from(text: String) -> Result<Self, String> {
-        match text.as_str() {
-            "git" => Ok(Self::Git),
-            "etcd" => Ok(Self::Etcd),
-            "file" => Ok(Self::File),
-            _ => Err(format!("{} is no store; write \"git\", \"etcd\" or \"file\"", shown(&text))),
-        }
-    }
-}
-
-#[derive(Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Breath {
-    pub(super) repo: Option<Directory>,
-    pub(super) remote: Option<Word>,
-    pub(super) branch: Option<Word>,
-    pub(super) timeout: Option<Spanned<Span>>,
-    pub(super) commit: Option<bool>,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct WitnessList {
-    #[serde(default)]
-    pub(super) addresses: Vec<Witness>,
 }
 
 impl<'de> Deserialize<'de> for Node {
@@ -264,4 +181,145 @@ impl<'de> Deserialize<'de> for Node {
         }
         deserializer.deserialize_any(Either)
     }
+}
+
+impl JsonSchema for Node {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Node".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let (address, table) = (generator.subschema_for::<Address>(), generator.subschema_for::<NodeTable>());
+        schemars::json_schema!({ "anyOf": [address, table] })
+    }
+}
+
+#[derive(Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Cycle {
+    pub(super) check: Option<Spanned<DurationText>>,
+    pub(super) sync: Option<Spanned<DurationText>>,
+    pub(super) recovery: Option<Spanned<DurationText>>,
+}
+
+/// The keys of [probe].
+#[derive(Clone, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct NetworkProbe {
+    pub(super) method: Option<Method>,
+    pub(super) port: Option<Port>,
+    pub(super) timeout: Option<Spanned<DurationText>>,
+    pub(super) attempts: Option<Attempts>,
+    pub(super) url: Option<UrlTemplate>,
+    pub(super) expect: Option<HttpStatus>,
+    pub(super) command: Option<ShellCommand>,
+    pub(super) second_opinion: Option<bool>,
+}
+
+/// The keys of the probe of a node or of a service. They override those of [probe], one by one.
+#[derive(Clone, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Probe {
+    pub(super) method: Option<Method>,
+    pub(super) port: Option<Port>,
+    pub(super) timeout: Option<Spanned<DurationText>>,
+    pub(super) attempts: Option<Attempts>,
+    pub(super) url: Option<UrlTemplate>,
+    pub(super) expect: Option<HttpStatus>,
+    pub(super) command: Option<ShellCommand>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum Method {
+    Tcp,
+    SshBanner,
+    Ssh,
+    Http,
+    Exec,
+}
+
+#[derive(Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Remote {
+    pub(super) user: Option<LoginName>,
+    pub(super) command: Option<CommandTemplate>,
+}
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Service {
+    pub(super) chain: Option<Spanned<Name>>,
+    pub(super) status: Option<ShellCommand>,
+    pub(super) start: Option<ShellCommand>,
+    pub(super) stop: Option<ShellCommand>,
+    pub(super) timeout: Option<Spanned<DurationText>>,
+    pub(super) failback: Option<Spanned<Failback>>,
+    pub(super) restarts: Option<Restarts>,
+    pub(super) window: Option<Spanned<DurationText>>,
+    pub(super) health: Option<Spanned<Table<Probe>>>,
+    pub(super) lease: Option<Spanned<Table<ServiceLease>>>,
+}
+
+/// Where the leases are, and their times. Which keys belong to which store is judged later.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Lease {
+    pub(super) store: StoreKind,
+    pub(super) valid: Option<Spanned<DurationText>>,
+    pub(super) grace: Option<Spanned<DurationText>>,
+    pub(super) guard: Option<Spanned<Guard>>,
+    pub(super) remote: Option<Spanned<GitUrl>>,
+    pub(super) prefix: Option<Spanned<SingleLine>>,
+    pub(super) endpoints: Option<Spanned<Vec<Spanned<Text<Endpoint>>>>>,
+    pub(super) ca: Option<Spanned<FilePath>>,
+    pub(super) cert: Option<Spanned<FilePath>>,
+    pub(super) key: Option<Spanned<FilePath>>,
+    pub(super) user: Option<Spanned<SingleLine>>,
+    pub(super) password_file: Option<Spanned<FilePath>>,
+    pub(super) path: Option<Spanned<FilePath>>,
+}
+
+/// The keys of a service that override those of [lease], one by one.
+#[derive(Clone, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ServiceLease {
+    pub(super) valid: Option<Spanned<DurationText>>,
+    pub(super) grace: Option<Spanned<DurationText>>,
+    pub(super) guard: Option<Spanned<Guard>>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum StoreKind {
+    Git,
+    Etcd,
+    File,
+}
+
+impl StoreKind {
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Git => "git",
+            Self::Etcd => "etcd",
+            Self::File => "file",
+        }
+    }
+}
+
+#[derive(Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Breath {
+    pub(super) repo: Option<FilePath>,
+    pub(super) remote: Option<GitName>,
+    pub(super) branch: Option<GitName>,
+    pub(super) timeout: Option<Spanned<DurationText>>,
+    pub(super) commit: Option<bool>,
+}
+
+#[derive(Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct WitnessList {
+    #[serde(default)]
+    pub(super) addresses: Vec<Text<Witness>>,
 }

@@ -136,7 +136,7 @@ impl RemoteBranch<'_> {
     }
 
     fn has_push_url(&self) -> bool {
-        self.worktree.git.context(&format!("remote.{}.pushurl", self.breath.remote)).is_some()
+        self.worktree.git.setting(&format!("remote.{}.pushurl", self.breath.remote)).is_some()
     }
 
     /// Tells a remote that was not reached from a failure on this machine and from a refusal.
@@ -231,7 +231,7 @@ pub(super) fn back_off(round: u32, deadline: Deadline) {
 
 /// Runs git's automatic garbage collection in the background, as `git pull` does.
 pub(super) fn collect_garbage(git: &Git) {
-    let enabled = git.context("maintenance.auto").is_none() || git.is_set("maintenance.auto");
+    let enabled = git.setting("maintenance.auto").is_none() || git.is_set("maintenance.auto");
     if enabled {
         // Not `git maintenance`: when killed, it leaves a lock that blocks all later runs.
         let _ = git.run_remote(cmd!(git.shell(), "git gc --auto --quiet"), Deadline::after(Duration::from_secs(10)));

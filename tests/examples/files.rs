@@ -130,7 +130,8 @@ fn the_crontab_runs_steps_that_answer() {
     for (command_line, words) in commands.iter().zip(["no service to promote", "not a git repository"]) {
         let (step, log) = command_line.split_once(" | ").unwrap();
         assert!(log.starts_with("logger -t mirror"), "{log}");
-        let output = command("sh", place.path()).args(["-c", step]).output().unwrap();
+        let mut shell = command("sh", place.path());
+        let output = shell.args(["-c", step]).env("MIRROR_CONFIG", "mirror.toml").output().unwrap();
         assert!(String::from_utf8_lossy(&output.stdout).contains(words), "{step}: {output:?}");
     }
 }

@@ -1,4 +1,4 @@
-//! The real binary, run in a directory with nothing of the caller's around it.
+//! The real binary, run in a directory with nothing of the caller's around it; the node list is `mirror.toml` in it.
 
 use std::ffi::OsStr;
 use std::path::Path;
@@ -32,7 +32,9 @@ pub fn command<A: AsRef<OsStr>>(directory: &Path, arguments: impl IntoIterator<I
     let mut command = Command::new(MIRROR);
     command.args(arguments).current_dir(directory).stdin(Stdio::null());
     command.env("HOME", directory).env("STATE_DIRECTORY", directory.join("state"));
-    for name in ["MIRROR_CONFIG", "MIRROR_SELF", "XDG_CONFIG_HOME", "XDG_STATE_HOME", "COMPLETE"] {
+    // A relative path, so that messages name it as it stands.
+    command.env("MIRROR_CONFIG", "mirror.toml");
+    for name in ["MIRROR_SELF", "XDG_CONFIG_HOME", "XDG_STATE_HOME", "COMPLETE"] {
         command.env_remove(name);
     }
     command

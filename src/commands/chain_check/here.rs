@@ -1,0 +1,218 @@
+//! What this node itself can do: reach the others, ask for its services, find the breath's repository.
+
+use std::process::Command;
+use std::time::{Instant, SystemTime};
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use xshell::cmd;
+
+use crate::commands::Context;
+use crate::config::{Node, Places, Problem, Severity};
+use crate::deadline::Deadline;
+use crate::exec::{Ended, Exec, Finished};
+use crate::git::Git;
+use crate::name::Name;
+use crate::output::millis;
+use crate::remote;
+use crate::service::{Condition, Instance};
+
+/// Options that give ssh a connection of its own: one that is there from before proves nothing.
+const NEW_CONNECTION: [&str; 4] = ["-o", "ControlMaster=no", "-o", "ControlPath=none"];
+
+/// What a node itself can do.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct Here {
+    /// The node; null for a machine that is none of the list.
+    pub node: Option<Name>,
+    /// The version of `mirror`.
+    pub version: String,
+    /// The age of the last check's beat, in ms; null when there is none.
+    pub beat_age_ms: Option<f64>,
+    /// Whether the last check ended a short while ago; null when that could not be found out.
+    pub at_work: Option<bool>,
+    /// Each other node, and whether it lets this one in.
+    pub nodes: Vec<Tried>,
+    /// Each service that may run here, and whether its `status` can be run here.
+    pub services: Vec<Tried>,
+    /// The breath's repository and its remote; null where the list names no repository.
+    pub breath: Option<Tried>,
+}
+
+/// Something that was tried.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct Tried {
+    /// The node, the service or the repository.
+    pub name: String,
+    /// Whether it worked.
+    pub works: bool,
+    /// Why not, for people; null when it worked.
+    pub detail: Option<String>,
+    /// How long it took, in ms.
+    pub elapsed_ms: f64,
+}
+
+/// Tries everything at once.
+pub(super) fn look(context: &Context, deadline: Deadline) -> Here {
+    let (config, own) = (&context.config, context.local_node.as_ref());
+    std::thread::scope(|scope| {
+        let others = config.nodes.iter().filter(|(name, _)| Some(*name) != own);
+        let nodes: Vec<_> = others
+            .map(|(name, node)| scope.spawn(move || try_it(name.as_str(), || reach(context, name, node, deadline))))
+            .collect();
+        let services: Vec<_> = services(context)
+            .map(|instance| scope.spawn(move || try_it(instance.0.as_str(), || status(context, instance, deadline))))
+            .collect();
+        let repo = config.breath.repo.as_ref();
+        let breath = repo
+            .map(|repo| scope.spawn(move || try_it(&repo.display().to_string(), || reach_remote(context, deadline))));
+        let beat = scope.spawn(move || own.and_then(|_| beat(context, deadline)));
+        let joined = |threads: Vec<std::thread::ScopedJoinHandle<'_, Tried>>| {
+            threads.into_iter().filter_map(|thread| thread.join().ok()).collect()
+        };
+        let (nodes, services) = (joined(nodes), joined(services));
+        let beat = beat.join().ok().flatten();
+        Here {
+            node: own.cloned(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            beat_age_ms: beat.and_then(|beat| beat.0),
+            at_work: beat.map(|beat| beat.1),
+            nodes,
+            services,
+            breath: breath.and_then(|breath| breath.join().ok()),
+        }
+    })
+}
+
+fn try_it(name: &str, action: impl FnOnce() -> Result<(), String>) -> Tried {
+    let begun = Instant::now();
+    let outcome = action();
+    let elapsed_ms = millis(begun.elapsed());
+    Tried { name: name.to_owned(), works: outcome.is_ok(), detail: outcome.err(), elapsed_ms }
+}
+
+/// The process that runs `command` on a node, over a connection of its own.
+pub(super) fn login(context: &Context, name: &Name, node: &Node, command: &str) -> Command {
+    let plain = context.remote().command(name, node, command);
+    let program = plain.get_program();
+    let mut fresh = Command::new(program);
+    if std::path::Path::new(program).file_name().is_some_and(|name| name == "ssh") {
+        fresh.args(NEW_CONNECTION);
+    }
+    fresh.args(plain.get_args());
+    fresh.envs(plain.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    fresh
+}
+
+/// Whether a command runs on another node: it must say a word that nobody else could.
+fn reach(context: &Context, name: &Name, node: &Node, deadline: Deadline) -> Result<(), String> {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let word = format!("mirror-{}-{}", std::process::id(), now.as_nanos());
+    let finished = Exec::new(login(context, name, node, &format!("echo {word}"))).run(deadline);
+    let finished = finished.map_err(|error| error.to_string())?;
+    let said = String::from_utf8_lossy(&finished.stdout).lines().any(|line| line.trim() == word);
+    match (finished.success(), said) {
+        (true, true) => Ok(()),
+        (true, false) => Err("it lets nobody run a command: what ran was not the command".to_owned()),
+        (false, _) => Err(why(&finished)),
+    }
+}
+
+pub(super) fn why(finished: &Finished) -> String {
+    let last = finished.last_line();
+    match finished.ended {
+        Ended::TimedOut => {
+            last.map_or_else(|| "no answer in time".to_owned(), |last| format!("no answer in time: {last}"))
+        }
+        Ended::Exited(status) => last.unwrap_or_else(|| format!("exit status {status}")),
+        Ended::Signaled(signal) => last.unwrap_or_else(|| format!("signal {signal}")),
+    }
+}
+
+/// The services that may run on this node.
+fn services(context: &Context) -> impl Iterator<Item = (&Name, &crate::config::Service)> {
+    let (config, own) = (&context.config, context.local_node.as_ref());
+    config.services.iter().filter(move |(_, service)| {
+        let chain = config.chains.get(&service.chain);
+        own.is_some_and(|own| chain.is_some_and(|chain| chain.contains(own)))
+    })
+}
+
+/// Whether a service's status can be run here, whatever it says.
+fn status(
+    context: &Context,
+    (title, service): (&Name, &crate::config::Service),
+    deadline: Deadline,
+) -> Result<(), String> {
+    let own = context.local_node.as_ref().and_then(|name| context.config.nodes.get_key_value(name));
+    let Some((name, node)) = own else { return Err("this machine is not a node".to_owned()) };
+    let remote = context.remote();
+    let instance = Instance { remote: &remote, title, service, name, node };
+    let result = instance.status(deadline.sooner(Deadline::after(service.timeout)));
+    match result.condition {
+        Condition::Running | Condition::Stopped => Ok(()),
+        Condition::Unknown => Err(result.detail.unwrap_or_else(|| "no answer in time".to_owned())),
+    }
+}
+
+/// Whether the breath's repository is here and its remote answers.
+fn reach_remote(context: &Context, deadline: Deadline) -> Result<(), String> {
+    let breath = &context.config.breath;
+    let Some(repo) = &breath.repo else { return Ok(()) };
+    let mut git = Git::open(repo).map_err(|error| format!("{error:#}"))?;
+    let ssh = remote::git_ssh_command(context.config.probe_timeout);
+    let fresh = ssh.strip_prefix("ssh").map(|options| format!("ssh {}{options}", NEW_CONNECTION.join(" ")));
+    git.set_ssh_command(fresh.as_deref().or(Some(&ssh)));
+    let (remote, branch) = (&breath.remote, format!("refs/heads/{}", breath.branch));
+    let finished = git.run_remote(cmd!(git.shell(), "git ls-remote --quiet -- {remote} {branch}"), deadline);
+    let finished = finished.map_err(|error| format!("{error:#}"))?;
+    if finished.success() { Ok(()) } else { Err(why(&finished)) }
+}
+
+/// What the last check here left behind: its age, and whether it is fresh.
+fn beat(context: &Context, deadline: Deadline) -> Option<(Option<f64>, bool)> {
+    let mut command = Command::new(std::env::current_exe().ok()?);
+    command.arg("--config").arg(&context.config.file).args(["--json", "beat"]);
+    let finished = Exec::new(command).run(deadline).ok()?;
+    let object: serde_json::Value = serde_json::from_slice(&finished.stdout).ok()?;
+    let age = object.get("beat").and_then(|beat| beat.get("age_ms")?.as_f64());
+    Some((age, object.get("verdict")? == "fresh"))
+}
+
+/// What does not work, as problems of this node; `places` tells where it stands in the list.
+pub(super) fn problems(here: &Here, asked: Option<&Name>, context: &Context, places: &Places) -> Vec<Problem> {
+    let name = asked.or(here.node.as_ref()).map_or("this machine", Name::as_str);
+    let key = format!("nodes.{name}");
+    let error = |code, message| places.problem(Severity::Error, code, key.clone(), message);
+    let mut problems = Vec::new();
+    for tried in here.nodes.iter().filter(|tried| !tried.works) {
+        let detail = tried.detail.as_deref().unwrap_or_default();
+        let remedy =
+            context.config.nodes.get(tried.name.as_str()).map_or_else(String::new, |node| {
+                format!("ssh -p {} -l {} {} true", node.port, node.user, node.address)
+            });
+        problems.push(error(
+            "not-reached",
+            format!("{name} cannot run a command on {} ({detail}); mend on {name} what stops: {remedy}", tried.name),
+        ));
+    }
+    for tried in here.services.iter().filter(|tried| !tried.works) {
+        let detail = tried.detail.as_deref().unwrap_or_default();
+        problems.push(error(
+            "status-not-run",
+            format!(
+                "{name} cannot tell whether {} runs there ({detail}); mend services.{}.status or what it needs there",
+                tried.name, tried.name
+            ),
+        ));
+    }
+    if let Some(tried) = here.breath.as_ref().filter(|tried| !tried.works) {
+        let detail = tried.detail.as_deref().unwrap_or_default();
+        let (remote, repo) = (&context.config.breath.remote, &tried.name);
+        problems.push(error(
+            "breath-not-reached",
+            format!("{name} cannot breathe in {repo} ({detail}); mend on {name} what stops: git -C {repo} ls-remote {remote}"),
+        ));
+    }
+    problems
+}

@@ -1,0 +1,245 @@
+//! Asks every node what it can do, all of them at once.
+
+use std::time::{Duration, SystemTime};
+
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use super::here::{self, Here};
+use crate::commands::Context;
+use crate::config::{Node, Places, Problem, Severity};
+use crate::deadline::Deadline;
+use crate::exec::{Ended, Exec, Finished};
+use crate::name::Name;
+use crate::output::ExitStatus;
+
+/// How a `mirror` ends that cannot use its node list.
+const USAGE_ERROR: Ended = Ended::Exited(ExitStatus::UsageError as i32);
+/// How a shell says that there is no such program.
+const NOT_FOUND: Ended = Ended::Exited(127);
+/// How ssh says that it did not get there.
+const SSH_FAILED: Ended = Ended::Exited(255);
+/// An answer is longer the more nodes there are.
+const MAX_ANSWER: u64 = 16 << 20;
+/// Clocks that differ by more than this make times in the history misleading.
+const MAX_CLOCK_OFFSET: Duration = Duration::from_secs(60);
+
+/// What the nodes said.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct Live {
+    /// How many nodes were asked.
+    pub asked: usize,
+    /// How many answered.
+    pub answered: usize,
+    /// Each node, in the file's order.
+    pub nodes: Vec<LiveNode>,
+}
+
+/// What one node said.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct LiveNode {
+    /// The node.
+    pub node: Name,
+    /// The digest of its node list; null when it did not say.
+    pub digest: Option<String>,
+    /// How far its clock is ahead of this machine's at least, in ms; negative when it is behind, 0 when the
+    /// answer allows for both; null when it did not say.
+    pub clock_offset_ms: Option<f64>,
+    /// What it can do; null when it did not say.
+    pub here: Option<Here>,
+}
+
+/// The answer of a node.
+struct Answer<'a> {
+    name: &'a Name,
+    outcome: Result<Object, Refusal>,
+}
+
+/// What a node printed.
+struct Object {
+    digest: String,
+    clock_offset_ms: Option<f64>,
+    here: Option<Here>,
+}
+
+/// Why a node did not answer.
+enum Refusal {
+    /// It was not reached.
+    NotReached(String),
+    /// It was reached, and there is no `mirror` that could be run.
+    NoMirror(String),
+    /// Its `mirror` cannot use the node list or the question.
+    Unusable(String),
+    /// Something else was said.
+    Unclear(String),
+}
+
+/// Asks every node, and finds what differs and what does not work.
+pub(super) fn ask_all(context: &Context, deadline: Deadline, places: &Places) -> (Live, Vec<Problem>) {
+    let answers: Vec<Answer<'_>> = std::thread::scope(|scope| {
+        let ask = |(name, node)| scope.spawn(move || Answer { name, outcome: ask(context, name, node, deadline) });
+        let asked: Vec<_> = context.config.nodes.iter().map(ask).collect();
+        asked.into_iter().filter_map(|thread| thread.join().ok()).collect()
+    });
+    let problems = answers.iter().flat_map(|answer| problems(answer, context, places)).collect();
+    let nodes: Vec<LiveNode> = answers.into_iter().map(live_node).collect();
+    let answered = nodes.iter().filter(|node| node.digest.is_some()).count();
+    (Live { asked: context.config.nodes.len(), answered, nodes }, problems)
+}
+
+fn live_node(answer: Answer<'_>) -> LiveNode {
+    let object = answer.outcome.ok();
+    let (digest, clock_offset_ms, here) =
+        object.map_or((None, None, None), |object| (Some(object.digest), object.clock_offset_ms, object.here));
+    LiveNode { node: answer.name.clone(), digest, clock_offset_ms, here }
+}
+
+fn ask(context: &Context, name: &Name, node: &Node, deadline: Deadline) -> Result<Object, Refusal> {
+    if context.local_node.as_ref() == Some(name) {
+        let here = here::look(context, deadline);
+        return Ok(Object { digest: context.config.digest.clone(), clock_offset_ms: Some(0.0), here: Some(here) });
+    }
+    // The node must end before this machine gives up on it, and the way there takes time.
+    let within = (deadline.left() / 2).as_millis();
+    let question = format!("mirror chain check --here --json --within {within}ms");
+    let before = SystemTime::now();
+    let finished = Exec::new(here::login(context, name, node, &question)).keeping(MAX_ANSWER).run(deadline);
+    let finished = finished.map_err(|error| Refusal::NotReached(error.to_string()))?;
+    match object_of(&finished, before) {
+        Some(object) => Ok(object),
+        None => Err(refusal(&finished)),
+    }
+}
+
+/// The object that a node printed, whatever a shell's start-up files said before it.
+fn object_of(finished: &Finished, before: SystemTime) -> Option<Object> {
+    let text = String::from_utf8_lossy(&finished.stdout);
+    let object = text.lines().rev().find_map(|line| serde_json::from_str::<serde_json::Value>(line.trim()).ok())?;
+    let at = object.get("at").and_then(|at| humantime::parse_rfc3339(at.as_str()?).ok());
+    Some(Object {
+        digest: object.get("digest")?.as_str()?.to_owned(),
+        clock_offset_ms: at.map(|at| clock_offset_ms(at, before, SystemTime::now())),
+        here: object.get("here").and_then(|here| serde_json::from_value(here.clone()).ok()),
+    })
+}
+
+/// How far a clock is ahead that showed `at` at some time between `before` and `after`, at least.
+fn clock_offset_ms(at: SystemTime, before: SystemTime, after: SystemTime) -> f64 {
+    let ahead = at.duration_since(after).unwrap_or_default();
+    let behind = before.duration_since(at).unwrap_or_default();
+    (ahead.as_secs_f64() - behind.as_secs_f64()) * 1000.0
+}
+
+fn refusal(finished: &Finished) -> Refusal {
+    let why = here::why(finished);
+    match finished.ended {
+        SSH_FAILED | Ended::TimedOut | Ended::Signaled(_) => Refusal::NotReached(why),
+        NOT_FOUND => Refusal::NoMirror(why),
+        USAGE_ERROR => Refusal::Unusable(why),
+        Ended::Exited(0) => Refusal::Unclear("no digest in what it printed".to_owned()),
+        Ended::Exited(_) => Refusal::Unclear(why),
+    }
+}
+
+/// What is wrong with one node.
+fn problems(answer: &Answer<'_>, context: &Context, places: &Places) -> Vec<Problem> {
+    let name = answer.name;
+    let problem = |severity, code, message| places.problem(severity, code, format!("nodes.{name}"), message);
+    let object = match &answer.outcome {
+        Ok(object) => object,
+        Err(refusal) => {
+            let (severity, code, message) = refused(refusal, name, context);
+            return vec![problem(severity, code, message)];
+        }
+    };
+    let expected = &context.config.digest;
+    let mut found = Vec::new();
+    if object.digest != *expected {
+        let message = format!(
+            "{name} has another node list (digest {:.16}, here {expected}); copy one to all nodes",
+            object.digest
+        );
+        found.push(problem(Severity::Error, "digest-differs", message));
+    }
+    let offset = object.clock_offset_ms.unwrap_or_default();
+    if offset.abs() > MAX_CLOCK_OFFSET.as_secs_f64() * 1000.0 {
+        let (seconds, side) = (offset.abs() / 1000.0, if offset > 0.0 { "ahead of" } else { "behind" });
+        let message = format!("the clock of {name} is {seconds:.0} s {side} this machine's; set it, best with NTP");
+        found.push(problem(Severity::Warning, "clock-differs", message));
+    }
+    if let Some(here) = &object.here {
+        found.extend(differences(here, name).map(|(severity, code, message)| problem(severity, code, message)));
+        found.extend(here::problems(here, Some(name), context, places));
+    }
+    found
+}
+
+fn refused(refusal: &Refusal, name: &Name, context: &Context) -> (Severity, &'static str, String) {
+    match refusal {
+        Refusal::NotReached(why) => {
+            let login = context.config.nodes.get(name).map_or_else(String::new, |node| {
+                format!("ssh -p {} -l {} {} true", node.port, node.user, node.address)
+            });
+            let message = format!("{name} cannot be asked from here ({why}); mend what stops: {login}");
+            (Severity::Error, "not-reached", message)
+        }
+        Refusal::NoMirror(why) => {
+            let message = format!(
+                "{name} has no mirror that a command over ssh finds ({why}); install it in the PATH of \
+                 non-interactive sessions, for example in /usr/local/bin"
+            );
+            (Severity::Error, "no-mirror", message)
+        }
+        Refusal::Unusable(why) => {
+            let message = format!(
+                "{name} has a node list or a version of mirror that it cannot use ({why}); copy one to all nodes"
+            );
+            (Severity::Error, "digest-differs", message)
+        }
+        Refusal::Unclear(why) => {
+            let message = format!(
+                "{name} did not tell the digest of its node list ({why}); run there: mirror chain check --here"
+            );
+            (Severity::Warning, "digest-unknown", message)
+        }
+    }
+}
+
+/// What a node says of itself that is not as it should be.
+fn differences(here: &Here, name: &Name) -> impl Iterator<Item = (Severity, &'static str, String)> {
+    let own = here.node.as_ref();
+    let version = env!("CARGO_PKG_VERSION");
+    let wrong_self = (own != Some(name)).then(|| {
+        let taken = own.map_or("no node of the list", Name::as_str);
+        let message =
+            format!("{name} takes itself for {taken}; write self = \"{name}\" in its list, or set MIRROR_SELF");
+        (Severity::Error, "wrong-self", message)
+    });
+    let version_differs = (here.version != version).then(|| {
+        let message =
+            format!("{name} has mirror {}, and this machine {version}; install one on all nodes", here.version);
+        (Severity::Warning, "version-differs", message)
+    });
+    let idle = (here.at_work == Some(false)).then(|| {
+        let age = here.beat_age_ms.map_or_else(
+            || "no check has ended there yet".to_owned(),
+            |age| format!("its last check ended {:.0} s ago", age / 1000.0),
+        );
+        let message = format!("{name} is not at work: {age}; start its timer or its loop of checks");
+        (Severity::Warning, "not-at-work", message)
+    });
+    [wrong_self, version_differs, idle].into_iter().flatten()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_is_off_by_what_no_time_of_the_answer_explains() {
+        let at = |seconds: u64| SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
+        let off = |shown: u64| clock_offset_ms(at(shown), at(100), at(103));
+        assert_eq!([off(100), off(102), off(103)], [0.0; 3]);
+        assert_eq!([off(110), off(90)], [7000.0, -10_000.0]);
+    }
+}
