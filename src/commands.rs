@@ -21,10 +21,7 @@ pub mod chain_show;
 pub mod completions;
 pub mod history;
 pub mod hold;
-pub mod lease_check;
-pub mod lease_history;
-pub mod lease_repair;
-pub mod lease_show;
+pub mod lease;
 pub mod pause;
 pub mod probe;
 pub mod promote;
@@ -118,10 +115,10 @@ pub fn run(cli: &Cli) -> Result<ExitCode> {
             let loaded = config::load_with_problems(node_list(&cli.global))?;
             chain_check::run(arguments, loaded.problems, &Context::with(loaded.config, &cli.global, begun)?)
         }
-        Command::Lease(Lease::Show(arguments)) => lease_show::run(arguments, &load()?),
-        Command::Lease(Lease::Check(arguments)) => lease_check::run(arguments, &load()?),
-        Command::Lease(Lease::History(arguments)) => lease_history::run(arguments, &load()?),
-        Command::Lease(Lease::Repair(arguments)) => lease_repair::run(arguments, &load()?),
+        Command::Lease(Lease::Show(arguments)) => lease::show::run(arguments, &load()?),
+        Command::Lease(Lease::Check(arguments)) => lease::check::run(arguments, &load()?),
+        Command::Lease(Lease::History(arguments)) => lease::history::run(arguments, &load()?),
+        Command::Lease(Lease::Repair(arguments)) => lease::repair::run(arguments, &load()?),
         Command::Hold(arguments) => return hold::run(arguments, &load()?),
         Command::Pause(arguments) => pause::run(arguments, &load()?),
         Command::Resume(arguments) => resume::run(arguments, &load()?),

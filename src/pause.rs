@@ -11,10 +11,10 @@ use serde::{Deserialize, Serialize};
 use crate::chain::Name;
 use crate::config::Config;
 use crate::deadline::Deadline;
+use crate::lease::Nonce;
 use crate::lease::client::{self, LeaseError};
-use crate::lease::record::Nonce;
 use crate::register::file::FileRegister;
-use crate::register::{self, Entry, Held, Register, StoreError, Swap};
+use crate::register::{self, CasOutcome, NewText, Register, StoreError, VersionedText};
 use crate::state::StateDir;
 
 /// The name and version of the written form.
@@ -132,7 +132,7 @@ impl Switch {
     /// # Errors
     /// When this machine cannot use it.
     pub fn open(config: &Config, store: &StateDir, local_node: Option<&Name>) -> Result<Self, LeaseError> {
-        if let Some(register) = client::beside(config, store, local_node, NAME)? {
+        if let Some(register) = client::open_register(config, store, local_node, NAME)? {
             return Ok(Self { place: Place::Register, register });
         }
         let path = store.directory().join(HERE);
@@ -220,13 +220,13 @@ fn turn(
             return Ok((before, after));
         }
         let text = after.written().map_err(|error| StoreError::Failed(format!("no random bits to be had: {error}")))?;
-        register::fits(&text).map_err(|why| StoreError::Failed(format!("nothing was written: {why}")))?;
-        let entry = Entry { text: &text, summary };
+        register::check_length(&text).map_err(|why| StoreError::Failed(format!("nothing was written: {why}")))?;
+        let entry = NewText { text: &text, summary };
         held = match register.compare_and_swap(held.as_ref().map(|held| &held.version), &entry, deadline) {
-            Swap::Won(_) => return Ok((before, after)),
-            Swap::Lost(held) => held,
-            Swap::Unknown(fault) => match register.read(deadline) {
-                Ok(Some(now)) if now.text == text => return Ok((before, after)),
+            CasOutcome::Won(_) => return Ok((before, after)),
+            CasOutcome::Lost(held) => held,
+            CasOutcome::Unknown(fault) => match register.read(deadline) {
+                Ok(Some(now)) if now.value == text => return Ok((before, after)),
                 _ => return Err(fault),
             },
         };
@@ -234,8 +234,8 @@ fn turn(
     Err(StoreError::Failed("others kept turning the switch".to_owned()))
 }
 
-fn pauses(held: Option<&Held>) -> Result<Pauses, StoreError> {
-    let parsed = held.map(|held| Pauses::parse(&held.text)).transpose();
+fn pauses(held: Option<&VersionedText>) -> Result<Pauses, StoreError> {
+    let parsed = held.map(|held| Pauses::parse(&held.value)).transpose();
     parsed.map(Option::unwrap_or_default).map_err(|why| {
         StoreError::Foreign(format!(
             "where the pause is kept there is something else ({why}); delete it, or point elsewhere"

@@ -304,7 +304,7 @@ impl<'a> Takeover<'a> {
     }
 
     fn next(&mut self, target: &Name, why: Option<&str>, stopped: &[Stopped]) -> Result<TakeoverStep, Refusal> {
-        let params = lease::Params { valid: self.lease.valid, grace: self.lease.grace };
+        let params = lease::Params::from(self.lease);
         let name = self.name;
         let unknown = |doubt: LeaseError| Refusal::Unknown(format!("The lease of {name} is unknown: {doubt}."));
         self.open().map_err(unknown)?;
@@ -312,7 +312,13 @@ impl<'a> Takeover<'a> {
             return Err(unknown(LeaseError::Unreadable("no [lease]".to_owned())));
         };
         let signature = lease_client.signature().map_err(unknown)?;
-        Ok(lease::next(&self.lease_view, stopped, &signature.want(target, why), BootInstant::now(), &params))
+        Ok(lease::takeover::next_step(
+            &self.lease_view,
+            stopped,
+            &signature.request(target, why),
+            BootInstant::now(),
+            &params,
+        ))
     }
 
     /// Since when the register has named nobody, as far as is known here.

@@ -1,4 +1,4 @@
-//! Whoever is killed or frozen: nothing of the command runs longer than it may.
+//! Whichever process is killed or frozen, nothing of the command runs longer than it may.
 
 use std::time::Duration;
 
@@ -17,19 +17,19 @@ fn killing_hold_leaves_nothing_running() {
     assert_eq!(running.end().status, 137);
     gone(all);
     wait_until_gone(supervisor);
-    // Nor is the lock.
+    // The lock is free again.
     assert_eq!(field.hold("exit 0").status, 0);
 }
 
 #[test]
-fn killing_the_keeper_leaves_nothing_running() {
+fn killing_the_supervisor_leaves_nothing_running() {
     let field = Field::new("600s", "300s");
     let running = field.start(STUBBORN);
     let all = running.all();
     kill(running.supervisor);
     let said = running.end();
     assert_eq!(said.status, 75, "{said:?}");
-    assert!(said.stderr.contains("its keeper was killed"), "{said:?}");
+    assert!(said.stderr.contains("its supervisor was killed"), "{said:?}");
     gone(all);
 }
 
@@ -38,7 +38,7 @@ fn killing_both_at_once_kills_the_command_itself() {
     let field = Field::new("600s", "300s");
     let running = field.start(STUBBORN);
     let [main, near, away] = running.all();
-    // Stopped first, so that neither sees the other die.
+    // Stopped first, so that neither notices the other's death.
     for pid in [running.hold(), running.supervisor] {
         signal(pid, Signal::STOP);
     }
@@ -75,7 +75,7 @@ fn what_ends_under_the_command_leaves_no_zombies() {
 #[test]
 fn what_a_read_left_behind_leaves_no_zombies_and_outlives_hold() {
     let field = Field::new("9s", "6s");
-    // As ssh does for a connection that is shared: one goes at once, one stays.
+    // As ssh does for a shared connection: one child exits at once, one stays.
     let bin = field.path("bin");
     std::fs::create_dir(&bin).unwrap();
     let git = "#!/bin/sh\n(exec >/dev/null 2>&1; sleep 0.05 &)\n\
@@ -100,7 +100,7 @@ fn what_a_read_left_behind_leaves_no_zombies_and_outlives_hold() {
     let stays = field.pid("stays");
     signal(running.hold(), Signal::TERM);
     assert_eq!(running.end().status, 9);
-    assert!(lives(stays), "whoever shares the connection lost it");
+    assert!(lives(stays), "the shared connection was killed");
     kill(stays);
 }
 
@@ -110,7 +110,7 @@ fn a_frozen_hold_does_not_keep_it_alive() {
     let running = field.start(STUBBORN);
     let all = running.all();
     signal(running.hold(), Signal::STOP);
-    // It still sleeps when all that it held is gone.
+    // It is still frozen when everything that it held is gone.
     gone(all);
     signal(running.hold(), Signal::CONT);
     let said = running.end();
@@ -118,7 +118,7 @@ fn a_frozen_hold_does_not_keep_it_alive() {
 }
 
 #[test]
-fn a_frozen_hold_still_asks_before_it_kills() {
+fn under_a_frozen_hold_the_command_still_gets_sigterm_first() {
     let field = Field::new("1s", "60s");
     let running = field.start(OBEDIENT);
     signal(running.hold(), Signal::STOP);
@@ -129,7 +129,7 @@ fn a_frozen_hold_still_asks_before_it_kills() {
 }
 
 #[test]
-fn a_frozen_keeper_does_not_keep_it_alive() {
+fn a_frozen_supervisor_does_not_keep_it_alive() {
     let field = Field::new("1s", "2s");
     let running = field.start(STUBBORN);
     let all = running.all();
@@ -141,20 +141,20 @@ fn a_frozen_keeper_does_not_keep_it_alive() {
 }
 
 #[test]
-fn a_frozen_hold_and_a_frozen_keeper_do_not_keep_it_alive() {
+fn a_frozen_hold_and_a_frozen_supervisor_do_not_keep_it_alive() {
     let field = Field::new("1s", "1s");
     let running = field.start(OBEDIENT);
     for pid in [running.supervisor, running.hold()] {
         signal(pid, Signal::STOP);
     }
     wait_until_gone(running.main);
-    assert!(!field.path("term").exists(), "nobody was there to ask it");
+    assert!(!field.path("term").exists(), "it got SIGTERM although both were frozen");
     signal(running.hold(), Signal::CONT);
     assert_eq!(running.end().status, 75);
 }
 
 #[test]
-fn whoever_wakes_too_late_kills_and_does_not_ask() {
+fn after_a_long_freeze_it_is_killed_without_sigterm() {
     let field = Field::new("1s", "1s");
     let running = field.start(OBEDIENT);
     for pid in [running.supervisor, running.hold(), running.main] {
@@ -168,7 +168,7 @@ fn whoever_wakes_too_late_kills_and_does_not_ask() {
     let said = running.end();
     assert_eq!(said.status, 75, "{said:?}");
     wait_until_gone(main);
-    assert!(!field.path("term").exists(), "it was asked, not killed");
+    assert!(!field.path("term").exists(), "it got SIGTERM instead of being killed");
 }
 
 #[test]
@@ -186,8 +186,8 @@ fn a_frozen_hold_that_wakes_in_time_goes_on() {
     assert!(lives(running.main) && !field.path("term").exists());
 }
 
-/// A command with five generations below it, each in a session of its own and deaf to SIGTERM. Each
-/// comes to whoever ends them only when the one before it is dead.
+/// A command with five generations of descendants, each in a session of its own and ignoring SIGTERM.
+/// Each becomes a child of the process that ends them only after its parent has died.
 fn generations(field: &Field) -> (super::Running<'_>, Vec<i32>) {
     let script = "trap '' TERM; echo $$ >generation$1; \
                   [ $1 -ge 5 ] || setsid sh generation.sh $(($1 + 1)) & while :; do sleep 0.05; done\n";
@@ -207,7 +207,7 @@ fn no_generation_outlives_a_lost_lease() {
 }
 
 #[test]
-fn no_generation_outlives_the_keeper() {
+fn no_generation_outlives_the_supervisor() {
     let field = Field::new("600s", "300s");
     let (running, all) = generations(&field);
     kill(running.supervisor);
