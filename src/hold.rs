@@ -7,19 +7,25 @@
 //!   everything that it started when the time is up.
 //!
 //! The supervisor has its own timer, so it stops the command even while this process is frozen; and
-//! this process kills a supervisor that does not act in time. If both are frozen, a kernel
-//! [timer](kill_timer) kills the supervisor, and with it the command. If one of the two is killed, the
-//! other ends the command at once.
+//! this process kills a supervisor that does not act in time. If one of the two is killed, the other
+//! ends the command at once. If both are killed or frozen, a third process, the backstop, ends the
+//! command; and if all three are frozen, a kernel [timer](kill_timer) kills the supervisor, and with it a
+//! command that has not changed its user.
 
+mod backstop;
+mod cgroup;
 pub mod command;
 pub mod ipc;
 pub mod kill_timer;
+pub mod machine_lock;
 pub mod notify;
 pub mod policy;
 pub mod poller;
+mod process_tree;
 pub mod reaper;
 mod run;
 pub mod run_window;
+mod shared_deadline;
 mod signals;
 mod supervise;
 pub mod supervisor;

@@ -2,28 +2,34 @@
 
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, anyhow};
 use schemars::JsonSchema;
 use serde::Serialize;
+use sha2::{Digest, Sha256};
 
 use super::Context;
 use crate::chain::Name;
 use crate::cli;
-use crate::config::Lease;
+use crate::config::{Config, Lease, Store};
 use crate::hold::command::HeldCommand;
+use crate::hold::machine_lock::MachineLock;
 use crate::hold::poller::OpenRegister;
 use crate::hold::supervisor::Supervisor;
 use crate::hold::{self, HoldRequest};
 use crate::lease::client;
 use crate::output::{self, ExitStatus, Style};
-use crate::state::{StateDir, history};
+use crate::state::{Lock, StateDir, history};
 use crate::usage_error::UsageError;
 
 mod reporter;
 
 use reporter::Reporter;
+
+/// The processes of a hold that is being killed need this long to end.
+const LOCK_TIMEOUT: Duration = Duration::from_millis(500);
+const LOCK_RETRY: Duration = Duration::from_millis(10);
 
 /// The state of a hold, or how it ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
@@ -96,10 +102,7 @@ pub(super) fn run(arguments: &cli::Hold, context: &Context) -> Result<ExitCode> 
     let check = interval(arguments, &lease)?;
     let state_dir = StateDir::open(config);
     let mut reporter = Reporter::new(context, service, node, &state_dir);
-    let lock = state_dir.lock_hold(service).with_context(|| {
-        format!("{}: {service} cannot be locked; make the directory writable", state_dir.directory().display())
-    })?;
-    let Some(_lock) = lock else {
+    let Some((_file_lock, machine_lock)) = lock(&state_dir, service, &identity(config, service, node))? else {
         return Ok(reporter.not_started(HoldVerdict::Busy, format!("{service} is held on this node already.")));
     };
     let command = HeldCommand {
@@ -108,6 +111,7 @@ pub(super) fn run(arguments: &cli::Hold, context: &Context) -> Result<ExitCode> 
         grace: lease.grace,
     };
     let supervisor = Supervisor::begin(&command)?;
+    machine_lock.answer()?;
     let request = HoldRequest {
         service,
         node,
@@ -119,6 +123,38 @@ pub(super) fn run(arguments: &cli::Hold, context: &Context) -> Result<ExitCode> 
     let (outcome, lease_view) = hold::hold(&request, supervisor, &mut |event, view| reporter.event(event, view))?;
     history::keep_lease_view(&state_dir, Some(node), service, &lease_view);
     Ok(reporter.outcome(outcome))
+}
+
+/// Excludes a second hold: by a file in the state directory, and by a lock that survives the deletion of
+/// that directory. None when there is one. One that is just being killed is waited for.
+fn lock(state_dir: &StateDir, service: &Name, identity: &str) -> Result<Option<(Lock, MachineLock)>> {
+    let give_up_at = Instant::now() + LOCK_TIMEOUT;
+    loop {
+        let file_lock = state_dir.lock_hold(service).with_context(|| {
+            format!("{}: {service} cannot be locked; make the directory writable", state_dir.directory().display())
+        })?;
+        if let Some(file_lock) = file_lock
+            && let Some(machine_lock) = MachineLock::try_lock(identity)?
+        {
+            return Ok(Some((file_lock, machine_lock)));
+        }
+        if Instant::now() >= give_up_at {
+            return Ok(None);
+        }
+        std::thread::sleep(LOCK_RETRY);
+    }
+}
+
+/// The same for two holds of one lease by one node, whatever their state directories.
+fn identity(config: &Config, service: &Name, node: &Name) -> String {
+    let place = match &config.lease {
+        None => String::new(),
+        Some(Store::Git { remote, prefix }) => format!("git {remote} {prefix}"),
+        Some(Store::Etcd { endpoints, prefix, .. }) => format!("etcd {} {prefix}", endpoints.join(" ")),
+        Some(Store::File { path }) => format!("file {}", path.display()),
+    };
+    let digest = Sha256::digest(format!("{place}\n{service}\n{node}"));
+    digest.iter().take(16).map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn interval(arguments: &cli::Hold, lease: &Lease) -> Result<Duration> {

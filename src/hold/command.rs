@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::io;
+use std::os::fd::AsFd;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 use std::time::Duration;
@@ -9,8 +10,12 @@ use std::time::Duration;
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, WaitOptions};
 
+use super::backstop::BackstopLink;
+use super::cgroup::CommandGroup;
 use super::ipc::SupervisorReport;
 use super::notify;
+use super::process_tree::MARKER;
+use super::supervise::Surroundings;
 use crate::exec;
 
 /// The command that is held.
@@ -28,18 +33,26 @@ pub struct HeldCommand<'a> {
 ///
 /// # Errors
 /// The report that it could not be started.
-pub(super) fn start(held: &HeldCommand<'_>, epoch: u64, unblocked: libc::sigset_t) -> Result<Pid, SupervisorReport> {
+pub(super) fn start(
+    held: &HeldCommand<'_>,
+    epoch: u64,
+    unblocked: libc::sigset_t,
+    surroundings: &Surroundings<'_>,
+) -> Result<Pid, SupervisorReport> {
     let not_started = |why: String, missing| SupervisorReport::NotStarted { why, missing };
     let Some((program, arguments)) = held.words.split_first() else {
         return Err(not_started("there is no command".to_owned(), true));
     };
     let mut command = Command::new(program);
     command.args(arguments).envs(held.environment.iter().map(|(name, value)| (name, value)));
-    command.env("MIRROR_EPOCH", epoch.to_string()).process_group(0);
+    command.env("MIRROR_EPOCH", epoch.to_string()).env(MARKER, surroundings.marker).process_group(0);
     for variable in notify::VARIABLES {
         command.env_remove(variable);
     }
     let supervisor = rustix::process::getpid();
+    let group = surroundings.group.and_then(CommandGroup::open_processes);
+    let backstop = surroundings.backstop.socket().try_clone_to_owned();
+    let backstop = backstop.map_err(|error| not_started(format!("no descriptor: {error}"), false))?;
     // SAFETY: the closure runs between fork and exec and makes system calls only.
     unsafe {
         command.pre_exec(move || {
@@ -51,6 +64,10 @@ pub(super) fn start(held: &HeldCommand<'_>, epoch: u64, unblocked: libc::sigset_
             if rustix::process::getppid() != Some(supervisor) {
                 return Err(io::Error::from(io::ErrorKind::Interrupted));
             }
+            if let Some(group) = &group {
+                let _ = rustix::io::write(group, b"0");
+            }
+            BackstopLink::register_self(backstop.as_fd());
             Ok(())
         });
     }

@@ -12,7 +12,8 @@
 //! ```
 //!
 //! At `kills` the supervisor kills the command. If the supervisor is frozen, `hold` kills both at
-//! `overdue`, and if `hold` is frozen too, the kernel kills the supervisor at `last`.
+//! `overdue`. If `hold` is frozen too, the backstop kills the command at `backstop`, and if that is
+//! frozen as well, the kernel kills the supervisor at `last`.
 
 use std::time::Duration;
 
@@ -74,6 +75,11 @@ impl RunWindow {
     /// When `hold` kills it together with a supervisor that did not.
     pub fn overdue(&self) -> BootInstant {
         self.before_end_of_grace(20)
+    }
+
+    /// When the backstop kills the command, if neither of them did.
+    pub fn backstop(&self) -> BootInstant {
+        self.before_end_of_grace(30)
     }
 
     /// When the kernel kills the supervisor.

@@ -1,5 +1,6 @@
 //! Whichever process is killed or frozen, nothing of the command runs longer than it may.
 
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rustix::process::Signal;
@@ -34,21 +35,111 @@ fn killing_the_supervisor_leaves_nothing_running() {
 }
 
 #[test]
-fn killing_both_at_once_kills_the_command_itself() {
+fn killing_both_at_once_kills_the_command_and_its_descendants() {
     let field = Field::new("600s", "300s");
     let running = field.start(STUBBORN);
-    let [main, near, away] = running.all();
+    let all = running.all();
     // Stopped first, so that neither notices the other's death.
     for pid in [running.hold(), running.supervisor] {
         signal(pid, Signal::STOP);
     }
     kill(running.hold());
     kill(running.supervisor);
-    wait_until_gone(main);
-    // What it had started may live on, as the page says.
-    for pid in [near, away] {
-        descendants(pid).into_iter().chain([pid]).for_each(kill);
+    gone(all);
+}
+
+/// Like a command that changes its user, this one has no parent-death signal any more.
+fn without_death_signal(field: &Field) -> super::Running<'_> {
+    std::fs::write(field.path("stubborn.sh"), STUBBORN).unwrap();
+    field.start("exec setpriv --pdeathsig clear sh stubborn.sh")
+}
+
+#[test]
+fn a_command_without_a_death_signal_ends_when_both_are_killed() {
+    let field = Field::new("600s", "300s");
+    let running = without_death_signal(&field);
+    let all = running.all();
+    for pid in [running.supervisor, running.hold()] {
+        kill(pid);
     }
+    gone(all);
+}
+
+#[test]
+fn a_command_without_a_death_signal_ends_when_both_are_frozen() {
+    let field = Field::new("2s", "1s");
+    let running = without_death_signal(&field);
+    let all = running.all();
+    for pid in [running.supervisor, running.hold()] {
+        signal(pid, Signal::STOP);
+    }
+    gone(all);
+    signal(running.hold(), Signal::CONT);
+    assert_eq!(running.end().status, 75);
+}
+
+#[test]
+fn the_backstop_waits_for_a_permit_that_is_extended() {
+    let field = Field::new("600ms", "300ms");
+    let running = field.start(OBEDIENT);
+    std::thread::sleep(Duration::from_secs(3));
+    assert!(lives(running.main) && !field.path("term").exists());
+}
+
+/// A control group as systemd delegates one; none where this process may not create it.
+struct Delegated(PathBuf);
+
+impl Delegated {
+    fn new() -> Option<Self> {
+        let groups = std::fs::read_to_string("/proc/self/cgroup").unwrap();
+        let own = groups.lines().find_map(|line| line.strip_prefix("0::/"))?;
+        let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
+        let line = mounts.lines().find(|line| line.contains(" - cgroup2 "))?;
+        let directory = Path::new(line.split(' ').nth(4)?).join(own).join(format!("test-{}", std::process::id()));
+        std::fs::create_dir(&directory).ok()?;
+        let this = Self(directory);
+        rustix::fs::setxattr(&this.0, "user.delegate", b"1", rustix::fs::XattrFlags::empty()).ok()?;
+        this.0.join("cgroup.kill").exists().then_some(this)
+    }
+
+    fn groups(&self) -> usize {
+        let entries = std::fs::read_dir(&self.0).unwrap().flatten();
+        entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())).count()
+    }
+}
+
+impl Drop for Delegated {
+    fn drop(&mut self) {
+        let _ = std::fs::write(self.0.join("cgroup.kill"), "1");
+        let _ = wait_for("the group can be removed", || std::fs::remove_dir(&self.0).ok());
+    }
+}
+
+#[test]
+fn a_delegated_control_group_leaves_no_descendant() {
+    let Some(delegated) = Delegated::new() else {
+        eprintln!("skipped: no control group can be created here");
+        return;
+    };
+    let field = Field::new("600s", "300s");
+    // Nothing but the group connects these processes to the command.
+    let script = "echo $$ >main; env -i setsid setsid sh -c 'echo $$ >away; exec sleep 1000' & \
+                  setpriv --pdeathsig clear sleep 1000";
+    let hold = field.holding(script);
+    let mut command = std::process::Command::new("sh");
+    let join = format!("echo $$ >'{}'; exec \"$@\"", delegated.0.join("cgroup.procs").display());
+    command.args(["-c", &join, "sh"]).arg(hold.get_program()).args(hold.get_args());
+    command.envs(hold.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    command.current_dir(hold.get_current_dir().unwrap());
+    let running = field.begin(command);
+    let away = field.pid("away");
+    assert_eq!(delegated.groups(), 1);
+    for pid in [running.supervisor, running.hold()] {
+        kill(pid);
+    }
+    wait_until_gone(running.main);
+    wait_until_gone(away);
+    wait_for("the command's group is removed", || (delegated.groups() == 0).then_some(()));
 }
 
 #[test]

@@ -113,6 +113,20 @@ fn one_node_holds_a_service_once() {
 }
 
 #[test]
+fn a_second_hold_is_excluded_even_when_the_state_is_deleted() {
+    let field = Field::new("60s", "10s");
+    let running = field.start(OBEDIENT);
+    std::fs::remove_dir_all(field.path("state")).unwrap();
+    let said = field.hold("touch ran");
+    assert_eq!(said.status, 3, "{said:?}");
+    assert!(said.stderr.contains("held on this node already"), "{said:?}");
+    signal(running.hold(), Signal::TERM);
+    running.end();
+    assert_eq!(field.hold("exit 0").status, 0);
+    assert!(!field.path("ran").exists());
+}
+
+#[test]
 fn the_status_says_that_a_command_cannot_be_started() {
     let field = Field::new("60s", "10s");
     let of = |program: &str| {
