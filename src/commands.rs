@@ -23,10 +23,7 @@ pub mod completions;
 pub mod help;
 pub mod history;
 pub mod hold;
-pub mod lease_check;
-pub mod lease_history;
-pub mod lease_repair;
-pub mod lease_show;
+pub mod lease;
 pub mod pause;
 pub mod probe;
 pub mod promote;
@@ -122,10 +119,10 @@ pub fn run(cli: &Cli) -> Result<ExitCode> {
             let found = chain_check::Found { problems: loaded.problems, places: loaded.places };
             chain_check::run(arguments, found, &Context::with(loaded.config, &cli.global, begun)?)
         }
-        Command::Lease(Lease::Show(arguments)) => lease_show::run(arguments, &load()?),
-        Command::Lease(Lease::Check(arguments)) => lease_check::run(arguments, &load()?),
-        Command::Lease(Lease::History(arguments)) => lease_history::run(arguments, &load()?),
-        Command::Lease(Lease::Repair(arguments)) => lease_repair::run(arguments, &load()?),
+        Command::Lease(Lease::Show(arguments)) => lease::show::run(arguments, &load()?),
+        Command::Lease(Lease::Check(arguments)) => lease::check::run(arguments, &load()?),
+        Command::Lease(Lease::History(arguments)) => lease::history::run(arguments, &load()?),
+        Command::Lease(Lease::Repair(arguments)) => lease::repair::run(arguments, &load()?),
         Command::Hold(arguments) => return hold::run(arguments, &load()?),
         Command::Pause(arguments) => pause::run(arguments, &load()?),
         Command::Resume(arguments) => resume::run(arguments, &load()?),

@@ -17,9 +17,9 @@ use serde::{Deserialize, Serialize};
 use crate::chain::Name;
 use crate::clock::Deadline;
 use crate::config::Config;
+use crate::lease::Nonce;
 use crate::lease::client::{self, LeaseError};
-use crate::lease::record::Nonce;
-use crate::register::{self, Entry, Held, Register, StoreError, Swap};
+use crate::register::{self, CasOutcome, NewText, Register, StoreError, VersionedText};
 use crate::state::StateDir;
 
 /// The name and version of the written form.
@@ -155,7 +155,7 @@ impl Switch {
     /// # Errors
     /// When this machine cannot use it.
     pub fn open(config: &Config, store: &StateDir, local_node: Option<&Name>) -> Result<Self, LeaseError> {
-        Ok(Self { register: client::beside(config, store, local_node, NAME)? })
+        Ok(Self { register: client::open_register(config, store, local_node, NAME)? })
     }
 
     /// What is paused.
@@ -234,14 +234,14 @@ fn turn(
         if after == before {
             return Ok((before, after));
         }
-        let text = after.written().map_err(|error| StoreError::Failed(format!("no random bits: {error}")))?;
-        register::fits(&text).map_err(|why| StoreError::Failed(format!("nothing was written: {why}")))?;
-        let entry = Entry { text: &text, summary };
+        let text = after.written().map_err(|error| StoreError::Failed(format!("no random bits to be had: {error}")))?;
+        register::check_length(&text).map_err(|why| StoreError::Failed(format!("nothing was written: {why}")))?;
+        let entry = NewText { text: &text, summary };
         held = match register.compare_and_swap(held.as_ref().map(|held| &held.version), &entry, deadline) {
-            Swap::Won(_) => return Ok((before, after)),
-            Swap::Lost(held) => held,
-            Swap::Unknown(fault) => match register.read(deadline) {
-                Ok(Some(now)) if now.text == text => return Ok((before, after)),
+            CasOutcome::Won(_) => return Ok((before, after)),
+            CasOutcome::Lost(held) => held,
+            CasOutcome::Unknown(fault) => match register.read(deadline) {
+                Ok(Some(now)) if now.value == text => return Ok((before, after)),
                 _ => return Err(fault),
             },
         };
@@ -249,12 +249,12 @@ fn turn(
     Err(StoreError::Failed("other nodes kept turning the switch at the same time".to_owned()))
 }
 
-fn pauses(held: Option<&Held>) -> Result<Pauses, StoreError> {
-    if held.is_some_and(|held| held.text.chars().all(|c| c == '\0' || c.is_whitespace())) {
+fn pauses(held: Option<&VersionedText>) -> Result<Pauses, StoreError> {
+    if held.is_some_and(|held| held.value.chars().all(|c| c == '\0' || c.is_whitespace())) {
         let emptied = Paused::unreadable("the register of the pause is empty", SystemTime::UNIX_EPOCH);
         return Ok(Pauses(vec![emptied]));
     }
-    let parsed = held.map(|held| Pauses::parse(&held.text)).transpose();
+    let parsed = held.map(|held| Pauses::parse(&held.value)).transpose();
     parsed.map(Option::unwrap_or_default).map_err(|why| {
         StoreError::Foreign(format!(
             "where the pause is kept there is something else ({why}); delete it, or point elsewhere"

@@ -1,5 +1,5 @@
-//! `mirror hold`: what it runs, it runs while the lease allows it and not longer, whoever is killed,
-//! frozen or cut off.
+//! `mirror hold` runs a command while the lease allows it and no longer, whichever process is killed or
+//! frozen, and whatever is cut off.
 
 #![allow(clippy::unwrap_used)]
 
@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 use three_mirror::chain::Name;
 use three_mirror::deadline::Deadline;
 use three_mirror::lease::LeaseState;
-use three_mirror::register;
+use three_mirror::lease::codec::LeaseRegister;
 use three_mirror::register::file::FileRegister;
 
 use crate::support::mirror::{Network, Said};
@@ -43,7 +43,7 @@ const STUBBORN: &str = r#"
     while :; do sleep 0.05; done
 "#;
 
-/// A command that ends in 9 on SIGTERM, and says that it came.
+/// A command that exits with 9 on SIGTERM, and records the signal.
 const OBEDIENT: &str = r#"
     trap 'echo term >term; exit 9' TERM
     echo $$ >main
@@ -81,7 +81,7 @@ impl Field {
         write(&self.path("lease/bot"), holder, self.epoch.get(), LeaseState::Granted);
     }
 
-    /// Takes the register away, as if the arbiter were not there.
+    /// Takes the register away, as when the arbiter is down.
     fn cut_off(&self) {
         std::fs::rename(self.path("lease"), self.path("lease-away")).unwrap();
     }
@@ -109,13 +109,13 @@ impl Field {
         self.begin(self.network.mirror(["hold", "bot", "--check", check, "--", "sh", "-c", script]))
     }
 
-    /// What it says goes to a file: what ought to have ended, and has not, would keep a pipe open.
+    /// Its stderr goes to a file: a process that fails to end would keep a pipe open.
     fn begin(&self, mut command: Command) -> Running<'_> {
         let said = std::fs::File::create(self.path("stderr")).unwrap();
         let hold = command.stdout(Stdio::null()).stderr(said).spawn().unwrap();
         let pid = i32::try_from(hold.id()).unwrap();
         let main = self.pid("main");
-        let supervisor = wait_for("there is a keeper", || {
+        let supervisor = wait_for("there is a supervisor", || {
             descendants(pid).into_iter().find(|pid| descendants(*pid).contains(&main))
         });
         Running { field: self, hold, begun: Instant::now(), supervisor, main }
@@ -145,9 +145,9 @@ struct Running<'a> {
 struct Held {
     /// The exit status; 128 and the signal when one ended it.
     status: i32,
-    /// What was said to people.
+    /// Its stderr.
     stderr: String,
-    /// How long it was held.
+    /// How long it ran.
     took: Duration,
 }
 
@@ -177,7 +177,7 @@ impl Drop for Running<'_> {
 }
 
 impl Drop for Field {
-    /// Kills what a test that failed left behind: all that runs in its directory.
+    /// Kills what a failed test left running in its directory.
     fn drop(&mut self) {
         let here = |pid: &i32| {
             std::fs::read_link(format!("/proc/{pid}/cwd")).is_ok_and(|cwd| cwd.starts_with(self.network.path()))
@@ -196,12 +196,13 @@ fn gone(all: [i32; 3]) {
 
 fn write(path: &Path, holder: &str, epoch: u64, state: LeaseState) {
     let (service, deadline): (Name, _) = ("bot".parse().unwrap(), Deadline::after(LONG));
-    let before = register::look(&FileRegister::new(path), &service, deadline).unwrap().found;
-    let was = before.as_ref().map(|before| before.value.holder.as_str());
-    crate::support::lease::write(path, "test", holder, epoch, state, was);
+    let register = FileRegister::new(path);
+    let before = LeaseRegister { register: &register, service: &service }.read(deadline).unwrap().found;
+    let previous = before.as_ref().map(|before| before.value.holder.as_str());
+    crate::support::lease::write(path, "test", holder, epoch, state, previous);
 }
 
-/// A little while, in which what must not happen could.
+/// A little while, in which something that must not happen could.
 fn a_while() {
     std::thread::sleep(Duration::from_millis(300));
 }

@@ -1,14 +1,14 @@
-//! The lease's rules as they stand in `src/lease.rs`, driven through every order of events.
+//! A model of the lease that drives the rules in `src/lease.rs` through every order of events.
 //!
-//! Three nodes, each with a guard that obeys the run rule; on two of them a brain that follows the
-//! take rule; one register. A question and its answer are separate steps, anything may come between
-//! them, and either may be lost; whoever sent a swap may be gone when it is carried out. Everybody
-//! may crash and come back without memory at any moment. Clocks run at different rates.
+//! Three nodes, each with a guard that follows the run rule; on two of them a brain that follows the
+//! take rule; one register. A question and its answer are separate steps, anything may happen between
+//! them, and either may be lost. A swap may take effect after its sender died. Every node may crash at
+//! any time and return without memory. Clocks run at different rates.
 //!
-//! What the guards do is the worst that is allowed: a service starts at the very moment its guard
-//! hears that it may, and ends at the last moment at which it must.
+//! The guards do the worst that is allowed: a service starts as soon as its guard learns that it may,
+//! and ends at the last moment at which it must.
 //!
-//! The same model with one rule broken must be caught, or it would prove nothing.
+//! The checker must find the counterexample of each broken variant, or the model would prove nothing.
 #![allow(clippy::unwrap_used)]
 
 use std::collections::HashMap;
@@ -18,8 +18,11 @@ use std::time::Duration;
 use stateright::{Checker, HasDiscoveries, Model, Property};
 use three_mirror::boot_instant::BootInstant;
 use three_mirror::chain::Name;
-use three_mirror::lease::{self, ClaimRequest, Latest, LeaseRecord, LeaseView, Nonce, Params, Stopped, TakeoverStep};
-use three_mirror::register::{Observation, Version, VersionedRecord};
+use three_mirror::lease::{
+    self, ClaimRequest, Latest, LeaseRecord, LeaseView, Nonce, Observation, Params, Stopped, TakeoverStep,
+    VersionedRecord, takeover,
+};
+use three_mirror::register::Version;
 
 const NODES: usize = 3;
 /// The first nodes are brains too.
@@ -286,10 +289,10 @@ impl Lease {
             at: "",
             nonce: self.nonce(number, target, brain.seen.map(|(seen, _)| seen)),
         };
-        lease::next(&self.brain_sight(brain), stopped.as_slice(), &want, NOW, &self.wait())
+        takeover::next_step(&self.brain_view(brain), stopped.as_slice(), &want, NOW, &self.wait())
     }
 
-    fn brain_sight(&self, brain: &Brain) -> LeaseView {
+    fn brain_view(&self, brain: &Brain) -> LeaseView {
         let seen = brain.seen.map(|(short, unnamed)| Latest {
             found: self.found(short),
             last_read_began: None,
@@ -301,13 +304,20 @@ impl Lease {
         LeaseView { seen }
     }
 
-    /// It hears that the register held `version`, and takes it for `found`: for the same, unless it
-    /// takes another's write for its own.
-    fn brain_notes(&self, state: &mut State, b: usize, version: Option<Short>, found: Option<Short>, local_node: bool) {
-        let mut lease_view = self.brain_sight(&state.brains[b]);
+    /// A brain learns that the register held `version`, and takes it for `found`. The two differ only when
+    /// it takes another brain's write for its own.
+    fn brain_observes(
+        &self,
+        state: &mut State,
+        b: usize,
+        version: Option<Short>,
+        found: Option<Short>,
+        own_write: bool,
+    ) {
+        let mut lease_view = self.brain_view(&state.brains[b]);
         let ended = NOW.plus(Duration::from_nanos(1));
         let reading = Observation { began: NOW, ended, found: found.map(|short| self.found(short)) };
-        let noted = if local_node { lease_view.observe_own_write(reading) } else { lease_view.observe(reading) };
+        let noted = if own_write { lease_view.observe_own_write(reading) } else { lease_view.observe(reading) };
         state.distrusted |= noted.is_err();
         state.brains[b].version = version;
         if lease_view.seen.as_ref().is_none_or(|seen| seen.unheld_since.is_none_or(|since| since == ended)) {
@@ -425,9 +435,9 @@ impl Lease {
                     (Some((swap, Stage::Unknown)), Some(found))
                         if self.long(found).is_same_write(&self.long(swap.new)) =>
                     {
-                        self.brain_notes(&mut state, b, Some(found), Some(swap.new), true);
+                        self.brain_observes(&mut state, b, Some(found), Some(swap.new), true);
                     }
-                    _ => self.brain_notes(&mut state, b, found, found, false),
+                    _ => self.brain_observes(&mut state, b, found, found, false),
                 }
             }
             Action::BrainSwaps(b, target) => {
@@ -460,8 +470,8 @@ impl Lease {
                 let (swap, Stage::Done(result)) = state.brains[b].swap? else { return None };
                 state.brains[b].swap = None;
                 match result {
-                    Ok(()) => self.brain_notes(&mut state, b, Some(swap.new), Some(swap.new), true),
-                    Err(found) => self.brain_notes(&mut state, b, found, found, false),
+                    Ok(()) => self.brain_observes(&mut state, b, Some(swap.new), Some(swap.new), true),
+                    Err(found) => self.brain_observes(&mut state, b, found, found, false),
                 }
             }
             Action::SwapIsLost(b) => {

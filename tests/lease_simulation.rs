@@ -1,8 +1,8 @@
-//! The lease's rules beyond the size of the model: five nodes, each a brain and a guard, whose
-//! messages are late, lost or overtaken, whose links fail one by one, which crash and freeze, and
-//! whose clocks drift. Every schedule follows from its number.
+//! The rules of the lease in systems that are too large for the model: five nodes, each with a brain and
+//! a guard. Messages are late, lost or overtaken, links fail one by one, nodes crash and freeze, and
+//! clocks drift. Every schedule follows from its number.
 //!
-//! `MIRROR_SCHEDULES` sets how many; `MIRROR_SCHEDULE` runs one and tells what happens in it.
+//! `MIRROR_SCHEDULES` sets how many; `MIRROR_SCHEDULE` runs one and prints its events.
 #![allow(clippy::unwrap_used)]
 
 use std::cmp::Reverse;
@@ -12,8 +12,11 @@ use std::time::Duration;
 
 use three_mirror::boot_instant::BootInstant;
 use three_mirror::chain::Name;
-use three_mirror::lease::{ClaimRequest, LeaseRecord, LeaseView, Nonce, Params, Stopped, TakeoverStep, next};
-use three_mirror::register::{Observation, Version, VersionedRecord};
+use three_mirror::lease::takeover::next_step;
+use three_mirror::lease::{
+    ClaimRequest, LeaseRecord, LeaseView, Nonce, Observation, Params, Stopped, TakeoverStep, VersionedRecord,
+};
+use three_mirror::register::Version;
 
 const NODES: usize = 5;
 const MS: u64 = 1_000_000;
@@ -176,7 +179,7 @@ struct Node {
     open: Option<LeaseRecord>,
     stops: Vec<Stopped>,
     ordered: Option<Nonce>,
-    /// The node that it wants, when not the first it sees.
+    /// The target that it wants instead of the first living node.
     wish: Option<usize>,
 }
 
@@ -194,7 +197,7 @@ struct World {
     params: Params,
     wait: Params,
     takeovers: u64,
-    tell: bool,
+    verbose: bool,
 }
 
 const ARBITER: usize = NODES;
@@ -234,7 +237,7 @@ impl World {
             params: Params { valid: nanos(VALID), grace: nanos(GRACE) },
             wait,
             takeovers: 0,
-            tell: std::env::var_os("MIRROR_SCHEDULE").is_some(),
+            verbose: std::env::var_os("MIRROR_SCHEDULE").is_some(),
         };
         for node in 0..NODES {
             let (poll, tick) = (world.dice.below(POLL), world.dice.below(1000 * MS));
@@ -285,16 +288,16 @@ impl World {
     }
 
     fn two_run(&self) -> Option<String> {
-        // In the instant in which it wakes it first looks at the time.
+        // When it wakes, it first looks at the time.
         let acts = |n: &usize| self.nodes[*n].run.is_some() && self.now > self.nodes[*n].frozen_until;
         let acting: Vec<usize> = (0..NODES).filter(acts).collect();
         (acting.len() > 1).then(|| {
-            let told = acting.iter().map(|n| format!("{} {:?}", self.nodes[*n].name, self.nodes[*n].run));
-            format!("schedule {}: at {} ms run {}", self.number, self.now / MS, told.collect::<Vec<_>>().join(" and "))
+            let runs = acting.iter().map(|n| format!("{} {:?}", self.nodes[*n].name, self.nodes[*n].run));
+            format!("schedule {}: at {} ms run {}", self.number, self.now / MS, runs.collect::<Vec<_>>().join(" and "))
         })
     }
 
-    /// To its end. What went wrong, if anything did.
+    /// Runs the schedule to its end. The error is a broken promise.
     fn run(&mut self) -> Result<u64, String> {
         let mut healed = false;
         while let Some(Reverse((time, _, body))) = self.events.pop() {
@@ -309,14 +312,14 @@ impl World {
             }
             self.now = self.now.max(time);
             let event = self.bodies[body].take().unwrap();
-            // Whoever is frozen does it when he wakes, at once.
+            // A frozen node handles the event as soon as it wakes.
             if let Some(until) = self.sleeper(&event).map(|node| self.nodes[node].frozen_until)
                 && self.now < until
             {
                 self.at(until + 1, event);
                 continue;
             }
-            if self.tell {
+            if self.verbose {
                 println!("{:>9.3} {event:?}", self.now as f64 / 1e6);
             }
             self.happen(event)?;
@@ -500,7 +503,7 @@ impl World {
         }
     }
 
-    /// Another life of the guard. It keeps what holds beyond its end, and no more.
+    /// Restarts the guard, which keeps only the record of its view.
     fn reset_guard(&mut self, node: usize) {
         let me = &mut self.nodes[node];
         me.run = None;
@@ -523,7 +526,7 @@ impl World {
         if self.nodes[node].open.is_some() {
             return;
         }
-        // It sees alive whom it reaches; and it may take itself for the brain wrongly.
+        // It sees the nodes that it reaches as alive. It may wrongly take itself for the brain.
         let sees = |other: &usize| *other == node || !(self.cut[node][*other] || self.frozen(*other));
         let Some(first) = (0..NODES).find(sees) else { return };
         let trouble = self.now < TROUBLE;
@@ -535,7 +538,7 @@ impl World {
         let want = ClaimRequest { target: &self.nodes[target].name, by: "", why: None, at: "", nonce };
         let me = &self.nodes[node];
         let (began, boot) = (self.boot_instant(node), me.boot);
-        match next(&me.brain, &me.stops, &want, began, &self.wait) {
+        match next_step(&me.brain, &me.stops, &want, began, &self.wait) {
             TakeoverStep::Claim(new) | TakeoverStep::Grant(new) => {
                 let expected = me.brain.version().cloned();
                 self.nodes[node].question += 1;

@@ -1,5 +1,4 @@
-//! One suite for all the stores that a lease can be kept in, each of them real; then what each of
-//! them has to stand by itself.
+//! One suite for all stores, each of them real, and then the peculiarities of each store.
 //!
 //! `MIRROR_ROUNDS` sets how often 20 clients race for one swap.
 #![allow(clippy::unwrap_used)]
@@ -13,11 +12,12 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 use three_mirror::chain::Name;
 use three_mirror::deadline::Deadline;
-use three_mirror::lease::{LeaseRecord, LeaseState, LeaseView, Nonce, Regression};
+use three_mirror::lease::codec::{LeaseRegister, SwapDeadlines, SwapOutcome, encode};
+use three_mirror::lease::{LeaseRecord, LeaseState, LeaseView, Nonce, Observation, Regression};
 use three_mirror::register::etcd::{Cluster, EtcdRegister};
 use three_mirror::register::file::FileRegister;
 use three_mirror::register::git::GitRegister;
-use three_mirror::register::{self, CasOutcome, Entry, Held, Register, StoreError, Swap, Version};
+use three_mirror::register::{CasOutcome, NewText, Register, StoreError, Version, VersionedText};
 
 #[path = "register/etcd.rs"]
 pub(crate) mod etcd;
@@ -29,14 +29,14 @@ use etcd::{Cutter, Etcd};
 
 const REF: &str = "refs/mirror/bot";
 const RACERS: usize = 20;
-/// What is cut short in a test that waits for nothing else.
+/// A deadline that is meant to pass.
 const SHORT: Duration = Duration::from_millis(400);
 
-/// A register, as many machines see it.
-trait Place: Sync {
-    /// One machine's own way to it.
+/// A store with one register, seen by many machines.
+trait TestStore: Sync {
+    /// One machine's connection to it.
     fn open(&self) -> Box<dyn Register + Send>;
-    /// Puts something into it behind everybody's back; with nothing, takes it away.
+    /// Replaces the content without compare-and-swap; with none, deletes it.
     fn overwrite(&self, text: Option<&str>);
 }
 
@@ -48,7 +48,7 @@ fn bot() -> Name {
     "bot".parse().unwrap()
 }
 
-fn value(holder: &str, epoch: u64) -> LeaseRecord {
+fn record(holder: &str, epoch: u64) -> LeaseRecord {
     LeaseRecord {
         holder: holder.parse().unwrap(),
         epoch,
@@ -61,118 +61,136 @@ fn value(holder: &str, epoch: u64) -> LeaseRecord {
     }
 }
 
-fn swap(register: &dyn Register, expected: Option<&Version>, new: &LeaseRecord) -> CasOutcome {
-    register::swap(register, &bot(), expected, new, soon(), soon())
+fn swap(register: &dyn Register, expected: Option<&Version>, new: &LeaseRecord) -> SwapOutcome {
+    swap_by(register, expected, new, SwapDeadlines { swap: soon(), verify: soon() })
 }
 
-fn look(register: &dyn Register) -> Option<(Version, LeaseRecord)> {
-    let reading = register::look(register, &bot(), soon()).unwrap();
-    assert!(reading.began <= reading.ended);
-    reading.found.map(|found| (found.version, found.value))
+fn swap_by(
+    register: &dyn Register,
+    expected: Option<&Version>,
+    new: &LeaseRecord,
+    deadlines: SwapDeadlines,
+) -> SwapOutcome {
+    LeaseRegister { register, service: &bot() }.swap(expected, new, deadlines)
 }
 
-fn won(swapped: CasOutcome) -> Version {
+fn observe(register: &dyn Register, deadline: Deadline) -> Result<Observation, StoreError> {
+    LeaseRegister { register, service: &bot() }.read(deadline)
+}
+
+fn history(register: &dyn Register, max: usize) -> Vec<LeaseRecord> {
+    let found = LeaseRegister { register, service: &bot() }.history(max, soon()).unwrap();
+    found.into_iter().map(|found| found.value).collect()
+}
+
+fn read(register: &dyn Register) -> Option<(Version, LeaseRecord)> {
+    let observation = observe(register, soon()).unwrap();
+    assert!(observation.began <= observation.ended);
+    observation.found.map(|found| (found.version, found.value))
+}
+
+fn won(swapped: SwapOutcome) -> Version {
     match swapped {
-        CasOutcome::Won(reading) => reading.found.unwrap().version,
+        SwapOutcome::Won(written) => written.found.unwrap().version,
         other => panic!("not won: {other:?}"),
     }
 }
 
-fn lost(swapped: CasOutcome) -> Option<LeaseRecord> {
+fn lost(swapped: SwapOutcome) -> Option<LeaseRecord> {
     match swapped {
-        CasOutcome::Lost(reading) => reading.found.map(|found| found.value),
+        SwapOutcome::Lost(observation) => observation.found.map(|found| found.value),
         other => panic!("not lost: {other:?}"),
     }
 }
 
 /// Everything that every store must do alike.
-fn conforms(place: &dyn Place, rounds: usize) {
+fn conforms(place: &dyn TestStore, rounds: usize) {
     let begun = Instant::now();
     is_created_once_and_replaced_by_comparison(place);
     lost_acknowledgements_are_recognised(place);
     is_written_twice_in_a_second(place);
     has_one_winner(place, rounds);
-    is_not_obeyed_when_it_goes_back(place);
-    is_not_obeyed_when_it_is_foreign(place);
-    takes_nothing_that_could_not_be_read_again(place);
+    a_regression_is_not_obeyed(place);
+    foreign_content_is_not_obeyed(place);
+    refuses_what_could_not_be_read_again(place);
     println!("{rounds} rounds and the rest: {:?}", begun.elapsed());
 }
 
-fn is_created_once_and_replaced_by_comparison(place: &dyn Place) {
+fn is_created_once_and_replaced_by_comparison(place: &dyn TestStore) {
     let (a, b) = (place.open(), place.open());
-    let [one, two, three] = [value("a", 1), value("b", 1), value("b", 2)];
-    assert_eq!(look(&*a), None);
+    let [one, two, three] = [record("a", 1), record("b", 1), record("b", 2)];
+    assert_eq!(read(&*a), None);
     let first = won(swap(&*a, None, &one));
     assert_eq!(lost(swap(&*b, None, &two)), Some(one.clone()));
-    assert_eq!(look(&*b), Some((first.clone(), one)));
+    assert_eq!(read(&*b), Some((first.clone(), one)));
     let second = won(swap(&*b, Some(&first), &three));
     assert_eq!(lost(swap(&*a, Some(&first), &two)), Some(three.clone()));
-    assert_eq!(look(&*a), Some((second.clone(), three.clone())));
-    assert_eq!(look(&*a), Some((second.clone(), three.clone())), "a second time, from what is kept");
-    assert_eq!(look(&*place.open()), Some((second, three)));
+    assert_eq!(read(&*a), Some((second.clone(), three.clone())));
+    assert_eq!(read(&*a), Some((second.clone(), three.clone())), "a second time, from what is kept");
+    assert_eq!(read(&*place.open()), Some((second, three)));
 }
 
-/// A register whose acknowledgements never arrive.
+/// A register whose answers to a swap are lost.
 #[derive(Debug)]
-struct Deaf<'a> {
+struct LosesAnswers<'a> {
     register: &'a dyn Register,
-    /// What another brain writes before we ask again.
+    /// What another brain writes before we read.
     then: Option<&'a LeaseRecord>,
-    /// Whether not even the question arrives.
-    dumb: bool,
+    /// Whether the question is lost too.
+    loses_question: bool,
 }
 
-impl Register for Deaf<'_> {
-    fn read(&self, deadline: Deadline) -> Result<Option<Held>, StoreError> {
+impl Register for LosesAnswers<'_> {
+    fn read(&self, deadline: Deadline) -> Result<Option<VersionedText>, StoreError> {
         self.register.read(deadline)
     }
 
-    fn compare_and_swap(&self, expected: Option<&Version>, new: &Entry<'_>, deadline: Deadline) -> Swap {
-        if !self.dumb {
+    fn compare_and_swap(&self, expected: Option<&Version>, new: &NewText<'_>, deadline: Deadline) -> CasOutcome {
+        if !self.loses_question {
             let swapped = self.register.compare_and_swap(expected, new, deadline);
-            assert!(matches!(swapped, Swap::Won(_)), "{swapped:?}");
+            assert!(matches!(swapped, CasOutcome::Won(_)), "{swapped:?}");
         }
         if let Some(then) = self.then {
-            let (version, _) = look(self.register).unwrap();
+            let (version, _) = read(self.register).unwrap();
             won(swap(self.register, Some(&version), then));
         }
-        Swap::Unknown(StoreError::Failed("no answer".to_owned()))
+        CasOutcome::Unknown(StoreError::Failed("no answer".to_owned()))
     }
 
-    fn history(&self, most: usize, deadline: Deadline) -> Result<Vec<Held>, StoreError> {
-        self.register.history(most, deadline)
+    fn history(&self, max: usize, deadline: Deadline) -> Result<Vec<VersionedText>, StoreError> {
+        self.register.history(max, deadline)
     }
 }
 
-fn lost_acknowledgements_are_recognised(place: &dyn Place) {
+fn lost_acknowledgements_are_recognised(place: &dyn TestStore) {
     let register = place.open();
-    let (version, held) = look(&*register).unwrap();
-    let [mine, theirs, never] = [value("a", 3), value("b", 4), value("a", 5)];
-    let deaf = |then, dumb| Deaf { register: &*register, then, dumb };
-    let mine_at = won(swap(&deaf(None, false), Some(&version), &mine));
-    assert_eq!(look(&*register), Some((mine_at.clone(), mine)));
-    // Done, and already replaced: what counts is that it is not in force.
-    let again = value("a", 3);
-    assert_eq!(lost(swap(&deaf(Some(&theirs), false), Some(&mine_at), &again)), Some(theirs.clone()));
-    // Not done, nor is anything else: it may come yet.
-    let (version, _) = look(&*register).unwrap();
-    let swapped = swap(&deaf(None, true), Some(&version), &never);
-    assert!(matches!(swapped, CasOutcome::Unknown(_)), "{swapped:?}");
+    let (version, held) = read(&*register).unwrap();
+    let [mine, theirs, never] = [record("a", 3), record("b", 4), record("a", 5)];
+    let loses = |then, loses_question| LosesAnswers { register: &*register, then, loses_question };
+    let mine_at = won(swap(&loses(None, false), Some(&version), &mine));
+    assert_eq!(read(&*register), Some((mine_at.clone(), mine)));
+    // Done, but already replaced: it is not in force.
+    let again = record("a", 3);
+    assert_eq!(lost(swap(&loses(Some(&theirs), false), Some(&mine_at), &again)), Some(theirs.clone()));
+    // Not done, and nothing else was written: it may yet take effect.
+    let (version, _) = read(&*register).unwrap();
+    let swapped = swap(&loses(None, true), Some(&version), &never);
+    assert!(matches!(swapped, SwapOutcome::Unknown(_)), "{swapped:?}");
     assert_ne!(held, theirs);
 }
 
-fn is_written_twice_in_a_second(place: &dyn Place) {
+fn is_written_twice_in_a_second(place: &dyn TestStore) {
     let (a, b) = (place.open(), place.open());
-    let (version, _) = look(&*a).unwrap();
+    let (version, _) = read(&*a).unwrap();
     // The same in all but the nonce.
-    let [one, two] = [value("c", 6), value("c", 6)];
+    let [one, two] = [record("c", 6), record("c", 6)];
     assert_eq!(LeaseRecord { nonce: one.nonce, ..two.clone() }, one);
     won(swap(&*a, Some(&version), &one));
     assert_eq!(lost(swap(&*b, Some(&version), &two)), Some(one));
 }
 
-fn has_one_winner(place: &dyn Place, rounds: usize) {
-    let (version, held) = look(&*place.open()).unwrap();
+fn has_one_winner(place: &dyn TestStore, rounds: usize) {
+    let (version, held) = read(&*place.open()).unwrap();
     let (line, mut epoch) = (Barrier::new(RACERS), held.epoch);
     let mut last = version;
     let racers: Vec<_> = (0..RACERS).map(|_| std::sync::Mutex::new(place.open())).collect();
@@ -180,89 +198,88 @@ fn has_one_winner(place: &dyn Place, rounds: usize) {
         epoch += 1;
         let winners: Vec<(Version, LeaseRecord)> = std::thread::scope(|scope| {
             let race = |racer: &std::sync::Mutex<Box<dyn Register + Send>>| {
-                let (racer, new) = (racer.lock().unwrap(), value("a", epoch));
+                let (racer, new) = (racer.lock().unwrap(), record("a", epoch));
                 line.wait();
                 match swap(&**racer, Some(&last), &new) {
-                    CasOutcome::Won(reading) => Some((reading.found.unwrap().version, new)),
-                    CasOutcome::Lost(reading) => {
+                    SwapOutcome::Won(reading) => Some((reading.found.unwrap().version, new)),
+                    SwapOutcome::Lost(reading) => {
                         assert_ne!(reading.found.map(|found| found.version).as_ref(), Some(&last));
                         None
                     }
-                    CasOutcome::Unknown(fault) => panic!("{fault}"),
+                    SwapOutcome::Unknown(error) => panic!("{error}"),
                 }
             };
             let threads: Vec<_> = racers.iter().map(|racer| scope.spawn(move || race(racer))).collect();
             threads.into_iter().filter_map(|thread| thread.join().unwrap()).collect()
         });
         assert_eq!(winners.len(), 1, "{winners:?}");
-        assert_eq!(look(&*place.open()).as_ref(), winners.first());
+        assert_eq!(read(&*place.open()).as_ref(), winners.first());
         last = winners[0].0.clone();
     }
 }
 
-fn is_not_obeyed_when_it_goes_back(place: &dyn Place) {
+fn a_regression_is_not_obeyed(place: &dyn TestStore) {
     let register = place.open();
-    let (version, older) = look(&*register).unwrap();
-    let newer = value("a", older.epoch + 1);
+    let (version, older) = read(&*register).unwrap();
+    let newer = record("a", older.epoch + 1);
     won(swap(&*register, Some(&version), &newer));
     let mut lease_view = LeaseView::default();
-    let look = || register::look(&*register, &bot(), soon()).unwrap();
+    let look = || observe(&*register, soon()).unwrap();
     lease_view.observe(look()).unwrap();
-    place.overwrite(Some(&older.written(&bot())));
+    place.overwrite(Some(&encode(&bot(), &older)));
     assert_eq!(lease_view.observe(look()), Err(Regression::Rewound { from: newer.epoch, to: older.epoch }));
-    place.overwrite(Some(&value("b", newer.epoch).written(&bot())));
+    place.overwrite(Some(&encode(&bot(), &record("b", newer.epoch))));
     assert_eq!(lease_view.observe(look()), Err(Regression::Forked(newer.epoch)));
     place.overwrite(None);
     assert_eq!(lease_view.observe(look()), Err(Regression::Gone(newer.epoch)));
-    place.overwrite(Some(&newer.written(&bot())));
+    place.overwrite(Some(&encode(&bot(), &newer)));
     lease_view.observe(look()).unwrap();
 }
 
-fn is_not_obeyed_when_it_is_foreign(place: &dyn Place) {
+fn foreign_content_is_not_obeyed(place: &dyn TestStore) {
     let register = place.open();
-    let web = value("a", 9).written(&"web".parse().unwrap());
+    let web = encode(&"web".parse().unwrap(), &record("a", 9));
     for text in ["", "hello", "{\"schema\":\"mirror.lease/9\"}", &web] {
         place.overwrite(Some(text));
-        let fault = register::look(&*register, &bot(), soon()).unwrap_err();
-        assert!(matches!(fault, StoreError::Foreign(_)), "{text:?}: {fault:?}");
-        let swapped = swap(&*register, None, &value("a", 1));
-        assert!(matches!(swapped, CasOutcome::Unknown(StoreError::Foreign(_))), "{text:?}: {swapped:?}");
-        assert_eq!(register.read(soon()).unwrap().unwrap().text, text);
+        let error = observe(&*register, soon()).unwrap_err();
+        assert!(matches!(error, StoreError::Foreign(_)), "{text:?}: {error:?}");
+        let swapped = swap(&*register, None, &record("a", 1));
+        assert!(matches!(swapped, SwapOutcome::Unknown(StoreError::Foreign(_))), "{text:?}: {swapped:?}");
+        assert_eq!(register.read(soon()).unwrap().unwrap().value, text);
     }
 }
 
-fn takes_nothing_that_could_not_be_read_again(place: &dyn Place) {
+fn refuses_what_could_not_be_read_again(place: &dyn TestStore) {
     place.overwrite(None);
     let register = place.open();
-    let first = won(swap(&*register, None, &value("a", 1)));
-    let long = LeaseRecord { why: Some("w".repeat(70_000)), ..value("b", 2) };
-    for unreadable in [long, value("b", 1 << 53)] {
+    let first = won(swap(&*register, None, &record("a", 1)));
+    let long = LeaseRecord { why: Some("w".repeat(70_000)), ..record("b", 2) };
+    for unreadable in [long, record("b", 1 << 53)] {
         let refused = swap(&*register, Some(&first), &unreadable);
-        assert!(matches!(refused, CasOutcome::Unknown(_)), "{refused:?}");
-        let (version, held) = look(&*register).unwrap();
+        assert!(matches!(refused, SwapOutcome::Unknown(_)), "{refused:?}");
+        let (version, held) = read(&*register).unwrap();
         assert_eq!((version, held.epoch), (first.clone(), 1));
     }
     // The longest that is let through can be read.
     let why = Some("w".repeat(65_000));
-    won(swap(&*register, Some(&first), &LeaseRecord { why: why.clone(), ..value("b", 2) }));
-    assert_eq!(look(&*register).unwrap().1.why, why);
-    let all = register::history(&*register, &bot(), usize::MAX, soon()).unwrap();
-    assert_eq!(all[0].value.epoch, 2);
+    won(swap(&*register, Some(&first), &LeaseRecord { why: why.clone(), ..record("b", 2) }));
+    assert_eq!(read(&*register).unwrap().1.why, why);
+    assert_eq!(history(&*register, usize::MAX)[0].epoch, 2);
 }
 
 fn rounds(default: usize) -> usize {
     std::env::var("MIRROR_ROUNDS").ok().and_then(|n| n.parse().ok()).unwrap_or(default)
 }
 
-/// Checks that nothing is said of who holds it, and that it is said in time.
-fn says_nothing(register: &dyn Register) {
+/// Checks that reads and swaps end in time and without a result.
+fn is_unusable(register: &dyn Register) {
     let begun = Instant::now();
     let read = register.read(Deadline::after(SHORT));
     assert!(matches!(read, Err(StoreError::Failed(_))), "{read:?}");
-    let new = value("a", 1);
+    let new = record("a", 1);
     let deadline = Deadline::after(SHORT);
-    let swapped = register::swap(register, &bot(), None, &new, deadline, deadline);
-    assert!(matches!(swapped, CasOutcome::Unknown(StoreError::Failed(_))), "{swapped:?}");
+    let swapped = swap_by(register, None, &new, SwapDeadlines { swap: deadline, verify: deadline });
+    assert!(matches!(swapped, SwapOutcome::Unknown(StoreError::Failed(_))), "{swapped:?}");
     assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
 }
 
@@ -276,7 +293,7 @@ impl InFile {
     }
 }
 
-impl Place for InFile {
+impl TestStore for InFile {
     fn open(&self) -> Box<dyn Register + Send> {
         Box::new(FileRegister::new(self.path()))
     }
@@ -295,33 +312,33 @@ fn a_file_is_a_register() {
 }
 
 #[test]
-fn a_file_that_another_process_holds_says_nothing() {
+fn a_file_that_another_process_holds_is_unusable() {
     let place = InFile(tempfile::tempdir().unwrap());
     let lock = std::fs::File::create(place.0.path().join("bot.lock")).unwrap();
     lock.lock().unwrap();
-    says_nothing(&*place.open());
+    is_unusable(&*place.open());
     drop(lock);
-    won(swap(&*place.open(), None, &value("a", 1)));
+    won(swap(&*place.open(), None, &record("a", 1)));
 }
 
 #[test]
-fn what_is_no_file_holds_up_nobody() {
+fn a_named_pipe_does_not_hang_the_read() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("bot");
     let made = Command::new("mkfifo").arg(&path).status().unwrap();
     assert!(made.success());
     let (sender, answer) = std::sync::mpsc::channel();
     let register = FileRegister::new(&path);
-    // A read that hangs cannot be called off; the thread ends with the process.
+    // A hanging read cannot be cancelled; the thread ends with the process.
     std::thread::spawn(move || sender.send(register.read(soon())));
     let answer = answer.recv_timeout(LONG).expect("it is read in time");
     assert!(matches!(answer, Err(StoreError::Foreign(_))), "{answer:?}");
 }
 
 #[test]
-fn a_file_without_a_directory_says_nothing() {
+fn a_file_without_a_directory_is_unusable() {
     let place = InFile(tempfile::tempdir().unwrap());
-    says_nothing(&FileRegister::new(place.0.path().join("no/such/bot")));
+    is_unusable(&FileRegister::new(place.0.path().join("no/such/bot")));
 }
 
 /// What [`a_file_survives_a_killed_writer`] kills.
@@ -330,8 +347,8 @@ fn a_file_without_a_directory_says_nothing() {
 fn writes_until_it_is_killed() {
     let register = FileRegister::new(std::env::var_os("MIRROR_TEST_FILE").unwrap());
     for epoch in 1.. {
-        let version = look(&register).map(|(version, _)| version);
-        won(swap(&register, version.as_ref(), &value("a", epoch)));
+        let version = read(&register).map(|(version, _)| version);
+        won(swap(&register, version.as_ref(), &record("a", epoch)));
     }
 }
 
@@ -350,8 +367,8 @@ fn a_file_survives_a_killed_writer() {
         std::thread::sleep(Duration::from_micros(137 * round));
         writer.kill().unwrap();
         writer.wait().unwrap();
-        let (version, held) = look(&*place.open()).unwrap();
-        won(swap(&*place.open(), Some(&version), &value("b", held.epoch + 1)));
+        let (version, held) = read(&*place.open()).unwrap();
+        won(swap(&*place.open(), Some(&version), &record("b", held.epoch + 1)));
     }
 }
 
@@ -411,7 +428,7 @@ impl InGit {
     }
 }
 
-impl Place for InGit {
+impl TestStore for InGit {
     fn open(&self) -> Box<dyn Register + Send> {
         Box::new(self.connect())
     }
@@ -459,13 +476,13 @@ fn a_git_remote_over_ssh_is_a_register() {
     let share = format!("-o ControlMaster=auto -o ControlPersist=60 -o ControlPath='{}/%C'", client.path().display());
     place.ssh = Some(format!("{} {share}", client.git_ssh_command()));
     conforms(&place, rounds(1));
-    place.overwrite(Some(&value("a", 1).written(&bot())));
+    place.overwrite(Some(&encode(&bot(), &record("a", 1))));
     let register = place.open();
-    assert!(look(&*register).is_some());
+    assert!(read(&*register).is_some());
     sshd.freeze();
-    says_nothing(&*register);
+    is_unusable(&*register);
     drop(sshd);
-    says_nothing(&*register);
+    is_unusable(&*register);
 }
 
 /// Prints the medians; a loaded machine makes no promise.
@@ -481,11 +498,11 @@ fn a_quiet_read_costs_what_a_bare_list_costs() {
     let ssh = format!("{} {share}", client.git_ssh_command());
     place.ssh = Some(ssh.clone());
     let register = place.open();
-    won(swap(&*register, None, &value("a", 1)));
+    won(swap(&*register, None, &record("a", 1)));
     let (mut reads, mut lists) = (Vec::new(), Vec::new());
     for _ in 0..100 {
         let begun = Instant::now();
-        assert!(look(&*register).is_some());
+        assert!(read(&*register).is_some());
         reads.push(begun.elapsed());
         let begun = Instant::now();
         let listed = Command::new("git").args(["ls-remote", &url, REF]).env("GIT_SSH_COMMAND", &ssh).output().unwrap();
@@ -503,22 +520,22 @@ fn a_quiet_read_of_a_git_remote_is_one_list() {
     let mut place = InGit::new();
     place.through("exec sh -c \"$command\"");
     let register = place.open();
-    won(swap(&*register, None, &value("a", 1)));
+    won(swap(&*register, None, &record("a", 1)));
     let other = place.open();
-    assert!(look(&*other).is_some());
+    assert!(read(&*other).is_some());
     let before = place.calls().len();
-    assert!(look(&*register).is_some());
-    assert!(look(&*other).is_some());
+    assert!(read(&*register).is_some());
+    assert!(read(&*other).is_some());
     let calls = place.calls();
     assert_eq!(calls.len(), before + 2, "{calls:?}");
     assert!(calls[before].starts_with("git-upload-pack"), "{calls:?}");
 }
 
 #[test]
-fn a_damaged_cache_of_a_git_remote_is_made_anew() {
+fn a_damaged_git_cache_is_recreated() {
     let place = InGit::new();
-    won(swap(&place.connect(), None, &value("a", 1)));
-    // As a power cut leaves them, or a hand.
+    won(swap(&place.connect(), None, &record("a", 1)));
+    // As after a power loss, or an edit by hand.
     let damages: [fn(&Path); 5] = [
         |cache| {
             for directory in std::fs::read_dir(cache.join(".git/objects")).unwrap() {
@@ -540,13 +557,13 @@ fn a_damaged_cache_of_a_git_remote_is_made_anew() {
     let cache = place.directory.path().join("cache");
     for (number, damage) in damages.into_iter().enumerate() {
         let open = || GitRegister::open(&cache, place.path().to_str().unwrap(), REF, "tester", None).unwrap();
-        assert!(look(&open()).is_some());
+        assert!(read(&open()).is_some());
         damage(&cache);
         let register = open();
-        let (version, found) = look(&register).unwrap_or_else(|| panic!("nothing after damage {number}"));
+        let (version, found) = read(&register).unwrap_or_else(|| panic!("nothing after damage {number}"));
         let epoch = u64::try_from(number).unwrap() + 2;
         assert_eq!(found.epoch + 1, epoch);
-        won(swap(&register, Some(&version), &value("a", epoch)));
+        won(swap(&register, Some(&version), &record("a", epoch)));
     }
 }
 
@@ -557,23 +574,19 @@ fn the_ref_of_a_git_remote_is_its_log() {
     let mut version = None;
     let mut all = Vec::new();
     for epoch in 1..=5 {
-        let new = value("a", epoch);
+        let new = record("a", epoch);
         version = Some(won(swap(&*register, version.as_ref(), &new)));
         all.insert(0, new);
     }
-    let read = |most| {
-        let found = register::history(&*place.open(), &bot(), most, soon()).unwrap();
-        found.into_iter().map(|found| found.value).collect::<Vec<_>>()
-    };
-    assert_eq!(read(100), all);
-    assert_eq!(read(2), all[..2]);
+    assert_eq!(history(&*place.open(), 100), all);
+    assert_eq!(history(&*place.open(), 2), all[..2]);
     let log = place.git(&["log", "--format=%an %s", REF], b"");
     assert!(log.starts_with("tester bot: claimed for a in epoch 5 by tester\n"), "{log}");
     place.git(&["fsck", "--strict"], b"");
 }
 
 #[test]
-fn what_else_a_git_ref_holds_is_foreign() {
+fn other_objects_in_a_git_ref_are_foreign() {
     let place = InGit::new();
     let register = place.open();
     let tree = place.git(&["hash-object", "-w", "-t", "tree", "--stdin"], b"");
@@ -583,14 +596,14 @@ fn what_else_a_git_ref_holds_is_foreign() {
         place.git(&["mktag"], format!("object {commit}\ntype commit\ntag t\ntagger x <x> 0 +0000\n\nt\n").as_bytes());
     for object in [tree, blob, tag, commit] {
         place.git(&["update-ref", REF, &object], b"");
-        let fault = register::look(&*register, &bot(), soon()).unwrap_err();
-        assert!(matches!(fault, StoreError::Foreign(_)), "{object}: {fault:?}");
+        let error = observe(&*register, soon()).unwrap_err();
+        assert!(matches!(error, StoreError::Foreign(_)), "{object}: {error:?}");
     }
-    // Other refs that end like ours are none of our business.
+    // Other refs that end with the same path are ignored.
     place.overwrite(None);
     let commit = place.commit("x", &[]);
     place.git(&["update-ref", "refs/heads/refs/mirror/bot", &commit], b"");
-    assert_eq!(look(&*register), None);
+    assert_eq!(read(&*register), None);
 }
 
 #[test]
@@ -604,10 +617,10 @@ fn a_push_whose_acknowledgement_is_lost_was_done() {
     std::fs::create_dir_all(hook.parent().unwrap()).unwrap();
     std::fs::write(&hook, format!("#!/bin/sh\nwhile [ -e {} ]; do sleep 0.05; done\n", gate.display())).unwrap();
     std::fs::set_permissions(&hook, PermissionsExt::from_mode(0o755)).unwrap();
-    let new = value("a", 1);
+    let new = record("a", 1);
     let deadline = Deadline::after(Duration::from_secs(3));
-    let swapped = register::swap(&*register, &bot(), None, &new, deadline, soon());
-    assert_eq!(look(&*register), Some((won(swapped), new)));
+    let swapped = swap_by(&*register, None, &new, SwapDeadlines { swap: deadline, verify: soon() });
+    assert_eq!(read(&*register), Some((won(swapped), new)));
 }
 
 #[test]
@@ -617,16 +630,16 @@ fn a_push_that_a_hook_declines_is_not_won() {
     std::fs::create_dir_all(hook.parent().unwrap()).unwrap();
     std::fs::write(&hook, "#!/bin/sh\necho no >&2\nexit 1\n").unwrap();
     std::fs::set_permissions(&hook, PermissionsExt::from_mode(0o755)).unwrap();
-    let swapped = swap(&*place.open(), None, &value("a", 1));
+    let swapped = swap(&*place.open(), None, &record("a", 1));
     assert!(
-        matches!(&swapped, CasOutcome::Unknown(StoreError::Failed(why)) if why.contains("declined")),
+        matches!(&swapped, SwapOutcome::Unknown(StoreError::Failed(why)) if why.contains("declined")),
         "{swapped:?}"
     );
-    assert_eq!(look(&*place.open()), None);
+    assert_eq!(read(&*place.open()), None);
 }
 
 #[test]
-fn a_git_remote_that_does_not_serve_says_nothing() {
+fn a_broken_git_remote_is_unusable() {
     for script in [
         "exec sleep 30",
         "exit 255",
@@ -637,7 +650,7 @@ fn a_git_remote_that_does_not_serve_says_nothing() {
         "sleep 5; exec sh -c \"$command\"",
     ] {
         let mut place = InGit::new();
-        place.overwrite(Some(&value("a", 1).written(&bot())));
+        place.overwrite(Some(&encode(&bot(), &record("a", 1))));
         place.through(script);
         let register = place.open();
         let read = register.read(Deadline::after(SHORT));
@@ -645,21 +658,21 @@ fn a_git_remote_that_does_not_serve_says_nothing() {
         assert!(matches!(read, Err(StoreError::Failed(_)) | Ok(None)), "{script}: {read:?}");
         assert!(read.is_err() || script == "printf 0000", "{script}: {read:?}");
         let deadline = Deadline::after(SHORT);
-        let swapped = register::swap(&*register, &bot(), None, &value("b", 1), deadline, deadline);
-        assert!(matches!(swapped, CasOutcome::Unknown(StoreError::Failed(_))), "{script}: {swapped:?}");
+        let swapped = swap_by(&*register, None, &record("b", 1), SwapDeadlines { swap: deadline, verify: deadline });
+        assert!(matches!(swapped, SwapOutcome::Unknown(StoreError::Failed(_))), "{script}: {swapped:?}");
     }
     let mut nowhere = InGit::new();
     nowhere.url = Some(nowhere.directory.path().join("no-such").display().to_string());
-    says_nothing(&*nowhere.open());
+    is_unusable(&*nowhere.open());
 }
 
 #[test]
 fn a_slow_git_remote_is_waited_for() {
     let mut place = InGit::new();
     place.through("sleep 0.5; exec sh -c \"$command\"");
-    let new = value("a", 1);
+    let new = record("a", 1);
     won(swap(&*place.open(), None, &new));
-    assert_eq!(look(&*place.open()).unwrap().1, new);
+    assert_eq!(read(&*place.open()).unwrap().1, new);
 }
 
 // etcd.
@@ -699,7 +712,7 @@ fn base64(text: &str) -> String {
     base64::engine::general_purpose::STANDARD.encode(text)
 }
 
-impl Place for InEtcd<'_> {
+impl TestStore for InEtcd<'_> {
     fn open(&self) -> Box<dyn Register + Send> {
         Box::new(self.connect())
     }
@@ -717,8 +730,8 @@ impl Place for InEtcd<'_> {
 fn ready(cluster: &Cluster) {
     let register = EtcdRegister::new(cluster.clone(), "x").unwrap();
     let begun = Instant::now();
-    while let Err(fault) = register.read(Deadline::after(Duration::from_secs(2))) {
-        assert!(begun.elapsed() < LONG, "{fault}");
+    while let Err(error) = register.read(Deadline::after(Duration::from_secs(2))) {
+        assert!(begun.elapsed() < LONG, "{error}");
     }
 }
 
@@ -732,26 +745,26 @@ fn an_etcd_cluster_is_a_register_with_two_of_three() {
     conforms(&InEtcd { cluster: etcd.cluster(), key: "/mirror/bot" }, rounds(20));
     let place = InEtcd { cluster: etcd.cluster(), key: "/mirror/killed" };
     let register = place.open();
-    let first = won(swap(&*register, None, &value("a", 1)));
+    let first = won(swap(&*register, None, &record("a", 1)));
     etcd.kill(0);
-    // Another leader may have to be found first; what is heard until then is no answer.
+    // The cluster may elect a new leader first.
     let (version, _) = wait_for("two of three answer", || {
-        let reading = register::look(&*register, &bot(), Deadline::after(Duration::from_secs(2))).ok()?;
+        let reading = observe(&*register, Deadline::after(Duration::from_secs(2))).ok()?;
         reading.found.map(|found| (found.version, found.value))
     });
     assert_eq!(version, first);
-    let new = value("b", 2);
+    let new = record("b", 2);
     won(swap(&*register, Some(&first), &new));
-    assert_eq!(look(&*place.open()).unwrap().1, new);
+    assert_eq!(read(&*place.open()).unwrap().1, new);
     etcd.kill(1);
-    says_nothing(&*register);
+    is_unusable(&*register);
     etcd.restart(1);
     wait_for("two of three answer again", || register.read(Deadline::after(Duration::from_secs(2))).ok());
-    assert_eq!(look(&*register).unwrap().1, new);
+    assert_eq!(read(&*register).unwrap().1, new);
 }
 
 #[test]
-fn etcd_tells_what_it_has_not_compacted() {
+fn etcd_history_ends_at_the_compaction() {
     if !etcd::is_there() {
         return;
     }
@@ -762,23 +775,19 @@ fn etcd_tells_what_it_has_not_compacted() {
     let (mut version, mut all) = (None, Vec::new());
     for epoch in 1..=5 {
         place.ask("kv/put", &serde_json::json!({ "key": base64("/other"), "value": "" }));
-        let new = value("a", epoch);
+        let new = record("a", epoch);
         version = Some(won(swap(&*register, version.as_ref(), &new)));
         all.insert(0, new);
     }
-    let read = |most| {
-        let found = register::history(&*register, &bot(), most, soon()).unwrap();
-        found.into_iter().map(|found| found.value).collect::<Vec<_>>()
-    };
-    assert_eq!(read(100), all);
-    assert_eq!(read(2), all[..2]);
+    assert_eq!(history(&*register, 100), all);
+    assert_eq!(history(&*register, 2), all[..2]);
     let revision: u64 = version.unwrap().0.parse().unwrap();
     place.ask("kv/compaction", &serde_json::json!({ "revision": (revision - 2).to_string(), "physical": true }));
-    assert_eq!(read(100), all[..2]);
+    assert_eq!(history(&*register, 100), all[..2]);
 }
 
 #[test]
-fn etcd_over_tls_lets_in_who_has_the_password() {
+fn etcd_over_tls_requires_the_password() {
     if !etcd::is_there() {
         return;
     }
@@ -796,7 +805,7 @@ fn etcd_over_tls_lets_in_who_has_the_password() {
     let with = |password: &str| Cluster { user: Some(("root".to_owned(), password.to_owned())), ..plain.clone() };
     let open = |cluster: Cluster| EtcdRegister::new(cluster, "/mirror/bot").unwrap();
     let register = open(with("secret"));
-    let new = value("a", 1);
+    let new = record("a", 1);
     won(swap(&register, None, &new));
     let strangers = Cluster { ca: None, ..with("secret") };
     let nameless = Cluster { identity: None, ..with("secret") };
@@ -807,8 +816,7 @@ fn etcd_over_tls_lets_in_who_has_the_password() {
     }
     // A member forgets its tokens when it starts anew.
     etcd.restart(0);
-    let again =
-        wait_for("it answers", || register::look(&register, &bot(), Deadline::after(Duration::from_secs(2))).ok());
+    let again = wait_for("it answers", || observe(&register, Deadline::after(Duration::from_secs(2))).ok());
     assert_eq!(again.found.unwrap().value, new);
     assert!(!format!("{register:?} {:?}", with("secret")).contains("secret"));
 }
@@ -823,22 +831,22 @@ fn an_etcd_swap_whose_acknowledgement_is_lost_was_done() {
     let cutter = Cutter::before(etcd.port(0));
     let cluster = Cluster { endpoints: vec![cutter.endpoint()], ..Cluster::default() };
     let register = EtcdRegister::new(cluster, "/mirror/bot").unwrap();
-    assert_eq!(look(&register), None);
-    let new = value("a", 1);
+    assert_eq!(read(&register), None);
+    let new = record("a", 1);
     cutter.cut(1);
     let version = won(swap(&register, None, &new));
     assert_eq!(cutter.left(), 0, "an answer was cut");
-    assert_eq!(look(&register), Some((version, new)));
+    assert_eq!(read(&register), Some((version, new)));
     // The second endpoint is asked in the same breath, and finds that it is done.
     let both = Cluster { endpoints: vec![cutter.endpoint(), etcd.endpoints().remove(0)], ..Cluster::default() };
     let register = EtcdRegister::new(both, "/mirror/both").unwrap();
     cutter.cut(1);
-    won(swap(&register, None, &value("a", 1)));
+    won(swap(&register, None, &record("a", 1)));
     assert_eq!(cutter.left(), 0, "an answer was cut");
 }
 
 #[test]
-fn an_etcd_that_does_not_serve_says_nothing() {
+fn a_broken_etcd_is_unusable() {
     let answers: [&'static [u8]; 7] = [
         b"",
         b"garbage\n",
@@ -851,11 +859,11 @@ fn an_etcd_that_does_not_serve_says_nothing() {
     let at = |port: u16| Cluster { endpoints: vec![format!("http://127.0.0.1:{port}")], ..Cluster::default() };
     for answer in answers {
         let server = Chatty::new(answer);
-        says_nothing(&EtcdRegister::new(at(server.number()), "x").unwrap());
+        is_unusable(&EtcdRegister::new(at(server.number()), "x").unwrap());
     }
     let (silent, refusing) = (Port::silent(), Port::refusing());
-    says_nothing(&EtcdRegister::new(at(silent.number()), "x").unwrap());
-    says_nothing(&EtcdRegister::new(at(refusing.number()), "x").unwrap());
+    is_unusable(&EtcdRegister::new(at(silent.number()), "x").unwrap());
+    is_unusable(&EtcdRegister::new(at(refusing.number()), "x").unwrap());
 }
 
 #[test]
@@ -871,9 +879,9 @@ fn a_hanging_or_dead_etcd_member_costs_little() {
     endpoints.extend(etcd.endpoints());
     let register = EtcdRegister::new(Cluster { endpoints, ..Cluster::default() }, "/mirror/bot").unwrap();
     let begun = Instant::now();
-    won(swap(&register, None, &value("a", 1)));
+    won(swap(&register, None, &record("a", 1)));
     assert!(begun.elapsed() < LONG / 4, "{:?}", begun.elapsed());
     let begun = Instant::now();
-    assert!(look(&register).is_some());
+    assert!(read(&register).is_some());
     println!("the second time: {:?}", begun.elapsed());
 }

@@ -2,44 +2,44 @@
 
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, anyhow};
 use schemars::JsonSchema;
 use serde::Serialize;
+use sha2::{Digest, Sha256};
 
 use super::Context;
 use crate::chain::Name;
 use crate::cli;
-use crate::config::Lease;
-use crate::hold::notify::Notify;
-use crate::hold::poller::Open;
-use crate::hold::supervisor::{Supervisor, Task};
-use crate::hold::{self, Change, Outcome, Plan, Stopped};
-use crate::lease::LeaseView;
+use crate::config::{Config, Lease, Store};
+use crate::hold::command::HeldCommand;
+use crate::hold::machine_lock::MachineLock;
+use crate::hold::poller::OpenRegister;
+use crate::hold::supervisor::Supervisor;
+use crate::hold::{self, HoldRequest};
 use crate::lease::client;
-use crate::output::{self, Envelope, ExitStatus, Style};
-use crate::state::StateDir;
-use crate::state::history::{self, Entry, Event};
+use crate::output::{self, ExitStatus, Style};
+use crate::state::{Lock, StateDir, history};
 use crate::usage_error::UsageError;
 
-/// The lease was lost while the command ran: EX_TEMPFAIL of sysexits(3).
-const LOST: u8 = 75;
-/// As env(1) and timeout(1) have it.
-const CANNOT_START: u8 = 126;
-const NO_SUCH_PROGRAM: u8 = 127;
-/// SIGTERM, as a shell has it.
-const TERMINATED: u8 = 128 + 15;
+mod reporter;
 
-/// How it stands, or how it ended.
+use reporter::Reporter;
+
+/// The processes of a hold that is being killed need this long to end.
+const LOCK_TIMEOUT: Duration = Duration::from_millis(500);
+const LOCK_RETRY: Duration = Duration::from_millis(10);
+
+/// The state of a hold, or how it ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum HoldVerdict {
     /// The command runs.
     Running,
-    /// The command was told to stop, and has not ended yet.
+    /// The command was told to stop and has not ended yet.
     Stopping,
-    /// The command has ended, by itself or since `mirror hold` was told to end.
+    /// The command has ended, by itself or because `mirror hold` was told to end.
     Ended,
     /// The lease is not granted to this node; nothing was started.
     NotOurs,
@@ -47,7 +47,7 @@ pub enum HoldVerdict {
     Unknown,
     /// The service is held on this node already; nothing was started.
     Busy,
-    /// The command ran, and was ended, since the lease was taken away or could not be read any more.
+    /// The command was stopped because the lease was taken away or could no longer be read.
     Lost,
     /// The command could not be started.
     Failed,
@@ -68,16 +68,15 @@ impl output::HasStatus for HoldVerdict {
 pub struct HoldFacts {
     /// The service.
     pub service: Name,
-    /// The epoch under which the command was started; null when it was not.
+    /// The epoch under which the command was started; null if it was not.
     pub epoch: Option<u64>,
-    /// The process of `mirror hold`.
+    /// The pid of `mirror hold`.
     pub hold_pid: u32,
-    /// The process of the command, which leads a group of the same number; null when it was not
-    /// started.
+    /// The pid of the command, which is also its process group; null if it was not started.
     pub pid: Option<i32>,
-    /// What `mirror hold` ended with, or is about to; null while the command runs.
+    /// The exit status of `mirror hold`; null while the command runs.
     pub exit_status: Option<u8>,
-    /// Whether what was left of the command had to be killed; null while it runs.
+    /// Whether the command had to be killed; null while it runs.
     pub killed: Option<bool>,
 }
 
@@ -101,31 +100,61 @@ pub(super) fn run(arguments: &cli::Hold, context: &Context) -> Result<ExitCode> 
         return Err(UsageError::new(format!("{file}: this machine is no node of the list; name the node with --self")));
     };
     let check = interval(arguments, &lease)?;
-    let store = StateDir::open(config);
-    let mut told = Told::new(context, service, node, &store);
-    let lock = store.lock_hold(service).with_context(|| {
-        format!("{}: no lock can be had for {service}; make it writable", store.directory().display())
-    })?;
-    let Some(_lock) = lock else {
-        return Ok(told.in_vain(HoldVerdict::Busy, format!("{service} is held on this node already.")));
+    let state_dir = StateDir::open(config);
+    let mut reporter = Reporter::new(context, service, node, &state_dir);
+    let Some((_file_lock, machine_lock)) = lock(&state_dir, service, &identity(config, service, node))? else {
+        return Ok(reporter.not_started(HoldVerdict::Busy, format!("{service} is held on this node already.")));
     };
-    let task = Task {
-        command: &arguments.command,
+    let command = HeldCommand {
+        words: &arguments.command,
         environment: &[("MIRROR_SERVICE", service.to_string()), ("MIRROR_HOLDER", node.to_string())],
         grace: lease.grace,
     };
-    let supervisor = Supervisor::begin(&task)?;
-    let plan = Plan {
+    let supervisor = Supervisor::begin(&command)?;
+    machine_lock.answer()?;
+    let request = HoldRequest {
         service,
         node,
-        params: crate::lease::Params { valid: lease.valid, grace: lease.grace },
+        params: lease.into(),
         check,
-        known: store.lease_view(service),
+        known: state_dir.lease_view(service),
         open: opener(context, service),
     };
-    let (outcome, report) = hold::hold(&plan, supervisor, &mut |change, report| told.change(change, report))?;
-    history::keep_lease_view(&store, Some(node), service, &report);
-    Ok(told.outcome(outcome))
+    let (outcome, lease_view) = hold::hold(&request, supervisor, &mut |event, view| reporter.event(event, view))?;
+    history::keep_lease_view(&state_dir, Some(node), service, &lease_view);
+    Ok(reporter.outcome(outcome))
+}
+
+/// Excludes a second hold: by a file in the state directory, and by a lock that survives the deletion of
+/// that directory. None when there is one. One that is just being killed is waited for.
+fn lock(state_dir: &StateDir, service: &Name, identity: &str) -> Result<Option<(Lock, MachineLock)>> {
+    let give_up_at = Instant::now() + LOCK_TIMEOUT;
+    loop {
+        let file_lock = state_dir.lock_hold(service).with_context(|| {
+            format!("{}: {service} cannot be locked; make the directory writable", state_dir.directory().display())
+        })?;
+        if let Some(file_lock) = file_lock
+            && let Some(machine_lock) = MachineLock::try_lock(identity)?
+        {
+            return Ok(Some((file_lock, machine_lock)));
+        }
+        if Instant::now() >= give_up_at {
+            return Ok(None);
+        }
+        std::thread::sleep(LOCK_RETRY);
+    }
+}
+
+/// The same for two holds of one lease by one node, whatever their state directories.
+fn identity(config: &Config, service: &Name, node: &Name) -> String {
+    let place = match &config.lease {
+        None => String::new(),
+        Some(Store::Git { remote, prefix }) => format!("git {remote} {prefix}"),
+        Some(Store::Etcd { endpoints, prefix, .. }) => format!("etcd {} {prefix}", endpoints.join(" ")),
+        Some(Store::File { path }) => format!("file {}", path.display()),
+    };
+    let digest = Sha256::digest(format!("{place}\n{service}\n{node}"));
+    digest.iter().take(16).map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn interval(arguments: &cli::Hold, lease: &Lease) -> Result<Duration> {
@@ -143,160 +172,10 @@ fn interval(arguments: &cli::Hold, lease: &Lease) -> Result<Duration> {
     }
 }
 
-fn opener(context: &Context, service: &Name) -> Arc<Open> {
+fn opener(context: &Context, service: &Name) -> Arc<OpenRegister> {
     let (config, local_node, service) = (context.config.clone(), context.local_node.clone(), service.to_string());
     Arc::new(move || {
-        let register = client::beside(&config, &StateDir::open(&config), local_node.as_ref(), &service);
-        register.map_err(|doubt| anyhow!("{doubt}"))?.context("there is no lease")
+        let register = client::open_register(&config, &StateDir::open(&config), local_node.as_ref(), &service);
+        register.map_err(|error| anyhow!("{error}"))?.context("there is no lease")
     })
-}
-
-/// Whoever is told of what happens: people on stderr, programs by a file, the service manager, and
-/// the history.
-struct Told<'a> {
-    context: &'a Context,
-    service: &'a Name,
-    node: &'a Name,
-    store: &'a StateDir,
-    notify: Notify,
-    facts: HoldFacts,
-}
-
-impl<'a> Told<'a> {
-    fn new(context: &'a Context, service: &'a Name, node: &'a Name, store: &'a StateDir) -> Self {
-        let facts = HoldFacts {
-            service: service.clone(),
-            epoch: None,
-            hold_pid: std::process::id(),
-            pid: None,
-            exit_status: None,
-            killed: None,
-        };
-        Self { context, service, node, store, notify: Notify::from_environment(), facts }
-    }
-
-    fn change(&mut self, change: &Change, report: &LeaseView) {
-        let service = self.service;
-        match change {
-            Change::Runs { epoch, pid } => {
-                (self.facts.epoch, self.facts.pid) = (Some(*epoch), Some(*pid));
-                let reason = format!("{service} runs here in epoch {epoch}, as process {pid}.");
-                self.notify.tell(&format!("READY=1\nWATCHDOG=1\nSTATUS={reason}"));
-                self.say(&reason);
-                self.show(HoldVerdict::Running, &reason);
-                self.record(Event::HoldStart, None, &reason);
-                history::keep_lease_view(self.store, Some(self.node), service, report);
-            }
-            Change::Good => self.notify.tell("WATCHDOG=1"),
-            Change::Sure => {
-                let reason = format!("{service} may go on: the lease was read again.");
-                self.notify.tell(&format!("STATUS={reason}"));
-                self.say(&reason);
-            }
-            Change::Doubtful { why, left } => {
-                let left = left.as_secs_f64();
-                let reason = format!("{service} is stopped in {left:.1} s unless the lease is read by then: {why}");
-                self.notify.tell(&format!("STATUS={}", one_line(&reason)));
-                self.say(&reason);
-            }
-            Change::Stops(why) => {
-                let reason = format!("{service} is stopped: {why}.");
-                self.notify.tell(&format!("STOPPING=1\nSTATUS={}", one_line(&reason)));
-                self.say(&reason);
-                self.show(HoldVerdict::Stopping, &reason);
-            }
-        }
-    }
-
-    /// Nothing was started.
-    fn in_vain(&mut self, verdict: HoldVerdict, reason: String) -> ExitCode {
-        self.notify.tell(&format!("STATUS={}", one_line(&reason)));
-        self.say(&reason);
-        // Of one that runs already the file is another's.
-        if verdict != HoldVerdict::Busy {
-            self.facts.exit_status = Some(output::HasStatus::status(verdict) as u8);
-            self.show(verdict, &reason);
-        }
-        output::HasStatus::status(verdict).into()
-    }
-
-    fn outcome(&mut self, outcome: Outcome) -> ExitCode {
-        let service = self.service;
-        let (verdict, reason, status) = match outcome {
-            Outcome::NotOurs(why) => {
-                return self.in_vain(HoldVerdict::NotOurs, format!("{service} was not started: {why}."));
-            }
-            Outcome::Unknown(why) => {
-                return self.in_vain(
-                    HoldVerdict::Unknown,
-                    format!("{service} was not started, as it is unknown whether it may be: {why}."),
-                );
-            }
-            Outcome::NotStarted { why, missing } => {
-                let status = if missing { NO_SUCH_PROGRAM } else { CANNOT_START };
-                (HoldVerdict::Failed, format!("{service} could not be started: {why}."), status)
-            }
-            Outcome::Interrupted => {
-                (HoldVerdict::Ended, format!("{service} was not started: a signal came first."), TERMINATED)
-            }
-            Outcome::Ended { status, stopped, killed } => {
-                self.facts.killed = Some(killed);
-                let end = if killed { "was killed" } else { "has ended" };
-                match stopped {
-                    Stopped::Lost(why) => {
-                        (HoldVerdict::Lost, format!("{service} {end}, as it may not run any longer: {why}."), LOST)
-                    }
-                    Stopped::Not | Stopped::Asked => {
-                        let number = u8::try_from(status).unwrap_or(u8::MAX);
-                        (HoldVerdict::Ended, format!("{service} {end}, with status {number}."), number)
-                    }
-                }
-            }
-        };
-        self.facts.exit_status = Some(status);
-        self.notify.tell(&format!("STOPPING=1\nSTATUS={}", one_line(&reason)));
-        self.say(&reason);
-        self.show(verdict, &reason);
-        if self.facts.pid.is_some() {
-            self.record(Event::HoldEnd, Some(verdict), &reason);
-        }
-        status.into()
-    }
-
-    fn say(&self, reason: &str) {
-        if !self.context.output_mode.quiet {
-            output::say(format_args!("{reason}"));
-        }
-    }
-
-    fn show(&self, verdict: HoldVerdict, reason: &str) {
-        let object = Envelope {
-            schema: <HoldFacts as output::ReportFacts>::SCHEMA,
-            at: humantime::format_rfc3339_millis(self.context.begun.at).to_string(),
-            local_node: Some(self.node),
-            verdict,
-            reason,
-            elapsed_ms: output::millis(self.context.begun.instant.elapsed()),
-            facts: &self.facts,
-        };
-        if let Ok(text) = serde_json::to_string(&object) {
-            self.store.show(&format!("hold-{}.json", self.service), &(text + "\n"));
-        }
-    }
-
-    fn record(&self, event: Event, verdict: Option<HoldVerdict>, reason: &str) {
-        let entry = Entry {
-            service: Some(self.service.clone()),
-            node: Some(self.node.clone()),
-            epoch: self.facts.epoch,
-            verdict: verdict.and_then(history::slug),
-            ..Entry::new(Some(self.node), event, reason)
-        };
-        history::record(self.store, &entry);
-    }
-}
-
-/// A line would end a status early, and begin another variable.
-fn one_line(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }

@@ -4,10 +4,7 @@ use anyhow::Result;
 use schemars::JsonSchema;
 use schemars::generate::SchemaSettings;
 
-use super::{
-    chain_check, chain_show, hold, lease_check, lease_history, lease_repair, lease_show, pause, probe, promote, resume,
-    whois_brain,
-};
+use super::{chain_check, chain_show, hold, lease, pause, probe, promote, resume, whois_brain};
 use crate::cli;
 use crate::cli::completion::OBJECTS;
 use crate::output::{Envelope, ExitStatus, OutputMode, ReportFacts};
@@ -24,10 +21,10 @@ const MAKERS: [Make; OBJECTS.len()] = [
     of::<promote::PromoteFacts>,
     of::<chain_show::ChainShowFacts>,
     of::<chain_check::ChainCheckFacts>,
-    of::<lease_show::LeaseShowFacts>,
-    of::<lease_check::LeaseCheckFacts>,
-    of::<lease_history::LeaseHistoryFacts>,
-    of::<lease_repair::LeaseRepairFacts>,
+    of::<lease::show::LeaseShowFacts>,
+    of::<lease::check::LeaseCheckFacts>,
+    of::<lease::history::LeaseHistoryFacts>,
+    of::<lease::repair::LeaseRepairFacts>,
     of::<hold::HoldFacts>,
     of::<pause::PauseFacts>,
     of::<resume::ResumeFacts>,

@@ -1,4 +1,4 @@
-//! What `hold` and its keeper say to each other: one message a packet, over a pair of sockets.
+//! The messages between `hold` and its supervisor: one a packet, over a pair of sockets.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -10,34 +10,34 @@ use serde::{Deserialize, Serialize};
 
 use crate::boot_instant::BootInstant;
 
-/// Longer messages are none of ours.
-const LONGEST: usize = 4096;
+/// No message is longer.
+const MAX_MESSAGE_BYTES: usize = 4096;
 
-/// From `hold` to the keeper.
+/// From `hold` to the supervisor.
 #[derive(Debug, Serialize, Deserialize)]
 pub enum SupervisorOrder {
-    /// Start the command, under this epoch and until this moment.
+    /// Start the command, under this epoch and until this time.
     Start {
-        /// For the command to know.
+        /// The command's `MIRROR_EPOCH`.
         epoch: u64,
-        /// When the permit runs out.
+        /// When the permit expires.
         until: BootInstant,
     },
-    /// A further read permits it until this moment.
+    /// Another read permits it until this time.
     Extend {
-        /// When that permit runs out.
+        /// When that permit expires.
         until: BootInstant,
     },
     /// Stop it now.
     Stop,
 }
 
-/// From the keeper to `hold`.
+/// From the supervisor to `hold`.
 #[derive(Debug, Serialize, Deserialize)]
 pub enum SupervisorReport {
     /// The command runs.
     Started {
-        /// As this process, which leads a group of the same number.
+        /// Its pid, which is also its process group.
         pid: i32,
     },
     /// It could not be started.
@@ -47,65 +47,65 @@ pub enum SupervisorReport {
         /// Whether there is no such program.
         missing: bool,
     },
-    /// It has ended, and so has everything that it had started.
-    Ended(Ended),
+    /// It has ended, and so has everything that it started.
+    Ended(CommandEnd),
 }
 
 /// How a command ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Ended {
+pub struct CommandEnd {
     /// Its exit status as a shell has it: 128 and the number of the signal that ended it.
     pub status: i32,
-    /// Whether its permit ran out.
+    /// Whether its permit expired.
     pub expired: bool,
-    /// Whether it was killed, since it had not ended in time.
+    /// Whether it was killed because it had not ended in time.
     pub killed: bool,
 }
 
-/// One end.
+/// One end of the connection.
 #[derive(Debug)]
 pub struct IpcLink(OwnedFd);
 
-/// What was heard.
+/// The result of a receive that does not wait.
 #[derive(Debug)]
-pub enum Message<T> {
-    /// This.
-    Said(T),
+pub enum Received<T> {
+    /// A message.
+    Message(T),
     /// Nothing yet.
     Nothing,
-    /// The other side has gone.
-    Gone,
+    /// The other side has closed its end, or died.
+    Closed,
 }
 
 impl IpcLink {
-    /// Both ends. No program that is started inherits either.
+    /// Both ends. Started programs inherit neither.
     pub fn pair() -> io::Result<(Self, Self)> {
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         let (one, other) = rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?;
         Ok((Self(one), Self(other)))
     }
 
-    /// Says something. Where the other side has gone or hears nothing, it is left: what would have
-    /// been permitted is then not, and what is to end ends in its time.
-    pub fn say(&self, word: &impl Serialize) {
-        if let Ok(bytes) = serde_json::to_vec(word) {
+    /// Sends a message. Errors are ignored: without an extension the permit expires, and a lost order to
+    /// stop takes effect then.
+    pub fn send(&self, message: &impl Serialize) {
+        if let Ok(bytes) = serde_json::to_vec(message) {
             let _ = rustix::net::send(&self.0, &bytes, SendFlags::NOSIGNAL);
         }
     }
 
-    /// What the other side says, without waiting for it.
-    pub fn hear<T: DeserializeOwned>(&self) -> Message<T> {
-        let mut bytes = [0; LONGEST];
+    /// Receives a message, without waiting for one.
+    pub fn receive<T: DeserializeOwned>(&self) -> Received<T> {
+        let mut bytes = [0; MAX_MESSAGE_BYTES];
         loop {
             return match rustix::net::recv(&self.0, &mut bytes, RecvFlags::empty()) {
-                Ok((0, _)) => Message::Gone,
-                Ok((length, _)) => match serde_json::from_slice(&bytes[..length.min(LONGEST)]) {
-                    Ok(word) => Message::Said(word),
+                Ok((0, _)) => Received::Closed,
+                Ok((length, _)) => match serde_json::from_slice(&bytes[..length.min(MAX_MESSAGE_BYTES)]) {
+                    Ok(message) => Received::Message(message),
                     Err(_) => continue,
                 },
                 Err(Errno::INTR) => continue,
-                Err(Errno::AGAIN) => Message::Nothing,
-                Err(_) => Message::Gone,
+                Err(Errno::AGAIN) => Received::Nothing,
+                Err(_) => Received::Closed,
             };
         }
     }

@@ -1,24 +1,24 @@
-//! A fuse on the boot clock: what the kernel does to a process that is not there to do it.
+//! A kernel timer that kills this process, even while it is frozen.
 
 use std::io;
 use std::mem::MaybeUninit;
 
-use super::timer::goes_off;
+use super::timer::kernel_time;
 use crate::boot_instant::BootInstant;
 
-/// A timer of the kernel that kills this process at its moment, also one that is stopped: unlike any
-/// other signal, SIGKILL is carried out then (signal(7)).
+/// A timer on the boot clock that sends SIGKILL to this process. SIGKILL is the only signal that takes
+/// effect on a stopped process (signal(7)).
 #[derive(Debug)]
 pub struct KillTimer(libc::timer_t);
 
 impl KillTimer {
-    /// One that is not set.
+    /// A timer that is not set.
     ///
     /// # Errors
-    /// When there is no timer to be had.
+    /// When the kernel has no timer left.
     pub fn new() -> io::Result<Self> {
         let mut timer = MaybeUninit::<libc::timer_t>::uninit();
-        // SAFETY: all of a sigevent may be zero, and the timer is used only where it was made.
+        // SAFETY: a sigevent may be all zeros, and the timer is read only after it was created.
         unsafe {
             let mut event = MaybeUninit::<libc::sigevent>::zeroed().assume_init();
             event.sigev_notify = libc::SIGEV_SIGNAL;
@@ -30,16 +30,16 @@ impl KillTimer {
         }
     }
 
-    /// Sets it to this moment.
+    /// Sets it to this time.
     ///
     /// # Errors
-    /// When the moment is beyond all clocks.
+    /// When the time does not fit the kernel's clock.
     pub fn set(&self, at: BootInstant) -> io::Result<()> {
-        let at = goes_off(at)?;
+        let at = kernel_time(at)?;
         let zero = libc::timespec { tv_sec: 0, tv_nsec: 0 };
         let value = libc::timespec { tv_sec: at.tv_sec as libc::time_t, tv_nsec: at.tv_nsec as libc::c_long };
         let once = libc::itimerspec { it_interval: zero, it_value: value };
-        // SAFETY: the timer is this one's own, and the old value is not asked for.
+        // SAFETY: the timer belongs to this object, and the old value is not requested.
         match unsafe { libc::timer_settime(self.0, libc::TIMER_ABSTIME, &raw const once, std::ptr::null_mut()) } {
             0 => Ok(()),
             _ => Err(io::Error::last_os_error()),
@@ -49,7 +49,7 @@ impl KillTimer {
 
 impl Drop for KillTimer {
     fn drop(&mut self) {
-        // SAFETY: the timer is this one's own, and nobody uses it after this.
+        // SAFETY: the timer belongs to this object, and is not used afterwards.
         unsafe { libc::timer_delete(self.0) };
     }
 }

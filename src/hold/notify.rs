@@ -1,11 +1,11 @@
-//! What a service manager is told, by sd_notify(3): one datagram to the socket that it named.
+//! Reports to a service manager, as sd_notify(3) does: one datagram to the socket that it named.
 
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 
-/// What a manager sets for those that it started, and what is not for the command that they guard:
-/// the manager knows one process, and that is `mirror`.
+/// The variables that a manager sets for `mirror`. The command must not inherit them: the manager
+/// expects reports from one process only.
 pub const VARIABLES: [&str; 3] = ["NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"];
 
 /// The manager's socket, where there is one.
@@ -13,7 +13,7 @@ pub const VARIABLES: [&str; 3] = ["NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PI
 pub struct Notify(Option<(UnixDatagram, SocketAddr)>);
 
 impl Notify {
-    /// The one that the environment names; what cannot be reached is as if nobody asked.
+    /// The one that the environment names. A socket that cannot be used is ignored.
     pub fn from_environment() -> Self {
         let address = || {
             let name = std::env::var_os("NOTIFY_SOCKET")?;
@@ -25,15 +25,15 @@ impl Notify {
         };
         let socket = || {
             let socket = UnixDatagram::unbound().ok()?;
-            // A manager that does not listen must not hold up whoever has to stop something.
+            // A manager that does not read must not delay a stop.
             socket.set_nonblocking(true).ok()?;
             Some(socket)
         };
         Self(address().and_then(|address| Some((socket()?, address))))
     }
 
-    /// Tells it these lines.
-    pub fn tell(&self, lines: &str) {
+    /// Sends these lines.
+    pub fn send(&self, lines: &str) {
         if let Self(Some((socket, address))) = self {
             let _ = socket.send_to_addr(lines.as_bytes(), address);
         }

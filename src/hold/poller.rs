@@ -1,5 +1,5 @@
-//! Reads the register again and again, in threads of its own: a read that hangs delays no stop, and
-//! no other read either.
+//! Polls the lease in threads of its own, so that a read that hangs delays neither a stop nor the other
+//! reads.
 
 use std::io::Write;
 use std::os::unix::net::UnixStream;
@@ -11,70 +11,72 @@ use anyhow::{Context, Result};
 
 use crate::chain::Name;
 use crate::deadline::Deadline;
-use crate::register::{self, Observation, Register};
+use crate::lease::Observation;
+use crate::lease::codec::LeaseRegister;
+use crate::register::Register;
 
-/// Opens the register that is read; each thread has its own.
-pub type Open = dyn Fn() -> Result<Box<dyn Register + Send>> + Send + Sync;
+/// Opens the register; each thread has its own.
+pub type OpenRegister = dyn Fn() -> Result<Box<dyn Register + Send>> + Send + Sync;
 
-/// More threads than this do not make up for a register that hangs.
-const MOST_LANES: u32 = 4;
+/// The number of reads that may be in progress at the same time.
+const MAX_READERS: u32 = 4;
 
-/// What a read brought.
+/// The result of a read.
 #[derive(Debug)]
 pub enum PollResult {
     /// An answer.
     Read(Observation),
-    /// None; why, in words.
-    StoreError(String),
+    /// No answer; why.
+    Failed(String),
 }
 
-/// The readers. They end with the process.
+/// The readers, which end with the process.
 #[derive(Debug)]
 pub struct Poller {
-    /// What was read.
-    pub news: Receiver<PollResult>,
-    /// Readable when there is some.
+    /// What they read.
+    pub results: Receiver<PollResult>,
+    /// Readable when there are results.
     pub wake: UnixStream,
 }
 
 impl Poller {
-    /// Reads the register of `service` every `check`, each time until `valid` has passed at most:
-    /// what takes longer permits nothing.
+    /// Begins a read of the service's lease every `check`. Each read may take `valid` at most: a later
+    /// answer permits nothing.
     ///
     /// # Errors
-    /// When there is no thread or socket to be had.
-    pub fn begin(service: &Name, open: Arc<Open>, check: Duration, valid: Duration) -> Result<Self> {
-        let (sender, news) = channel();
-        let (wake, waker) = UnixStream::pair().context("no sockets to be had")?;
+    /// When a thread or socket cannot be created.
+    pub fn start(service: &Name, open: Arc<OpenRegister>, check: Duration, valid: Duration) -> Result<Self> {
+        let (sender, results) = channel();
+        let (wake, waker) = UnixStream::pair().context("cannot create a socket pair")?;
         wake.set_nonblocking(true)?;
         waker.set_nonblocking(true)?;
         let check = check.max(Duration::from_millis(1));
-        let lanes = u32::try_from(valid.as_nanos().div_ceil(check.as_nanos())).unwrap_or(MOST_LANES);
-        let lanes = lanes.clamp(1, MOST_LANES);
+        let readers = u32::try_from(valid.as_nanos().div_ceil(check.as_nanos())).unwrap_or(MAX_READERS);
+        let readers = readers.clamp(1, MAX_READERS);
         let begun = Instant::now();
-        for lane in 0..lanes {
-            let lane = Reader {
+        for number in 0..readers {
+            let reader = Reader {
                 service: service.clone(),
                 open: Arc::clone(&open),
-                next: begun + check * lane,
-                period: check * lanes,
-                patience: valid.min(check * lanes),
+                next: begun + check * number,
+                period: check * readers,
+                timeout: valid.min(check * readers),
                 sender: sender.clone(),
                 waker: waker.try_clone()?,
             };
-            std::thread::Builder::new().name("read".to_owned()).spawn(move || lane.run())?;
+            std::thread::Builder::new().name("read".to_owned()).spawn(move || reader.run())?;
         }
-        Ok(Self { news, wake })
+        Ok(Self { results, wake })
     }
 }
 
-/// One thread, which reads every few checks.
+/// One thread, which does every n-th read.
 struct Reader {
     service: Name,
-    open: Arc<Open>,
+    open: Arc<OpenRegister>,
     next: Instant,
     period: Duration,
-    patience: Duration,
+    timeout: Duration,
     sender: Sender<PollResult>,
     waker: UnixStream,
 }
@@ -84,10 +86,10 @@ impl Reader {
         let mut register = None;
         loop {
             std::thread::sleep(self.next.saturating_duration_since(Instant::now()));
-            // What was missed, while the machine slept or the register hung, is not made up for.
+            // Reads that were missed, while the machine slept or the register hung, are skipped.
             self.next = (self.next + self.period).max(Instant::now());
-            let news = self.read(&mut register);
-            if self.sender.send(news).is_err() {
+            let result = self.read(&mut register);
+            if self.sender.send(result).is_err() {
                 return;
             }
             let _ = self.waker.write(&[0]);
@@ -99,12 +101,13 @@ impl Reader {
             Some(register) => register,
             None => match (self.open)() {
                 Ok(opened) => register.insert(opened),
-                Err(error) => return PollResult::StoreError(format!("{error:#}")),
+                Err(error) => return PollResult::Failed(format!("{error:#}")),
             },
         };
-        match register::look(register.as_ref(), &self.service, Deadline::after(self.patience)) {
-            Ok(reading) => PollResult::Read(reading),
-            Err(fault) => PollResult::StoreError(fault.to_string()),
+        let lease_register = LeaseRegister { register: register.as_ref(), service: &self.service };
+        match lease_register.read(Deadline::after(self.timeout)) {
+            Ok(observation) => PollResult::Read(observation),
+            Err(error) => PollResult::Failed(error.to_string()),
         }
     }
 }

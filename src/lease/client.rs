@@ -1,8 +1,7 @@
-//! Where a service's lease lives: the register that the configuration names, and what is read from
-//! it and written to it in the service's terms.
+//! Opens the register that the configuration names, and reads and writes a service's lease in it.
 //!
-//! Whatever goes wrong here is a [`LeaseError`], and nothing follows from a doubt: nobody is named by it,
-//! and nobody has stopped.
+//! Every failure is a [`LeaseError`]. Nothing follows from one: it names no holder, and it does not mean
+//! that anything stopped.
 
 use std::fmt;
 use std::path::Path;
@@ -13,146 +12,147 @@ use anyhow::Context;
 use crate::chain::Name;
 use crate::config::{self, Config, Lease};
 use crate::deadline::Deadline;
-use crate::lease::{ClaimRequest, LeaseRecord, LeaseView, Nonce, Params, Regression};
+use crate::lease::codec::{LeaseRegister, SwapDeadlines, SwapOutcome};
+use crate::lease::{ClaimRequest, LeaseRecord, LeaseView, Nonce, Observation, Params, Regression, VersionedRecord};
 use crate::register::etcd::{Cluster, EtcdRegister};
 use crate::register::file::FileRegister;
 use crate::register::git::GitRegister;
-use crate::register::{self, CasOutcome, Observation, Register, StoreError, Version, VersionedRecord};
+use crate::register::{Register, StoreError, Version};
 use crate::remote;
 use crate::state::StateDir;
 
-/// A longer file holds no password.
-const LONGEST_PASSWORD: usize = 4096;
+/// A longer file is not a password file.
+const MAX_PASSWORD_BYTES: usize = 4096;
 
-/// The register of one service's lease, and the service's own parameters.
+/// One service's lease in the configured store.
 #[derive(Debug)]
 pub struct LeaseClient<'a> {
     /// The service.
     pub service: &'a Name,
-    /// How long is relied on what is read.
+    /// Its time limits.
     pub lease: Lease,
     register: Box<dyn Register + Send>,
     by: String,
 }
 
-/// Why nothing is known of a lease.
+/// Why a lease is unknown.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LeaseError {
-    /// The register cannot be used, did not answer, or holds what is no lease.
+    /// The register cannot be used, did not answer, or holds foreign content.
     Unreadable(String),
-    /// It answered, and lost what it once held: it is not obeyed.
+    /// It answered, but lost content that it once held, so it is not obeyed.
     Distrusted(Regression),
 }
 
 impl fmt::Display for LeaseError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Unreadable(words) => f.write_str(words),
+            Self::Unreadable(message) => f.write_str(message),
             Self::Distrusted(why) => why.fmt(f),
         }
     }
 }
 
 impl LeaseError {
-    /// What to do about it, as a sentence's beginning; none where waiting is all there is.
+    /// What to do about it, as half a sentence; none if there is nothing to do but wait.
     pub fn remedy(&self, service: &Name) -> Option<String> {
-        let lost = matches!(self, Self::Distrusted(_));
-        lost.then(|| format!("if it was restored from a backup, on this node: mirror lease repair {service}"))
+        let went_back = matches!(self, Self::Distrusted(_));
+        went_back.then(|| format!("if it was restored from a backup, on this node: mirror lease repair {service}"))
     }
 }
 
 impl From<StoreError> for LeaseError {
-    fn from(fault: StoreError) -> Self {
-        Self::Unreadable(fault.to_string())
+    fn from(error: StoreError) -> Self {
+        Self::Unreadable(error.to_string())
     }
 }
 
 impl From<Regression> for LeaseError {
-    fn from(why: Regression) -> Self {
-        Self::Distrusted(why)
+    fn from(regression: Regression) -> Self {
+        Self::Distrusted(regression)
     }
 }
 
 impl<'a> LeaseClient<'a> {
-    /// The register of a service's lease; none where the configuration puts it under none. Nobody is
-    /// asked yet.
+    /// Opens the register of a service's lease, without connecting to it; none if the configuration puts
+    /// the service under no lease.
     ///
     /// # Errors
-    /// When this machine cannot use it: a certificate that is missing, a directory that cannot be
-    /// written.
+    /// When this machine cannot use it, as when a certificate is missing or a directory not writable.
     pub fn open(
         config: &Config,
-        store: &StateDir,
+        state_dir: &StateDir,
         local_node: Option<&Name>,
         service: &'a Name,
     ) -> Result<Option<Self>, LeaseError> {
         let lease = config.services.get(service).and_then(|service| service.lease);
-        let (Some(place), Some(lease)) = (&config.lease, lease) else { return Ok(None) };
-        let by = signed_by(local_node);
-        let register = open(place, config, store, service.as_str(), &by);
-        let register = register.map_err(|error| LeaseError::Unreadable(format!("{error:#}")))?;
-        Ok(Some(Self { service, lease, register, by }))
+        let (Some(_), Some(lease)) = (&config.lease, lease) else { return Ok(None) };
+        let register = open_register(config, state_dir, local_node, service.as_str())?;
+        Ok(register.map(|register| Self { service, lease, register, by: signed_by(local_node) }))
     }
 
-    /// As the rules take it.
+    /// Its time limits, as the rules take them.
     pub fn params(&self) -> Params {
-        Params { valid: self.lease.valid, grace: self.lease.grace }
+        self.lease.into()
     }
 
-    /// Reads it, without regard to what was known before.
+    fn lease_register(&self) -> LeaseRegister<'_> {
+        LeaseRegister { register: self.register.as_ref(), service: self.service }
+    }
+
+    /// Reads the lease, regardless of what was known before.
     ///
     /// # Errors
     /// When it cannot be read by the deadline.
     pub fn read(&self, deadline: Deadline) -> Result<Observation, LeaseError> {
-        Ok(register::look(self.register.as_ref(), self.service, deadline)?)
+        Ok(self.lease_register().read(deadline)?)
     }
 
-    /// Reads it into a sight.
+    /// Reads the lease into a view.
     ///
     /// # Errors
-    /// When it cannot be read by the deadline, or is not to be obeyed.
-    pub fn look(&self, lease_view: &mut LeaseView, deadline: Deadline) -> Result<(), LeaseError> {
-        let reading = self.read(deadline)?;
-        Ok(lease_view.observe(reading)?)
+    /// When it cannot be read by the deadline, or must not be obeyed.
+    pub fn refresh(&self, lease_view: &mut LeaseView, deadline: Deadline) -> Result<(), LeaseError> {
+        Ok(lease_view.observe(self.read(deadline)?)?)
     }
 
-    /// Puts `new` in place of the newest value that the sight knows, and tells whether that was done.
-    /// What the register then holds is in the sight.
+    /// Replaces the view's record with `new`, and returns whether that was done. The view then has the
+    /// register's content.
     ///
     /// # Errors
-    /// When it is not known whether it was done, or the register is not to be obeyed.
+    /// When it is not known whether it was done, or the register must not be obeyed.
     pub fn swap(&self, lease_view: &mut LeaseView, new: &LeaseRecord, timeout: Duration) -> Result<bool, LeaseError> {
-        match self.swap_for(lease_view.version(), new, timeout) {
-            CasOutcome::Won(reading) => {
-                lease_view.observe_own_write(reading)?;
+        match self.swap_version(lease_view.version(), new, timeout) {
+            SwapOutcome::Won(written) => {
+                lease_view.observe_own_write(written)?;
                 Ok(true)
             }
-            CasOutcome::Lost(reading) => {
-                lease_view.observe(reading)?;
+            SwapOutcome::Lost(found) => {
+                lease_view.observe(found)?;
                 Ok(false)
             }
-            CasOutcome::Unknown(fault) => Err(fault.into()),
+            SwapOutcome::Unknown(error) => Err(error.into()),
         }
     }
 
-    /// Puts `new` in place of what has the version `expected`, whatever was known before.
-    pub fn swap_for(&self, expected: Option<&Version>, new: &LeaseRecord, timeout: Duration) -> CasOutcome {
-        let (deadline, room) = (Deadline::after(timeout), Deadline::after(timeout * 2));
-        register::swap(self.register.as_ref(), self.service, expected, new, deadline, room)
+    /// Replaces the record of version `expected` with `new`, regardless of what was known before.
+    pub fn swap_version(&self, expected: Option<&Version>, new: &LeaseRecord, timeout: Duration) -> SwapOutcome {
+        let deadlines = SwapDeadlines { swap: Deadline::after(timeout), verify: Deadline::after(timeout * 2) };
+        self.lease_register().swap(expected, new, deadlines)
     }
 
-    /// The latest values, the newest first, as far as the store keeps them.
+    /// The latest records, newest first, as far as the store keeps them.
     ///
     /// # Errors
     /// When it cannot be read by the deadline.
-    pub fn history(&self, most: usize, deadline: Deadline) -> Result<Vec<VersionedRecord>, LeaseError> {
-        Ok(register::history(self.register.as_ref(), self.service, most, deadline)?)
+    pub fn history(&self, max: usize, deadline: Deadline) -> Result<Vec<VersionedRecord>, LeaseError> {
+        Ok(self.lease_register().history(max, deadline)?)
     }
 
-    /// Whose signature the next write bears.
+    /// The signature of the next write.
     ///
     /// # Errors
-    /// When the system has no random bits to give.
+    /// When the system has no random bits.
     pub fn signature(&self) -> Result<Signature<'_>, LeaseError> {
         let nonce = Nonce::fresh().map_err(|error| LeaseError::Unreadable(format!("no random bits: {error}")))?;
         let at = humantime::format_rfc3339_millis(SystemTime::now()).to_string();
@@ -160,10 +160,10 @@ impl<'a> LeaseClient<'a> {
     }
 }
 
-/// What one write is signed with.
+/// What identifies one write.
 #[derive(Debug)]
 pub struct Signature<'a> {
-    /// Who writes.
+    /// The writer.
     pub by: &'a str,
     /// The time, for people.
     pub at: String,
@@ -172,23 +172,23 @@ pub struct Signature<'a> {
 }
 
 impl Signature<'_> {
-    /// What this brain wants.
-    pub fn want<'b>(&'b self, target: &'b Name, why: Option<&'b str>) -> ClaimRequest<'b> {
+    /// The request to have the lease granted to `target`.
+    pub fn request<'b>(&'b self, target: &'b Name, why: Option<&'b str>) -> ClaimRequest<'b> {
         ClaimRequest { target, by: self.by, why, at: &self.at, nonce: self.nonce }
     }
 }
 
-fn open(
-    place: &config::Store,
+fn open_store(
+    store: &config::Store,
     config: &Config,
-    store: &StateDir,
+    state_dir: &StateDir,
     name: &str,
     by: &str,
 ) -> anyhow::Result<Box<dyn Register + Send>> {
-    Ok(match place {
+    Ok(match store {
         config::Store::Git { remote, prefix } => {
             let ssh = remote::git_ssh_command(config.probe_timeout);
-            let (cache, reference) = (store.cache(name), format!("{prefix}{name}"));
+            let (cache, reference) = (state_dir.cache(name), format!("{prefix}{name}"));
             Box::new(GitRegister::open(&cache, remote, &reference, by, Some(&ssh))?)
         }
         config::Store::Etcd { endpoints, prefix, ca, identity, user } => {
@@ -202,8 +202,8 @@ fn open(
             Box::new(EtcdRegister::new(cluster, &format!("{prefix}{name}"))?)
         }
         config::Store::File { path } => {
-            // A directory that were made here could hide one that is not mounted.
-            anyhow::ensure!(path.is_dir(), "{}: no such directory; make it for the leases", path.display());
+            // Do not create it: that could mask an unmounted file system.
+            anyhow::ensure!(path.is_dir(), "{}: no such directory; create it for the leases", path.display());
             Box::new(FileRegister::new(path.join(name)))
         }
     })
@@ -216,27 +216,28 @@ fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
 /// The first line of a file.
 fn password(path: &Path) -> anyhow::Result<String> {
     let bytes = read(path)?;
-    anyhow::ensure!(bytes.len() <= LONGEST_PASSWORD, "{}: too long for a password", path.display());
+    anyhow::ensure!(bytes.len() <= MAX_PASSWORD_BYTES, "{}: too long for a password", path.display());
     let text = String::from_utf8(bytes).with_context(|| path.display().to_string())?;
     Ok(text.lines().next().unwrap_or_default().to_owned())
 }
 
-/// A register beside those of the leases, where the configuration has any; no service can have the
-/// `name`, as it is no [`Name`].
+/// Opens the register called `name` in the configured store, without connecting to it; none without a
+/// `[lease]`. A lease has its service's name; other registers have names that no service can have.
 ///
 /// # Errors
 /// When this machine cannot use it.
-pub fn beside(
+pub fn open_register(
     config: &Config,
-    store: &StateDir,
+    state_dir: &StateDir,
     local_node: Option<&Name>,
     name: &str,
 ) -> Result<Option<Box<dyn Register + Send>>, LeaseError> {
-    let register = config.lease.as_ref().map(|place| open(place, config, store, name, &signed_by(local_node)));
+    let by = signed_by(local_node);
+    let register = config.lease.as_ref().map(|store| open_store(store, config, state_dir, name, &by));
     register.transpose().map_err(|error| LeaseError::Unreadable(format!("{error:#}")))
 }
 
-/// Who writes: the node, or where this machine is none, the host.
+/// The name of this writer: the node's, or on a machine that is no node, the host's.
 pub fn signed_by(local_node: Option<&Name>) -> String {
     local_node.map_or_else(host_name, Name::to_string)
 }

@@ -1,99 +1,111 @@
 //! The take rule, one step at a time.
 
+use super::nonce::Nonce;
+use super::record::{LeaseRecord, LeaseState, next_epoch};
 use super::{LeaseView, Params};
 use crate::boot_instant::BootInstant;
 use crate::chain::Name;
-use crate::lease::record::{LeaseRecord, LeaseState, Nonce};
 
-/// What a brain wants, and what it signs its next write with.
+/// Who shall hold the lease, and the signature of the next write.
 #[derive(Clone, Debug)]
 pub struct ClaimRequest<'a> {
-    /// The node that ought to hold the lease.
+    /// The node that shall hold the lease.
     pub target: &'a Name,
-    /// Who wants it.
+    /// The writer.
     pub by: &'a str,
     /// Why, in words.
     pub why: Option<&'a str>,
     /// The time for people, RFC 3339.
     pub at: &'a str,
-    /// Used for no write before. Another try of a swap is another write.
+    /// Never used before: each attempt at a swap is a new write.
     pub nonce: Nonce,
 }
 
-/// A node said itself that it stopped the service.
+/// A node confirmed that it stopped the service.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Stopped {
     /// The node.
     pub node: Name,
-    /// When the `stop` that it answered was issued, by the brain's own clock. After the answer the
-    /// node runs nothing on the strength of a read from before the stop: a mere `status` would not
-    /// say that, for it could miss an instance that is just starting.
+    /// When the confirmed `stop` was ordered, by the brain's own clock. After its answer, the node
+    /// runs nothing on the strength of a read from before the stop. A mere `status` does not promise
+    /// that: it could miss an instance that is just starting.
     pub issued: BootInstant,
 }
 
 /// What a brain does next.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TakeoverStep {
-    /// Swap the value seen for this claim. From then on nobody is named.
+    /// Replace the latest record with this claim. From then on no node may run the service.
     Claim(LeaseRecord),
-    /// Ask again at this moment, or as soon as `stop` has confirmed.
+    /// Ask again at this time, or as soon as `stop` has confirmed.
     Wait {
-        /// When the old holder has stopped by itself.
+        /// When the old holder has certainly stopped.
         until: BootInstant,
-        /// The node to stop, so as not to have to wait; none when there is no telling who it is.
+        /// The node whose confirmed stop ends the wait early; none if it is not known.
         stop: Option<Name>,
     },
-    /// Swap the value seen for this grant. From then on the target may start.
+    /// Replace the claim with this grant. From then on the target may start.
     Grant(LeaseRecord),
     /// The target holds the lease.
     Settled,
 }
 
-/// The take rule: what a brain that sees `sight` does next to have its way.
+/// The take rule: the next step towards a lease that is granted to the request's target.
 ///
-/// Every swap is made against [`LeaseView::version`], its result goes into the sight, and the rule is
-/// asked again. It serves the first claim, a takeover, a planned switchover and the claim that a
-/// brain left behind as it died. What is particular:
+/// Every swap compares with [`LeaseView::version`], its outcome goes into the view, and the rule is
+/// asked again. It covers the first claim, a takeover, a planned switchover, and the claim that a
+/// brain left behind when it died:
 ///
-/// - Whoever is to hold it again after having held it last is granted it at once: nobody else can
-///   be running.
-/// - A first claim, with nobody to confirm, is waited out: a register that was never written is not
-///   told from one that lost what it held, and by then whoever relied on that has stopped. The wait
-///   comes once in a service's life. An instance from before there was a lease obeys no register,
-///   so no wait would end it: the brain stops it as it does without a lease.
-/// - An unfinished claim for another node is replaced by a claim of the next epoch, which inherits
-///   `was` and the wait so far.
-/// - A confirmation counts when the stop was issued after the register was known to name nobody.
-pub fn next(
+/// - The previous holder is re-granted immediately: no other node can be running.
+/// - A first claim is always waited out. An empty register looks the same as one that lost its
+///   content, and after the wait every node that relied on the lost content has stopped. (An instance
+///   from before there was a lease obeys no register; the brain stops it as it does without a lease.)
+/// - An unfinished claim for another node is replaced by a claim in the next epoch, which inherits
+///   `previous_holder` and the wait so far.
+/// - A confirmed stop counts if it was ordered after the register was known to name no holder.
+pub fn next_step(
     lease_view: &LeaseView,
     stopped: &[Stopped],
-    want: &ClaimRequest<'_>,
+    request: &ClaimRequest<'_>,
     now: BootInstant,
     params: &Params,
 ) -> TakeoverStep {
-    let Some(seen) = &lease_view.seen else {
-        return TakeoverStep::Claim(want.claim(1, None));
+    let Some(latest) = &lease_view.seen else {
+        return TakeoverStep::Claim(request.claim(1, None));
     };
-    let value = &seen.found.value;
-    if value.holder != *want.target {
-        return TakeoverStep::Claim(want.claim(value.epoch + 1, value.last_granted().cloned()));
+    let record = &latest.found.value;
+    if record.holder != *request.target {
+        return TakeoverStep::Claim(request.claim(next_epoch(record.epoch), record.last_granted().cloned()));
     }
-    if value.state == LeaseState::Granted {
+    if record.state == LeaseState::Granted {
         return TakeoverStep::Settled;
     }
-    let since = seen.unheld_since.unwrap_or(now);
-    let until = since.plus(params.wait());
-    let confirmed = |previous_holder: &Name| {
-        stopped.iter().any(|stopped| stopped.node == *previous_holder && stopped.issued > since)
-    };
-    let nobody_else = value
-        .previous_holder
-        .as_ref()
-        .is_some_and(|previous_holder| *previous_holder == value.holder || confirmed(previous_holder));
-    if nobody_else || now >= until {
-        return TakeoverStep::Grant(want.grant(value));
+    let unheld_since = latest.unheld_since.unwrap_or(now);
+    let until = unheld_since.plus(params.wait());
+    let has_confirmed =
+        |node: &Name| stopped.iter().any(|stopped| stopped.node == *node && stopped.issued > unheld_since);
+    let no_other_runs =
+        record.previous_holder.as_ref().is_some_and(|previous| *previous == record.holder || has_confirmed(previous));
+    if no_other_runs || now >= until {
+        return TakeoverStep::Grant(request.grant(record));
     }
-    TakeoverStep::Wait { until, stop: value.previous_holder.clone() }
+    TakeoverStep::Wait { until, stop: record.previous_holder.clone() }
+}
+
+/// A claim that takes back a register that went back, as after a restore from a backup: later than both
+/// the record in the view and the one that was found. It carries no previous holder, so no confirmed
+/// stop ends its wait: after `valid + grace`, every node has stopped, whatever it had read. None if
+/// there is nothing to take back.
+pub fn repair_claim(
+    known: Option<&LeaseRecord>,
+    found: Option<&LeaseRecord>,
+    by: &str,
+    why: &str,
+    (at, nonce): (&str, Nonce),
+) -> Option<LeaseRecord> {
+    let latest = known.into_iter().chain(found).max_by(|one, other| one.order(other))?;
+    let request = ClaimRequest { target: &latest.holder, by, why: Some(why), at, nonce };
+    Some(request.claim(next_epoch(latest.epoch), None))
 }
 
 impl ClaimRequest<'_> {

@@ -1,48 +1,59 @@
-//! What one machine knows of a register, and the run rule that follows from it.
+//! What one machine knows of a lease, and the run rule that follows from it.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
 use super::Params;
+use super::record::{LeaseRecord, LeaseState, VersionedRecord};
 use crate::boot_instant::BootInstant;
 use crate::chain::Name;
-use crate::lease::record::{LeaseRecord, LeaseState};
-use crate::register::{Observation, Version, VersionedRecord};
+use crate::register::Version;
 
-/// What one machine knows of a register.
+/// The answer to a read, or an acknowledged swap.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Observation {
+    /// When the question was sent; the content was true later than this.
+    pub began: BootInstant,
+    /// When the answer arrived; the content was true earlier than this.
+    pub ended: BootInstant,
+    /// The register's content; none when it was empty.
+    pub found: Option<VersionedRecord>,
+}
+
+/// What one machine knows of a lease.
 ///
-/// Only the newest value counts: an older one permits nothing any more, however freshly it was read.
-/// It may be kept from one command to the next; [without its times](Self::forget_times) after
-/// another boot, and by whoever runs the service: after a stop nothing may start on the strength of
-/// a read from before it, so a guard that begins relies on its own reads alone. Without it, a register that was restored from a backup is not told from an honest
-/// one, and a wait starts anew; nothing else is lost.
+/// Only the latest record counts: an older one permits nothing, however recently it was read. The view
+/// may be kept from one command to the next. After a reboot, and when a new `hold` begins, only the
+/// record is kept and its [times are dropped](Self::forget_times): after a stop, nothing may start on
+/// the strength of an earlier read. If the view is lost, a register that was restored from a backup
+/// cannot be recognised, and a wait starts anew; nothing else is lost.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct LeaseView {
-    /// The newest value; none when the register was never seen to hold one.
+    /// The latest record; none when the register was never seen to hold one.
     pub seen: Option<Latest>,
 }
 
-/// The newest value, and what is known of its time. Plain data, so that a test can make any of it.
+/// The latest record, and what is known of its times. Plain data, so that a test can construct it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Latest {
-    /// The value and its version.
+    /// The record and its version.
     pub found: VersionedRecord,
-    /// When the latest read that returned it began; none when that was before this boot.
+    /// When the last read that returned it began; none when that was before this boot.
     #[serde(alias = "asked")]
     pub last_read_began: Option<BootInstant>,
-    /// The earliest moment at which the register was known to hold it.
+    /// When the register was first known to hold it.
     #[serde(alias = "known")]
     pub first_seen: BootInstant,
-    /// Since when the register has been known to name nobody; none while it names somebody.
+    /// Since when the register has been known to name no holder; none while it names one.
     #[serde(alias = "unnamed")]
     pub unheld_since: Option<BootInstant>,
-    /// A moment before the value was written: when the latest read of the one before it began. None
-    /// when none was read in this boot. No rule of the lease relies on it.
+    /// A lower bound for when the record was written: when the last read of its predecessor began.
+    /// None if there was none in this boot. No rule of the lease relies on it.
     #[serde(default)]
     pub written_after: Option<BootInstant>,
-    /// A moment before its writer last read the register: what it replaced was written after that. None
-    /// when there is no telling.
+    /// A lower bound for when its writer last read the register: when its predecessor was written. None
+    /// if that is not known.
     #[serde(default)]
     pub read_after: Option<BootInstant>,
 }
@@ -52,24 +63,24 @@ pub struct Latest {
 pub struct Permit {
     /// Under this epoch, and no other: an instance that was started under another one is stopped.
     pub epoch: u64,
-    /// Until this moment, at which it is to be told to stop, unless a further read moves it.
+    /// Until when. It is told to stop then, unless another read extends the permit.
     pub until: BootInstant,
 }
 
-/// Why a register is not obeyed: it lost what it once held. Nothing follows from such a read.
+/// Why a register is not obeyed: it lost content that it once held. Nothing follows from such a read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Regression {
-    /// It held a value of this epoch, and now holds none.
+    /// It held a record of this epoch, and is now empty.
     Gone(u64),
-    /// It went back from one epoch to an earlier one, or from a grant to its claim, as after a
-    /// restore from a backup.
+    /// It went back to an earlier epoch, or from a grant to its claim, as after a restore from a
+    /// backup.
     Rewound {
         /// The epoch that was seen before.
         from: u64,
         /// The epoch that it holds now.
         to: u64,
     },
-    /// It holds another value than before in the same epoch: two histories.
+    /// It holds a different record of the same epoch: two histories.
     Forked(u64),
 }
 
@@ -81,7 +92,7 @@ impl fmt::Display for Regression {
                 write!(f, "the register went back from the grant of epoch {from} to its claim")
             }
             Self::Rewound { from, to } => write!(f, "the register went back from epoch {from} to {to}"),
-            Self::Forked(epoch) => write!(f, "the register holds another value of epoch {epoch} than it held before"),
+            Self::Forked(epoch) => write!(f, "the register holds another record of epoch {epoch} than before"),
         }
     }
 }
@@ -89,102 +100,105 @@ impl fmt::Display for Regression {
 impl std::error::Error for Regression {}
 
 impl LeaseView {
-    /// Takes in what a read returned or what an acknowledged swap wrote.
+    /// Takes in the answer to a read, or the record that another brain wrote first.
     ///
     /// # Errors
-    /// When the register is not to be obeyed. What was known before stands.
-    pub fn observe(&mut self, reading: Observation) -> Result<(), Regression> {
-        let Observation { began, ended, found } = reading;
-        // Asked before the newest value was known, an older answer is merely late.
-        let late = |seen: &Latest| began < seen.first_seen;
+    /// When the register must not be obeyed. The view does not change.
+    pub fn observe(&mut self, observation: Observation) -> Result<(), Regression> {
+        let Observation { began, ended, found } = observation;
+        // An older record is merely late if the read began before the latest one was known.
+        let is_late = |latest: &Latest| began < latest.first_seen;
         let Some(found) = found else {
             return match &self.seen {
-                Some(seen) if !late(seen) => Err(Regression::Gone(seen.found.value.epoch)),
+                Some(latest) if !is_late(latest) => Err(Regression::Gone(latest.found.value.epoch)),
                 _ => Ok(()),
             };
         };
-        let Some(seen) = &mut self.seen else {
+        let Some(latest) = &mut self.seen else {
             self.seen = Some(Latest::new(found, began, ended));
             return Ok(());
         };
-        let (old, new) = (&seen.found.value, &found.value);
+        let (old, new) = (&latest.found.value, &found.value);
         if new == old {
-            seen.last_read_began = seen.last_read_began.max(Some(began));
-            seen.found.version = found.version;
+            latest.last_read_began = latest.last_read_began.max(Some(began));
+            latest.found.version = found.version;
             if new.state == LeaseState::Claimed {
-                seen.unheld_since.get_or_insert(ended);
+                latest.unheld_since.get_or_insert(ended);
             }
             return Ok(());
         }
         let (from, to) = (old.epoch, new.epoch);
-        let one_history = from != to || (&old.holder, &old.previous_holder) == (&new.holder, &new.previous_holder);
-        match new.rank().cmp(&old.rank()) {
-            std::cmp::Ordering::Greater if one_history => {
-                let (written_after, read_after) = (seen.last_read_began, seen.written_after);
-                *seen = Latest { written_after, read_after, ..Latest::new(found, began, ended) };
+        let same_history = from != to || (&old.holder, &old.previous_holder) == (&new.holder, &new.previous_holder);
+        match new.order(old) {
+            std::cmp::Ordering::Greater if same_history => {
+                let (written_after, read_after) = (latest.last_read_began, latest.written_after);
+                *latest = Latest { written_after, read_after, ..Latest::new(found, began, ended) };
                 Ok(())
             }
-            std::cmp::Ordering::Less if late(seen) => Ok(()),
+            std::cmp::Ordering::Less if is_late(latest) => Ok(()),
             std::cmp::Ordering::Less => Err(Regression::Rewound { from, to }),
             _ => Err(Regression::Forked(to)),
         }
     }
 
-    /// Takes in one's own swap that was acknowledged, or that was recognised as one's own.
+    /// Takes in our own swap, once it is acknowledged or recognised by its nonce.
     ///
-    /// Unlike a foreign value it is known to follow directly upon the one seen, so a wait that has
-    /// begun at an unfinished claim goes on when that is replaced by one's own: the register named
-    /// nobody in between.
+    /// Unlike another brain's record, ours directly follows the one seen before. So a wait that began
+    /// with an unfinished claim continues when we replace that claim: the register named no holder in
+    /// between.
     ///
     /// # Errors
-    /// When the register is not to be obeyed.
-    pub fn observe_own_write(&mut self, reading: Observation) -> Result<(), Regression> {
-        let (unheld_since, began) = (self.seen.as_ref().and_then(|seen| seen.unheld_since), reading.began);
-        self.observe(reading)?;
-        let Some(seen) = &mut self.seen else { return Ok(()) };
-        seen.written_after = Some(began);
-        if let (Some(since), Some(before)) = (&mut seen.unheld_since, unheld_since) {
+    /// When the register must not be obeyed.
+    pub fn observe_own_write(&mut self, observation: Observation) -> Result<(), Regression> {
+        let (unheld_since, began) = (self.seen.as_ref().and_then(|latest| latest.unheld_since), observation.began);
+        self.observe(observation)?;
+        let Some(latest) = &mut self.seen else { return Ok(()) };
+        latest.written_after = Some(began);
+        if let (Some(since), Some(before)) = (&mut latest.unheld_since, unheld_since) {
             *since = before.min(*since);
         }
         Ok(())
     }
 
-    /// The version to compare with when the newest value is to be replaced.
+    /// The version to compare with when the latest record is replaced.
     pub fn version(&self) -> Option<&Version> {
-        self.seen.as_ref().map(|seen| &seen.found.version)
+        self.seen.as_ref().map(|latest| &latest.found.version)
     }
 
-    /// The newest value.
+    /// The latest record.
     pub fn value(&self) -> Option<&LeaseRecord> {
-        self.seen.as_ref().map(|seen| &seen.found.value)
+        self.seen.as_ref().map(|latest| &latest.found.value)
     }
 
-    /// Whether the value seen here comes after the one seen there.
+    /// Whether this view's record comes after the other's.
     pub fn is_later_than(&self, other: &Self) -> bool {
-        self.value().map(LeaseRecord::rank) > other.value().map(LeaseRecord::rank)
+        match (self.value(), other.value()) {
+            (Some(own), Some(other)) => own.order(other).is_gt(),
+            (own, other) => own.is_some() && other.is_none(),
+        }
     }
 
     /// The run rule: whether `node` may run the service at `now`, under which epoch and until when.
     pub fn permit(&self, node: &Name, now: BootInstant, params: &Params) -> Option<Permit> {
-        let seen = self.seen.as_ref()?;
-        let named = seen.found.value.granted_to() == Some(node);
-        let until = seen.last_read_began?.plus(params.valid);
-        (named && now < until).then_some(Permit { epoch: seen.found.value.epoch, until })
+        let latest = self.seen.as_ref()?;
+        let is_holder = latest.found.value.granted_to() == Some(node);
+        let until = latest.last_read_began?.plus(params.valid);
+        (is_holder && now < until).then_some(Permit { epoch: latest.found.value.epoch, until })
     }
 
-    /// Whether it tells of a time that is yet to come, as a copy of another machine's state may.
+    /// Whether it contains a time in the future, as a copy of another machine's state can.
     pub fn is_ahead_of(&self, now: BootInstant) -> bool {
-        let times = |seen: &Latest| {
-            [seen.last_read_began, Some(seen.first_seen), seen.unheld_since].into_iter().flatten().max()
+        let latest_time = |latest: &Latest| {
+            [latest.last_read_began, Some(latest.first_seen), latest.unheld_since].into_iter().flatten().max()
         };
-        self.seen.as_ref().and_then(times) > Some(now)
+        self.seen.as_ref().and_then(latest_time) > Some(now)
     }
 
-    /// Keeps what holds beyond this boot.
+    /// Drops all times, which mean nothing after a reboot.
     pub fn forget_times(&mut self) {
-        if let Some(seen) = &mut self.seen {
-            (seen.last_read_began, seen.first_seen, seen.unheld_since) = (None, BootInstant::default(), None);
-            (seen.written_after, seen.read_after) = (None, None);
+        if let Some(latest) = &mut self.seen {
+            (latest.last_read_began, latest.first_seen, latest.unheld_since) = (None, BootInstant::default(), None);
+            (latest.written_after, latest.read_after) = (None, None);
         }
     }
 }

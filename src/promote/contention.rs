@@ -83,8 +83,9 @@ impl Contender<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::lease::VersionedRecord;
     use crate::lease::{LeaseRecord, Nonce};
-    use crate::register::{Version, VersionedRecord};
+    use crate::register::Version;
 
     fn at(seconds: f64) -> BootInstant {
         BootInstant::since_boot(Duration::from_secs_f64(seconds))

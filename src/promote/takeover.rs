@@ -266,8 +266,8 @@ impl<'a> Takeover<'a> {
         self.open().map_err(unknown)?;
         let Some(client) = &self.client else { return Err(unknown(LeaseError::Unreadable("no [lease]".to_owned()))) };
         let signature = client.signature().map_err(unknown)?;
-        let claim = signature.want(wanted.target, Some(wanted.why));
-        Ok(lease::next(&self.view, stops.confirmed(), &claim, BootInstant::now(), &params))
+        let claim = signature.request(wanted.target, Some(wanted.why));
+        Ok(lease::takeover::next_step(&self.view, stops.confirmed(), &claim, BootInstant::now(), &params))
     }
 
     /// Since when the register has named no node, as far as is known here.

@@ -8,33 +8,34 @@ use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 
-use super::{Entry, Held, LONGEST, Register, StoreError, Swap, Version};
+use super::{CasOutcome, MAX_TEXT_BYTES, NewText, Register, StoreError, Version, VersionedText};
 use crate::deadline::Deadline;
 use crate::fsutil::{self, Durability};
 
-/// How often a lock that somebody holds is tried again.
-const PAUSE: Duration = Duration::from_millis(2);
+/// How often a lock is tried that another process holds.
+const LOCK_RETRY: Duration = Duration::from_millis(2);
 
-/// A register in a file. A second file, `PATH.lock`, is locked, since the file itself is replaced.
+/// A register in a file. The lock is on a second file, `PATH.lock`, because the file itself is
+/// replaced at each write.
 #[derive(Debug)]
 pub struct FileRegister {
     path: PathBuf,
 }
 
 impl FileRegister {
-    /// The register at this path; its directory is there already.
+    /// The register at this path, whose directory must exist.
     pub fn new(path: impl Into<PathBuf>) -> Self {
         Self { path: path.into() }
     }
 
-    fn beside(&self, suffix: &str) -> PathBuf {
+    fn sibling(&self, suffix: &str) -> PathBuf {
         let mut path = self.path.clone().into_os_string();
         path.push(suffix);
         path.into()
     }
 
     fn lock(&self, shared: bool, deadline: Deadline) -> Result<File, StoreError> {
-        let path = self.beside(".lock");
+        let path = self.sibling(".lock");
         let file = fsutil::lock_file(&path).map_err(|error| StoreError::Failed(error.to_string()))?;
         loop {
             match if shared { file.try_lock_shared() } else { file.try_lock() } {
@@ -43,72 +44,69 @@ impl FileRegister {
                 Err(TryLockError::WouldBlock) if deadline.has_passed() => {
                     return Err(StoreError::Failed(format!("{}: another process holds the lock", path.display())));
                 }
-                Err(TryLockError::WouldBlock) => std::thread::sleep(PAUSE.min(deadline.left())),
+                Err(TryLockError::WouldBlock) => std::thread::sleep(LOCK_RETRY.min(deadline.left())),
             }
         }
     }
 
-    fn held(&self) -> Result<Option<Held>, StoreError> {
+    fn read_unlocked(&self) -> Result<Option<VersionedText>, StoreError> {
         let foreign = |why: &str| {
             StoreError::Foreign(format!(
-                "{}: {why}, so it is no register; delete it, or point elsewhere",
+                "{}: {why}, so it is no register; delete it, or name another path",
                 self.path.display()
             ))
         };
-        // Opening a pipe would wait for whoever writes into it.
+        // Without O_NONBLOCK, opening a named pipe would wait for a writer.
         let file = match OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(&self.path) {
             Ok(file) => file,
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(failed(&self.path, &error)),
         };
         if !file.metadata().map_err(|error| failed(&self.path, &error))?.is_file() {
-            return Err(foreign("no plain file"));
+            return Err(foreign("not a regular file"));
         }
         let mut bytes = Vec::new();
-        file.take(LONGEST as u64 + 1).read_to_end(&mut bytes).map_err(|error| failed(&self.path, &error))?;
-        if bytes.len() > LONGEST {
+        file.take(MAX_TEXT_BYTES as u64 + 1).read_to_end(&mut bytes).map_err(|error| failed(&self.path, &error))?;
+        if bytes.len() > MAX_TEXT_BYTES {
             return Err(foreign("longer than 64 KiB"));
         }
         let version = Version(Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect());
         let text = String::from_utf8(bytes).map_err(|_| foreign("not UTF-8"))?;
-        Ok(Some(Held { version, text: text.trim_end_matches('\n').to_owned() }))
+        Ok(Some(VersionedText { version, value: text.trim_end_matches('\n').to_owned() }))
     }
 
-    /// In full or not at all, and from then on for good.
-    fn replace(&self, text: &str) -> Result<(), Swap> {
+    /// Replaces the file atomically, and returns once that survives a power loss.
+    fn replace(&self, text: &str) -> Result<(), StoreError> {
         let line = format!("{text}\n");
         let replaced = fsutil::replace(&self.path, line.as_bytes(), Durability::Durable);
-        replaced.map_err(|error| Swap::Unknown(StoreError::Failed(error.to_string())))
+        replaced.map_err(|error| StoreError::Failed(error.to_string()))
+    }
+
+    fn swap_locked(&self, expected: Option<&Version>, new: &NewText<'_>) -> Result<CasOutcome, StoreError> {
+        let before = self.read_unlocked()?;
+        if before.as_ref().map(|before| &before.version) != expected {
+            return Ok(CasOutcome::Lost(before));
+        }
+        self.replace(new.text)?;
+        let gone = || StoreError::Failed(format!("{}: it disappeared after it was written", self.path.display()));
+        Ok(CasOutcome::Won(self.read_unlocked()?.ok_or_else(gone)?.version))
     }
 }
 
 impl Register for FileRegister {
-    fn read(&self, deadline: Deadline) -> Result<Option<Held>, StoreError> {
+    fn read(&self, deadline: Deadline) -> Result<Option<VersionedText>, StoreError> {
         let _lock = self.lock(true, deadline)?;
-        self.held()
+        self.read_unlocked()
     }
 
-    fn compare_and_swap(&self, expected: Option<&Version>, new: &Entry<'_>, deadline: Deadline) -> Swap {
-        let _lock = match self.lock(false, deadline) {
-            Ok(lock) => lock,
-            Err(fault) => return Swap::Unknown(fault),
-        };
-        match self.held() {
-            Ok(held) if held.as_ref().map(|held| &held.version) == expected => {}
-            Ok(held) => return Swap::Lost(held),
-            Err(fault) => return Swap::Unknown(fault),
-        }
-        match self.replace(new.text).map(|()| self.held()) {
-            Ok(Ok(Some(held))) => Swap::Won(held.version),
-            Ok(Ok(None)) => Swap::Unknown(StoreError::Failed(format!("{} has gone", self.path.display()))),
-            Ok(Err(fault)) => Swap::Unknown(fault),
-            Err(unknown) => unknown,
-        }
+    fn compare_and_swap(&self, expected: Option<&Version>, new: &NewText<'_>, deadline: Deadline) -> CasOutcome {
+        let swapped = self.lock(false, deadline).and_then(|_lock| self.swap_locked(expected, new));
+        swapped.unwrap_or_else(CasOutcome::Unknown)
     }
 
-    /// A file keeps only what it holds.
-    fn history(&self, most: usize, deadline: Deadline) -> Result<Vec<Held>, StoreError> {
-        Ok(self.read(deadline)?.into_iter().take(most).collect())
+    /// A file keeps no history: its content is the only entry.
+    fn history(&self, max: usize, deadline: Deadline) -> Result<Vec<VersionedText>, StoreError> {
+        Ok(self.read(deadline)?.into_iter().take(max).collect())
     }
 }
 

@@ -1,5 +1,6 @@
-//! Whoever is killed or frozen: nothing of the command runs longer than it may.
+//! Whichever process is killed or frozen, nothing of the command runs longer than it may.
 
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rustix::process::Signal;
@@ -17,38 +18,128 @@ fn killing_hold_leaves_nothing_running() {
     assert_eq!(running.end().status, 137);
     gone(all);
     wait_until_gone(supervisor);
-    // Nor is the lock.
+    // The lock is free again.
     assert_eq!(field.hold("exit 0").status, 0);
 }
 
 #[test]
-fn killing_the_keeper_leaves_nothing_running() {
+fn killing_the_supervisor_leaves_nothing_running() {
     let field = Field::new("600s", "300s");
     let running = field.start(STUBBORN);
     let all = running.all();
     kill(running.supervisor);
     let said = running.end();
     assert_eq!(said.status, 75, "{said:?}");
-    assert!(said.stderr.contains("its keeper was killed"), "{said:?}");
+    assert!(said.stderr.contains("its supervisor was killed"), "{said:?}");
     gone(all);
 }
 
 #[test]
-fn killing_both_at_once_kills_the_command_itself() {
+fn killing_both_at_once_kills_the_command_and_its_descendants() {
     let field = Field::new("600s", "300s");
     let running = field.start(STUBBORN);
-    let [main, near, away] = running.all();
-    // Stopped first, so that neither sees the other die.
+    let all = running.all();
+    // Stopped first, so that neither notices the other's death.
     for pid in [running.hold(), running.supervisor] {
         signal(pid, Signal::STOP);
     }
     kill(running.hold());
     kill(running.supervisor);
-    wait_until_gone(main);
-    // What it had started may live on, as the page says.
-    for pid in [near, away] {
-        descendants(pid).into_iter().chain([pid]).for_each(kill);
+    gone(all);
+}
+
+/// Like a command that changes its user, this one has no parent-death signal any more.
+fn without_death_signal(field: &Field) -> super::Running<'_> {
+    std::fs::write(field.path("stubborn.sh"), STUBBORN).unwrap();
+    field.start("exec setpriv --pdeathsig clear sh stubborn.sh")
+}
+
+#[test]
+fn a_command_without_a_death_signal_ends_when_both_are_killed() {
+    let field = Field::new("600s", "300s");
+    let running = without_death_signal(&field);
+    let all = running.all();
+    for pid in [running.supervisor, running.hold()] {
+        kill(pid);
     }
+    gone(all);
+}
+
+#[test]
+fn a_command_without_a_death_signal_ends_when_both_are_frozen() {
+    let field = Field::new("2s", "1s");
+    let running = without_death_signal(&field);
+    let all = running.all();
+    for pid in [running.supervisor, running.hold()] {
+        signal(pid, Signal::STOP);
+    }
+    gone(all);
+    signal(running.hold(), Signal::CONT);
+    assert_eq!(running.end().status, 75);
+}
+
+#[test]
+fn the_backstop_waits_for_a_permit_that_is_extended() {
+    let field = Field::new("600ms", "300ms");
+    let running = field.start(OBEDIENT);
+    std::thread::sleep(Duration::from_secs(3));
+    assert!(lives(running.main) && !field.path("term").exists());
+}
+
+/// A control group as systemd delegates one; none where this process may not create it.
+struct Delegated(PathBuf);
+
+impl Delegated {
+    fn new() -> Option<Self> {
+        let groups = std::fs::read_to_string("/proc/self/cgroup").unwrap();
+        let own = groups.lines().find_map(|line| line.strip_prefix("0::/"))?;
+        let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
+        let line = mounts.lines().find(|line| line.contains(" - cgroup2 "))?;
+        let directory = Path::new(line.split(' ').nth(4)?).join(own).join(format!("test-{}", std::process::id()));
+        std::fs::create_dir(&directory).ok()?;
+        let this = Self(directory);
+        rustix::fs::setxattr(&this.0, "user.delegate", b"1", rustix::fs::XattrFlags::empty()).ok()?;
+        this.0.join("cgroup.kill").exists().then_some(this)
+    }
+
+    fn groups(&self) -> usize {
+        let entries = std::fs::read_dir(&self.0).unwrap().flatten();
+        entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())).count()
+    }
+}
+
+impl Drop for Delegated {
+    fn drop(&mut self) {
+        let _ = std::fs::write(self.0.join("cgroup.kill"), "1");
+        let _ = wait_for("the group can be removed", || std::fs::remove_dir(&self.0).ok());
+    }
+}
+
+#[test]
+fn a_delegated_control_group_leaves_no_descendant() {
+    let Some(delegated) = Delegated::new() else {
+        eprintln!("skipped: no control group can be created here");
+        return;
+    };
+    let field = Field::new("600s", "300s");
+    // Nothing but the group connects these processes to the command.
+    let script = "echo $$ >main; env -i setsid setsid sh -c 'echo $$ >away; exec sleep 1000' & \
+                  setpriv --pdeathsig clear sleep 1000";
+    let hold = field.holding(script);
+    let mut command = std::process::Command::new("sh");
+    let join = format!("echo $$ >'{}'; exec \"$@\"", delegated.0.join("cgroup.procs").display());
+    command.args(["-c", &join, "sh"]).arg(hold.get_program()).args(hold.get_args());
+    command.envs(hold.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    command.current_dir(hold.get_current_dir().unwrap());
+    let running = field.begin(command);
+    let away = field.pid("away");
+    assert_eq!(delegated.groups(), 1);
+    for pid in [running.supervisor, running.hold()] {
+        kill(pid);
+    }
+    wait_until_gone(running.main);
+    wait_until_gone(away);
+    wait_for("the command's group is removed", || (delegated.groups() == 0).then_some(()));
 }
 
 #[test]
@@ -75,7 +166,7 @@ fn what_ends_under_the_command_leaves_no_zombies() {
 #[test]
 fn what_a_read_left_behind_leaves_no_zombies_and_outlives_hold() {
     let field = Field::new("9s", "6s");
-    // As ssh does for a connection that is shared: one goes at once, one stays.
+    // As ssh does for a shared connection: one child exits at once, one stays.
     let bin = field.path("bin");
     std::fs::create_dir(&bin).unwrap();
     let git = "#!/bin/sh\n(exec >/dev/null 2>&1; sleep 0.05 &)\n\
@@ -100,7 +191,7 @@ fn what_a_read_left_behind_leaves_no_zombies_and_outlives_hold() {
     let stays = field.pid("stays");
     signal(running.hold(), Signal::TERM);
     assert_eq!(running.end().status, 9);
-    assert!(lives(stays), "whoever shares the connection lost it");
+    assert!(lives(stays), "the shared connection was killed");
     kill(stays);
 }
 
@@ -110,7 +201,7 @@ fn a_frozen_hold_does_not_keep_it_alive() {
     let running = field.start(STUBBORN);
     let all = running.all();
     signal(running.hold(), Signal::STOP);
-    // It still sleeps when all that it held is gone.
+    // It is still frozen when everything that it held is gone.
     gone(all);
     signal(running.hold(), Signal::CONT);
     let said = running.end();
@@ -118,7 +209,7 @@ fn a_frozen_hold_does_not_keep_it_alive() {
 }
 
 #[test]
-fn a_frozen_hold_still_asks_before_it_kills() {
+fn under_a_frozen_hold_the_command_still_gets_sigterm_first() {
     let field = Field::new("1s", "60s");
     let running = field.start(OBEDIENT);
     signal(running.hold(), Signal::STOP);
@@ -129,7 +220,7 @@ fn a_frozen_hold_still_asks_before_it_kills() {
 }
 
 #[test]
-fn a_frozen_keeper_does_not_keep_it_alive() {
+fn a_frozen_supervisor_does_not_keep_it_alive() {
     let field = Field::new("1s", "2s");
     let running = field.start(STUBBORN);
     let all = running.all();
@@ -141,20 +232,20 @@ fn a_frozen_keeper_does_not_keep_it_alive() {
 }
 
 #[test]
-fn a_frozen_hold_and_a_frozen_keeper_do_not_keep_it_alive() {
+fn a_frozen_hold_and_a_frozen_supervisor_do_not_keep_it_alive() {
     let field = Field::new("1s", "1s");
     let running = field.start(OBEDIENT);
     for pid in [running.supervisor, running.hold()] {
         signal(pid, Signal::STOP);
     }
     wait_until_gone(running.main);
-    assert!(!field.path("term").exists(), "nobody was there to ask it");
+    assert!(!field.path("term").exists(), "it got SIGTERM although both were frozen");
     signal(running.hold(), Signal::CONT);
     assert_eq!(running.end().status, 75);
 }
 
 #[test]
-fn whoever_wakes_too_late_kills_and_does_not_ask() {
+fn after_a_long_freeze_it_is_killed_without_sigterm() {
     let field = Field::new("1s", "1s");
     let running = field.start(OBEDIENT);
     for pid in [running.supervisor, running.hold(), running.main] {
@@ -168,7 +259,7 @@ fn whoever_wakes_too_late_kills_and_does_not_ask() {
     let said = running.end();
     assert_eq!(said.status, 75, "{said:?}");
     wait_until_gone(main);
-    assert!(!field.path("term").exists(), "it was asked, not killed");
+    assert!(!field.path("term").exists(), "it got SIGTERM instead of being killed");
 }
 
 #[test]
@@ -186,8 +277,8 @@ fn a_frozen_hold_that_wakes_in_time_goes_on() {
     assert!(lives(running.main) && !field.path("term").exists());
 }
 
-/// A command with five generations below it, each in a session of its own and deaf to SIGTERM. Each
-/// comes to whoever ends them only when the one before it is dead.
+/// A command with five generations of descendants, each in a session of its own and ignoring SIGTERM.
+/// Each becomes a child of the process that ends them only after its parent has died.
 fn generations(field: &Field) -> (super::Running<'_>, Vec<i32>) {
     let script = "trap '' TERM; echo $$ >generation$1; \
                   [ $1 -ge 5 ] || setsid sh generation.sh $(($1 + 1)) & while :; do sleep 0.05; done\n";
@@ -207,7 +298,7 @@ fn no_generation_outlives_a_lost_lease() {
 }
 
 #[test]
-fn no_generation_outlives_the_keeper() {
+fn no_generation_outlives_the_supervisor() {
     let field = Field::new("600s", "300s");
     let (running, all) = generations(&field);
     kill(running.supervisor);

@@ -12,14 +12,14 @@ use crate::support::wait_for;
 fn it_runs_on_while_the_lease_is_read() {
     let field = Field::new("600ms", "10s");
     let running = field.start(OBEDIENT);
-    // Several times as long as any one read permits.
+    // Several times as long as a single read permits.
     std::thread::sleep(Duration::from_secs(3));
     assert!(super::lives(running.main));
     assert!(!field.path("term").exists());
 }
 
 #[test]
-fn it_is_told_at_once_when_another_is_named() {
+fn it_is_told_to_stop_at_once_when_another_node_holds_the_lease() {
     for (holder, state) in [("b", LeaseState::Granted), ("b", LeaseState::Claimed), ("a", LeaseState::Granted)] {
         let field = Field::new("90s", "30s");
         let running = field.start_with("200ms", OBEDIENT);
@@ -34,7 +34,7 @@ fn it_is_told_at_once_when_another_is_named() {
 }
 
 #[test]
-fn what_ignores_the_word_is_killed_with_all_that_it_started() {
+fn a_command_that_ignores_sigterm_is_killed_with_its_descendants() {
     let field = Field::new("3s", "2s");
     let running = field.start(STUBBORN);
     let all = running.all();
@@ -45,7 +45,7 @@ fn what_ignores_the_word_is_killed_with_all_that_it_started() {
 }
 
 #[test]
-fn a_stopped_command_is_told_too() {
+fn a_stopped_command_gets_sigterm_too() {
     let field = Field::new("60s", "30s");
     let running = field.start_with("200ms", OBEDIENT);
     crate::support::processes::signal(running.main, rustix::process::Signal::STOP);
@@ -54,7 +54,7 @@ fn a_stopped_command_is_told_too() {
     assert!(field.path("term").exists());
 }
 
-/// The moment of the last beat that a command wrote.
+/// The time of the last beat that a command wrote.
 fn last_beat(field: &Field) -> Duration {
     let beats = std::fs::read_to_string(field.path("beats")).unwrap();
     let last = beats.lines().rfind(|line| !line.is_empty()).unwrap().parse().unwrap();
@@ -78,12 +78,12 @@ fn it_is_dead_before_valid_and_grace_have_passed_since_the_arbiter_went() {
     assert!(said.stderr.contains("unless the lease is read by then"), "{said:?}");
     let last = last_beat(&field);
     assert!(last < cut + Duration::from_millis(5500), "{last:?} {cut:?}");
-    // It was given what it was promised: it ran until the permit, and was then asked first.
+    // It ran until its permit expired, and then got SIGTERM first.
     assert!(last > cut + Duration::from_millis(3000), "{last:?} {cut:?}");
 }
 
 #[test]
-fn a_read_that_hangs_holds_up_no_stop() {
+fn a_hanging_read_delays_no_stop() {
     let field = Field::new("1500ms", "4s");
     let running = field.start(BEATS);
     let lock = std::fs::File::create(field.path("lease/bot.lock")).unwrap();
@@ -95,7 +95,7 @@ fn a_read_that_hangs_holds_up_no_stop() {
 }
 
 #[test]
-fn an_arbiter_that_is_back_in_time_changes_nothing() {
+fn an_arbiter_that_returns_in_time_changes_nothing() {
     let field = Field::new("20s", "10s");
     let running = field.start_with("200ms", OBEDIENT);
     field.cut_off();
@@ -116,7 +116,7 @@ fn git(field: &Field, words: &[&str]) -> String {
     String::from_utf8(done.stdout).unwrap().trim().to_owned()
 }
 
-/// Puts the lease into a git remote instead, as it is.
+/// Moves the lease into a git remote.
 pub(super) fn into_git(field: &Field) {
     git(field, &["init", "--quiet", "--bare", "lease.git"]);
     let list = std::fs::read_to_string(field.network.config()).unwrap();
@@ -125,7 +125,7 @@ pub(super) fn into_git(field: &Field) {
     commit(field);
 }
 
-/// What the register in the file holds, as a commit in the remote.
+/// Copies the file register's content into the remote, as a commit.
 fn commit(field: &Field) {
     let tree = git(field, &["-C", "lease.git", "hash-object", "-w", "-t", "tree", "/dev/null"]);
     let text = std::fs::read_to_string(field.path("lease/bot")).unwrap();

@@ -1,4 +1,4 @@
-//! What a service manager is told.
+//! The reports to a service manager.
 
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
@@ -11,7 +11,7 @@ use crate::support::LONG;
 use crate::support::mirror::Started;
 use crate::support::processes::signal;
 
-/// Hears until a message that `ends` it has come; all that was heard.
+/// Receives messages until `ends`; returns all of them.
 fn hear(socket: &UnixDatagram, ends: impl Fn(&[String]) -> bool) -> Vec<String> {
     socket.set_read_timeout(Some(LONG)).unwrap();
     let mut heard = Vec::new();
@@ -28,7 +28,7 @@ fn says(heard: &[String], line: &str) -> usize {
 }
 
 #[test]
-fn it_is_told_when_it_runs_that_it_is_watched_and_that_it_stops() {
+fn it_reports_the_start_each_good_read_and_the_stop() {
     let field = Field::new("1s", "30s");
     let path = field.path("notify");
     let abstract_name = format!("mirror-test-{}", std::process::id());
@@ -60,7 +60,7 @@ fn it_is_told_when_it_runs_that_it_is_watched_and_that_it_stops() {
 }
 
 #[test]
-fn without_a_good_read_the_watchdog_is_told_nothing() {
+fn without_a_good_read_it_does_not_feed_the_watchdog() {
     let field = Field::new("4s", "30s");
     let socket = UnixDatagram::bind(field.path("notify")).unwrap();
     let mut command = field.network.mirror(["hold", "bot", "--check", "200ms", "--", "sh", "-c", OBEDIENT]);
@@ -68,7 +68,7 @@ fn without_a_good_read_the_watchdog_is_told_nothing() {
     let started = Started::new(command);
     hear(&socket, |heard| says(heard, "WATCHDOG=1") >= 3);
     field.cut_off();
-    // What was under way when the register went.
+    // Reads that were in progress when the register disappeared.
     hear(&socket, |heard| heard.iter().any(|message| message.starts_with("STATUS=bot is stopped in ")));
     let begun = Instant::now();
     let heard = hear(&socket, |heard| says(heard, "STOPPING=1") >= 1);
@@ -78,7 +78,7 @@ fn without_a_good_read_the_watchdog_is_told_nothing() {
 }
 
 #[test]
-fn what_is_not_started_is_not_ready() {
+fn it_is_not_ready_when_nothing_was_started() {
     let field = Field::new("60s", "30s");
     field.grant("b");
     let socket = UnixDatagram::bind(field.path("notify")).unwrap();

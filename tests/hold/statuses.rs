@@ -1,4 +1,4 @@
-//! What is passed through, and what it ends with itself.
+//! The exit statuses: the command's, and its own.
 
 use rustix::process::Signal;
 use three_mirror::lease::LeaseState;
@@ -9,7 +9,7 @@ use crate::support::processes::signal;
 use crate::support::{LONG, wait_for};
 
 #[test]
-fn the_commands_own_status_is_passed_through() {
+fn the_commands_status_is_passed_through() {
     let field = Field::new("60s", "10s");
     for (script, status) in [("exit 0", 0), ("exit 7", 7), ("exit 255", 255), ("kill -9 $$", 137), ("kill $$", 143)] {
         let said = field.hold(script);
@@ -20,7 +20,7 @@ fn the_commands_own_status_is_passed_through() {
 }
 
 #[test]
-fn the_command_has_the_streams_and_is_told_the_epoch() {
+fn the_command_gets_the_streams_and_the_epoch() {
     let field = Field::new("60s", "10s");
     field.grant("b");
     field.grant("a");
@@ -30,14 +30,14 @@ fn the_command_has_the_streams_and_is_told_the_epoch() {
     std::fs::write(field.path("input"), "fed\n").unwrap();
     command.stdin(std::fs::File::open(field.path("input")).unwrap());
     let said = run(command);
-    // It has no file open that it would not have without: not the lock, not the keeper's orders.
+    // It inherits no other descriptor: not the lock, not the supervisor's link.
     let without = field.network.shell(files).stdout;
     assert_eq!((said.status, said.stdout), (0, format!("fed\nbot a 3\n{without}")), "{}", said.stderr);
     assert!(said.stderr.contains("words\n"), "{}", said.stderr);
 }
 
 #[test]
-fn people_are_told_each_change_unless_they_want_quiet() {
+fn it_prints_each_event_unless_quiet() {
     let field = Field::new("60s", "10s");
     let said = field.hold("exit 3");
     let lines: Vec<&str> = said.stderr.lines().collect();
@@ -51,7 +51,7 @@ fn people_are_told_each_change_unless_they_want_quiet() {
 }
 
 #[test]
-fn nothing_is_started_where_the_lease_is_not_ours() {
+fn nothing_is_started_when_the_lease_is_not_ours() {
     let field = Field::new("60s", "10s");
     field.grant("b");
     let not_ours = |field: &Field| {
@@ -69,7 +69,7 @@ fn nothing_is_started_where_the_lease_is_not_ours() {
 }
 
 #[test]
-fn nothing_is_started_where_the_lease_cannot_be_read() {
+fn nothing_is_started_when_the_lease_cannot_be_read() {
     let field = Field::new("500ms", "10s");
     std::fs::write(field.path("lease/bot"), "something else\n").unwrap();
     let said = field.hold("touch ran");
@@ -105,7 +105,7 @@ fn one_node_holds_a_service_once() {
     assert_eq!(field.shown()["verdict"], "running", "the file is still the other's");
     signal(running.hold(), Signal::TERM);
     running.end();
-    // Nothing of one is left in the way of the next.
+    // Nothing of one hold blocks the next.
     for _ in 0..10 {
         assert_eq!(field.hold("exit 0").status, 0);
     }
@@ -113,7 +113,21 @@ fn one_node_holds_a_service_once() {
 }
 
 #[test]
-fn a_command_that_cannot_be_started_is_told_by_the_status() {
+fn a_second_hold_is_excluded_even_when_the_state_is_deleted() {
+    let field = Field::new("60s", "10s");
+    let running = field.start(OBEDIENT);
+    std::fs::remove_dir_all(field.path("state")).unwrap();
+    let said = field.hold("touch ran");
+    assert_eq!(said.status, 3, "{said:?}");
+    assert!(said.stderr.contains("held on this node already"), "{said:?}");
+    signal(running.hold(), Signal::TERM);
+    running.end();
+    assert_eq!(field.hold("exit 0").status, 0);
+    assert!(!field.path("ran").exists());
+}
+
+#[test]
+fn the_status_says_that_a_command_cannot_be_started() {
     let field = Field::new("60s", "10s");
     let of = |program: &str| {
         let said = run(field.network.mirror(["hold", "bot", "--", program]));
@@ -124,7 +138,7 @@ fn a_command_that_cannot_be_started_is_told_by_the_status() {
 }
 
 #[test]
-fn misuse_starts_nothing() {
+fn a_usage_error_starts_nothing() {
     let field = Field::new("2s", "1s");
     let usage_error = |arguments: &[&str]| {
         let arguments = [&["hold"], arguments, &["--", "touch", "ran"]].concat();
@@ -157,7 +171,7 @@ fn a_signal_is_passed_on_and_the_commands_status_with_it() {
 #[test]
 fn a_signal_before_the_first_read_ends_it() {
     let field = Field::new("120s", "1s");
-    // A read waits for whoever has the lock.
+    // A read waits for the lock.
     let lock = std::fs::File::create(field.path("lease/bot.lock")).unwrap();
     lock.lock().unwrap();
     let started = Started::new(field.holding("touch ran"));
@@ -170,7 +184,7 @@ fn a_signal_before_the_first_read_ends_it() {
 }
 
 #[test]
-fn what_it_shows_is_what_the_schema_says() {
+fn the_state_file_matches_the_schema() {
     let field = Field::new("60s", "10s");
     let schema = serde_json::from_str(&field.network.run("schema hold").stdout).unwrap();
     let validator = jsonschema::draft202012::new(&schema).unwrap();

@@ -1,11 +1,12 @@
-//! What a brain writes into a register.
+//! Writes leases as a brain does.
 
 use std::path::Path;
 
 use three_mirror::deadline::Deadline;
+use three_mirror::lease::codec::{LeaseRegister, SwapDeadlines, SwapOutcome};
 use three_mirror::lease::{LeaseRecord, LeaseState, Nonce};
+use three_mirror::register::Register;
 use three_mirror::register::file::FileRegister;
-use three_mirror::register::{self, CasOutcome, Register};
 
 use super::LONG;
 
@@ -14,10 +15,10 @@ pub fn write(path: &Path, by: &str, holder: &str, epoch: u64, state: LeaseState,
     write_to(&FileRegister::new(path), by, holder, epoch, state, previous_holder);
 }
 
-/// Puts a value of the service `bot` in place of whatever is there.
+/// Replaces the lease of the service `bot`, whatever the register holds.
 ///
 /// # Panics
-/// When somebody else previous_holder quicker, or it cannot be written.
+/// When another process writes at the same time, or it cannot be written.
 pub fn write_to(
     register: &dyn Register,
     by: &str,
@@ -27,17 +28,18 @@ pub fn write_to(
     previous_holder: Option<&str>,
 ) {
     let soon = || Deadline::after(LONG);
-    let value = LeaseRecord {
+    let record = LeaseRecord {
         holder: holder.parse().unwrap(),
         epoch,
         state,
-        previous_holder: previous_holder.map(|previous_holder| previous_holder.parse().unwrap()),
+        previous_holder: previous_holder.map(|previous| previous.parse().unwrap()),
         nonce: Nonce::fresh().unwrap(),
         by: by.to_owned(),
         why: None,
         at: "2026-01-01T00:00:00.000Z".to_owned(),
     };
-    let before = register.read(soon()).unwrap().map(|held| held.version);
-    let swapped = register::swap(register, &"bot".parse().unwrap(), before.as_ref(), &value, soon(), soon());
-    assert!(matches!(swapped, CasOutcome::Won(_)), "{swapped:?}");
+    let before = register.read(soon()).unwrap().map(|found| found.version);
+    let lease = LeaseRegister { register, service: &"bot".parse().unwrap() };
+    let swapped = lease.swap(before.as_ref(), &record, SwapDeadlines { swap: soon(), verify: soon() });
+    assert!(matches!(swapped, SwapOutcome::Won(_)), "{swapped:?}");
 }

@@ -1,4 +1,4 @@
-//! `mirror lease show`: who holds the leases.
+//! `mirror lease show`: which nodes hold the leases.
 
 use std::time::{Duration, SystemTime};
 
@@ -6,20 +6,21 @@ use anyhow::Result;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::Context;
+use super::super::Context;
+use super::{no_lease, open_client, unknown};
 use crate::boot_instant::BootInstant;
 use crate::chain::Name;
 use crate::cli;
 use crate::config::{Lease, Service};
 use crate::deadline::Deadline;
-use crate::lease::client::{LeaseClient, LeaseError};
-use crate::lease::{LeaseRecord, LeaseState, LeaseView};
+use crate::lease::client::LeaseError;
+use crate::lease::{LeaseState, LeaseView};
 use crate::output::{self, ExitStatus, HasStatus as _, Report, Spinner, Style};
 use crate::state::StateDir;
 use crate::state::history;
 use crate::usage_error::UsageError;
 
-/// What a lease was found to be.
+/// The state of a lease.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum LeaseShowVerdict {
@@ -29,7 +30,7 @@ pub enum LeaseShowVerdict {
     Claimed,
     /// It was never claimed: no node may run the service.
     Vacant,
-    /// The register cannot be read, or is not to be obeyed.
+    /// The register cannot be read, or must not be obeyed.
     Unknown,
 }
 
@@ -49,15 +50,15 @@ pub struct LeaseShowFacts {
     /// Where the leases are: `git`, `etcd` or `file`.
     pub store: &'static str,
     /// One for each service, in the node list's order.
-    pub leases: Vec<Shown>,
+    pub leases: Vec<ShownLease>,
 }
 
-/// One service's lease. Where the verdict is `unknown`, what is null is not known.
+/// One service's lease. With the verdict `unknown`, null means not known.
 #[derive(Serialize, JsonSchema)]
-pub struct Shown {
+pub struct ShownLease {
     /// The service.
     pub service: Name,
-    /// What the lease was found to be.
+    /// The state of the lease.
     pub verdict: LeaseShowVerdict,
     /// The same as a sentence for people.
     pub reason: String,
@@ -70,9 +71,9 @@ pub struct Shown {
     /// The node to which it was granted before; null when it never was.
     #[serde(rename = "was")]
     pub previous_holder: Option<Name>,
-    /// Who wrote this: a node, or the host on which the command was given.
+    /// The writer: a node, or the host on which the command ran.
     pub by: Option<String>,
-    /// Why, in words; null when nobody said.
+    /// Why, in words; null when no reason was given.
     pub why: Option<String>,
     /// When it was written, by the writer's clock: RFC 3339, UTC.
     pub at: Option<String>,
@@ -106,20 +107,20 @@ impl output::ReportFacts for LeaseShowFacts {
     }
 }
 
-pub(super) fn run(arguments: &cli::LeaseShow, context: &Context) -> Result<ExitStatus> {
+pub(in crate::commands) fn run(arguments: &cli::LeaseShow, context: &Context) -> Result<ExitStatus> {
     let config = &context.config;
     let services: Vec<(&Name, &Service)> = match &arguments.service {
         Some(name) => vec![config.service(name)?],
         None => config.services.iter().collect(),
     };
-    let place = config.lease.as_ref().ok_or_else(|| none(context))?;
+    let store = config.lease.as_ref().ok_or_else(|| no_lease(context))?;
     if services.is_empty() {
         return Err(UsageError::new(format!("{}: it has no service; add [services.NAME]", config.file.display())));
     }
-    let store = StateDir::open(config);
+    let state_dir = StateDir::open(config);
     let spinner = Spinner::start(context.output_mode, "asking the arbiter");
-    let leases: Vec<Shown> = std::thread::scope(|scope| {
-        let show = |name, service: &Service| show(context, &store, name, service);
+    let leases: Vec<ShownLease> = std::thread::scope(|scope| {
+        let show = |name, service: &Service| show(context, &state_dir, name, service);
         let threads: Vec<_> =
             services.iter().map(|(name, service)| (*name, scope.spawn(move || show(name, service)))).collect();
         threads.into_iter().filter_map(|(_, thread)| thread.join().ok().flatten()).collect()
@@ -134,90 +135,58 @@ pub(super) fn run(arguments: &cli::LeaseShow, context: &Context) -> Result<ExitS
             format!("{good} of {} leases are granted.", all.len())
         }
     };
-    Ok(context.tell(&Report { verdict, reason, facts: LeaseShowFacts { store: place.name(), leases } }))
+    Ok(context.tell(&Report { verdict, reason, facts: LeaseShowFacts { store: store.name(), leases } }))
 }
 
-/// The misuse of asking for a lease where there is none.
-pub(super) fn none(context: &Context) -> anyhow::Error {
-    let file = context.config.file.display();
-    UsageError::new(format!(
-        "{file}: no service is under a lease; add [lease] with store = \"git\", \"etcd\" or \"file\""
-    ))
-}
-
-/// The register of a service that is under a lease; where it cannot be used, the doubt.
-pub(super) fn lease_client<'a>(
-    context: &Context,
-    store: &StateDir,
-    service: &'a Name,
-) -> Result<Result<LeaseClient<'a>, LeaseError>> {
-    match LeaseClient::open(&context.config, store, context.local_node.as_ref(), service) {
-        Ok(Some(lease_client)) => Ok(Ok(lease_client)),
-        Ok(None) => Err(none(context)),
-        Err(doubt) => Ok(Err(doubt)),
-    }
-}
-
-fn show(context: &Context, store: &StateDir, name: &Name, service: &Service) -> Option<Shown> {
+fn show(context: &Context, state_dir: &StateDir, name: &Name, service: &Service) -> Option<ShownLease> {
     let lease = service.lease?;
-    let mut lease_view = store.lease_view(name);
-    let seen = lease_client(context, store, name).ok()?.and_then(|lease_client| {
-        lease_client.look(&mut lease_view, Deadline::after(service.timeout))?;
-        history::keep_lease_view(store, context.local_node.as_ref(), name, &lease_view);
+    let mut lease_view = state_dir.lease_view(name);
+    let read = open_client(context, state_dir, name).ok()?.and_then(|client| {
+        client.refresh(&mut lease_view, Deadline::after(service.timeout))?;
+        history::keep_lease_view(state_dir, context.local_node.as_ref(), name, &lease_view);
         Ok(())
     });
-    Some(shown(name, lease, &lease_view, seen))
+    Some(shown(name, lease, &lease_view, read))
 }
 
-fn shown(service: &Name, lease: Lease, lease_view: &LeaseView, seen: Result<(), LeaseError>) -> Shown {
-    let (verdict, reason) = match (&seen, lease_view.value()) {
-        (Err(doubt), known) => (LeaseShowVerdict::Unknown, unknown(service, doubt, known)),
+fn shown(service: &Name, lease: Lease, lease_view: &LeaseView, read: Result<(), LeaseError>) -> ShownLease {
+    let (verdict, reason) = match (&read, lease_view.value()) {
+        (Err(error), known) => (LeaseShowVerdict::Unknown, unknown(service, error, known)),
         (Ok(()), None) => (LeaseShowVerdict::Vacant, format!("The lease of {service} was never claimed.")),
-        (Ok(()), Some(value)) => match value.state {
+        (Ok(()), Some(record)) => match record.state {
             LeaseState::Granted => (
                 LeaseShowVerdict::Granted,
-                format!("{} holds the lease of {service}, epoch {}.", value.holder, value.epoch),
+                format!("{} holds the lease of {service}, epoch {}.", record.holder, record.epoch),
             ),
             LeaseState::Claimed => (
                 LeaseShowVerdict::Claimed,
                 format!(
-                    "The lease of {service} is claimed for {}, epoch {}: nobody may run it.",
-                    value.holder, value.epoch
+                    "The lease of {service} is claimed for {}, epoch {}: no node may run it.",
+                    record.holder, record.epoch
                 ),
             ),
         },
     };
-    let value = lease_view.value().filter(|_| seen.is_ok());
-    let known = lease_view
-        .seen
-        .as_ref()
-        .map(|seen| seen.first_seen)
-        .filter(|known| seen.is_ok() && *known > BootInstant::default());
+    let record = lease_view.value().filter(|_| read.is_ok());
+    let first_seen = lease_view.seen.as_ref().map(|latest| latest.first_seen);
+    let first_seen = first_seen.filter(|first_seen| read.is_ok() && *first_seen > BootInstant::default());
     let ms = |span: Duration| u64::try_from(span.as_millis()).unwrap_or(u64::MAX);
-    Shown {
+    ShownLease {
         service: service.clone(),
         verdict,
         reason,
-        holder: value.map(|value| value.holder.clone()),
-        epoch: value.map(|value| value.epoch),
-        state: value.map(|value| value.state),
-        previous_holder: value.and_then(|value| value.previous_holder.clone()),
-        by: value.map(|value| value.by.clone()),
-        why: value.and_then(|value| value.why.clone()),
-        at: value.map(|value| value.at.clone()),
-        seen_since: known.map(|known| {
-            let since = SystemTime::now() - known.until(BootInstant::now());
+        holder: record.map(|record| record.holder.clone()),
+        epoch: record.map(|record| record.epoch),
+        state: record.map(|record| record.state),
+        previous_holder: record.and_then(|record| record.previous_holder.clone()),
+        by: record.map(|record| record.by.clone()),
+        why: record.and_then(|record| record.why.clone()),
+        at: record.map(|record| record.at.clone()),
+        seen_since: first_seen.map(|first_seen| {
+            let since = SystemTime::now() - first_seen.until(BootInstant::now());
             humantime::format_rfc3339_millis(since).to_string()
         }),
         valid_ms: ms(lease.valid),
         grace_ms: ms(lease.grace),
     }
-}
-
-/// Why a lease is unknown, what was known of it before, and what to do about a register that lost
-/// what it held.
-pub(super) fn unknown(service: &Name, doubt: &LeaseError, known: Option<&LeaseRecord>) -> String {
-    let seen = || known.map(|value| format!("last seen: {}", value.summary(service)));
-    let more = doubt.remedy(service).or_else(seen).map(|more| format!("; {more}")).unwrap_or_default();
-    format!("The lease of {service} is unknown: {doubt}{more}.")
 }

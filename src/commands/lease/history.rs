@@ -1,11 +1,11 @@
-//! `mirror lease history`: every takeover that the register still knows of.
+//! `mirror lease history`: every takeover that the register still has.
 
 use anyhow::Result;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::Context;
-use super::lease_show::{lease_client, unknown};
+use super::super::Context;
+use super::{open_client, unknown};
 use crate::chain::Name;
 use crate::cli;
 use crate::deadline::Deadline;
@@ -13,11 +13,11 @@ use crate::lease::{LeaseRecord, LeaseState};
 use crate::output::{self, ExitStatus, Report, Spinner, Style};
 use crate::state::StateDir;
 
-/// The outcome.
+/// Whether the history could be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum LeaseHistoryVerdict {
-    /// What the register knows was shown.
+    /// The takeovers that the register still has were shown.
     Shown,
     /// The register cannot be read.
     Unknown,
@@ -37,25 +37,25 @@ impl output::HasStatus for LeaseHistoryVerdict {
 pub struct LeaseHistoryFacts {
     /// The service.
     pub service: Name,
-    /// The takeovers, the newest first.
+    /// The takeovers, newest first.
     pub takeovers: Vec<Takeover>,
 }
 
-/// One takeover: a claim, and its grant where it came to that.
+/// One takeover: a claim, and its grant if it was granted.
 #[derive(Serialize, JsonSchema)]
 pub struct Takeover {
     /// The epoch.
     pub epoch: u64,
     /// The node for which it was claimed.
     pub holder: Name,
-    /// How far it came: a claim that stayed one was finished, or replaced, by the next.
+    /// `claimed` if it was never granted: the next takeover replaced it.
     pub state: LeaseState,
     /// The node to which the lease was granted before; null when it never was.
     #[serde(rename = "was")]
     pub previous_holder: Option<Name>,
-    /// Who claimed it; where the claim is no longer known, who granted it.
+    /// Who claimed it; if the claim is no longer known, who granted it.
     pub by: String,
-    /// Why, in words; null when nobody said.
+    /// Why, in words; null when no reason was given.
     pub why: Option<String>,
     /// When it was claimed, by the claimer's clock; null when that is no longer known.
     pub claimed_at: Option<String>,
@@ -83,55 +83,55 @@ impl output::ReportFacts for LeaseHistoryFacts {
     }
 }
 
-pub(super) fn run(arguments: &cli::LeaseHistory, context: &Context) -> Result<ExitStatus> {
+pub(in crate::commands) fn run(arguments: &cli::LeaseHistory, context: &Context) -> Result<ExitStatus> {
     let (name, service) = context.config.service(&arguments.service)?;
-    let store = StateDir::open(&context.config);
+    let state_dir = StateDir::open(&context.config);
     let spinner = Spinner::start(context.output_mode, "asking the arbiter");
-    // Each takeover is two writes; one more tells where the oldest began.
-    let most = arguments.number.saturating_mul(2).saturating_add(1);
+    // Each takeover is two writes; one more shows when the oldest was claimed.
+    let max = arguments.number.saturating_mul(2).saturating_add(1);
     let deadline = || Deadline::after(service.timeout.max(context.config.cycle.recovery));
-    let values = lease_client(context, &store, name)?.and_then(|lease_client| {
-        let values = lease_client.history(most, deadline())?;
-        if values.is_empty() {
-            // It may hold what is no lease, or have lost what it held.
-            lease_client.look(&mut store.lease_view(name), deadline())?;
+    let records = open_client(context, &state_dir, name)?.and_then(|client| {
+        let records = client.history(max, deadline())?;
+        if records.is_empty() {
+            // Finds out whether the content is foreign, or the register went back.
+            client.refresh(&mut state_dir.lease_view(name), deadline())?;
         }
-        Ok(values)
+        Ok(records)
     });
     drop(spinner);
-    let (verdict, reason, mut takeovers) = match values {
-        Ok(found) => {
-            let takeovers = takeovers(found.into_iter().map(|found| found.value));
+    let (verdict, reason, mut takeovers) = match records {
+        Ok(records) => {
+            let takeovers = takeovers(records.into_iter().map(|record| record.value));
             let reason = match takeovers.first() {
                 None => format!("The lease of {name} was never claimed."),
                 Some(last) => format!("The lease of {name} is in epoch {}.", last.epoch),
             };
             (LeaseHistoryVerdict::Shown, reason, takeovers)
         }
-        Err(doubt) => (LeaseHistoryVerdict::Unknown, unknown(name, &doubt, None), Vec::new()),
+        Err(error) => (LeaseHistoryVerdict::Unknown, unknown(name, &error, None), Vec::new()),
     };
     takeovers.truncate(arguments.number);
     Ok(context.tell(&Report { verdict, reason, facts: LeaseHistoryFacts { service: name.clone(), takeovers } }))
 }
 
-/// From values, the newest first.
-fn takeovers(values: impl Iterator<Item = LeaseRecord>) -> Vec<Takeover> {
+/// Joins each grant with its claim. The records come newest first.
+fn takeovers(records: impl Iterator<Item = LeaseRecord>) -> Vec<Takeover> {
     let mut takeovers: Vec<Takeover> = Vec::new();
-    for value in values {
-        let (claimed_at, granted_at) = match value.state {
-            LeaseState::Claimed => (Some(value.at), None),
-            LeaseState::Granted => (None, Some(value.at)),
+    for record in records {
+        let (claimed_at, granted_at) = match record.state {
+            LeaseState::Claimed => (Some(record.at), None),
+            LeaseState::Granted => (None, Some(record.at)),
         };
-        match takeovers.last_mut().filter(|last| last.epoch == value.epoch && claimed_at.is_some()) {
-            // The claim of the grant that came before: who wanted it, and why.
-            Some(last) => (last.by, last.why, last.claimed_at) = (value.by, value.why, claimed_at),
+        match takeovers.last_mut().filter(|last| last.epoch == record.epoch && claimed_at.is_some()) {
+            // The claim of the grant before it in the list.
+            Some(last) => (last.by, last.why, last.claimed_at) = (record.by, record.why, claimed_at),
             None => takeovers.push(Takeover {
-                epoch: value.epoch,
-                holder: value.holder,
-                state: value.state,
-                previous_holder: value.previous_holder,
-                by: value.by,
-                why: value.why,
+                epoch: record.epoch,
+                holder: record.holder,
+                state: record.state,
+                previous_holder: record.previous_holder,
+                by: record.by,
+                why: record.why,
                 claimed_at,
                 granted_at,
             }),

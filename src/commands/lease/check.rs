@@ -4,8 +4,8 @@ use anyhow::Result;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::Context;
-use super::lease_show::{lease_client, unknown};
+use super::super::Context;
+use super::{open_client, unknown};
 use crate::boot_instant::BootInstant;
 use crate::chain::Name;
 use crate::cli;
@@ -30,7 +30,7 @@ pub enum LeaseCheckVerdict {
     Claimed,
     /// The lease was never claimed: nobody may.
     Vacant,
-    /// The register cannot be read in time, or is not to be obeyed: it may not.
+    /// The register cannot be read in time, or must not be obeyed: it may not.
     Unknown,
 }
 
@@ -68,33 +68,32 @@ impl output::ReportFacts for LeaseCheckFacts {
     }
 }
 
-pub(super) fn run(arguments: &cli::LeaseCheck, context: &Context) -> Result<ExitStatus> {
+pub(in crate::commands) fn run(arguments: &cli::LeaseCheck, context: &Context) -> Result<ExitStatus> {
     let (service, _) = context.config.service(&arguments.service)?;
     let Some(local_node) = &context.local_node else {
         let file = context.config.file.display();
         return Err(UsageError::new(format!("{file}: this machine is no node of the list; name the node with --self")));
     };
-    let store = StateDir::open(&context.config);
-    let mut lease_view = store.lease_view(service);
-    let answer = lease_client(context, &store, service)?
-        .and_then(|lease_client| ask(&lease_client, &store, &mut lease_view, local_node));
-    let value = answer.as_ref().ok().and_then(|_| lease_view.value());
-    let permit = answer.as_ref().ok().copied().flatten();
-    let (verdict, reason) = match (&answer, value, permit) {
-        (Err(doubt), ..) => (LeaseCheckVerdict::Unknown, unknown(service, doubt, lease_view.value())),
+    let state_dir = StateDir::open(&context.config);
+    let mut lease_view = state_dir.lease_view(service);
+    let checked = open_client(context, &state_dir, service)?
+        .and_then(|client| read_permit(&client, &state_dir, &mut lease_view, local_node));
+    let record = checked.as_ref().ok().and_then(|_| lease_view.value());
+    let permit = checked.as_ref().ok().copied().flatten();
+    let (verdict, reason) = match (&checked, record, permit) {
+        (Err(error), ..) => (LeaseCheckVerdict::Unknown, unknown(service, error, lease_view.value())),
         (Ok(_), None, _) => (LeaseCheckVerdict::Vacant, format!("The lease of {service} was never claimed.")),
         (Ok(_), Some(_), Some(permit)) => {
             (LeaseCheckVerdict::Own, format!("This node may run {service} in epoch {}.", permit.epoch))
         }
-        (Ok(_), Some(value), None) => match (value.state, &value.holder) {
+        (Ok(_), Some(record), None) => match (record.state, &record.holder) {
             (LeaseState::Claimed, holder) => (
                 LeaseCheckVerdict::Claimed,
-                format!("The lease of {service} is claimed for {holder}, and granted to nobody."),
+                format!("The lease of {service} is claimed for {holder}, and granted to no node."),
             ),
-            (LeaseState::Granted, holder) if holder == local_node => (
-                LeaseCheckVerdict::Unknown,
-                format!("The answer came later than it may be relied on; {service} may not run."),
-            ),
+            (LeaseState::Granted, holder) if holder == local_node => {
+                (LeaseCheckVerdict::Unknown, format!("The register answered too late; {service} may not run."))
+            }
             (LeaseState::Granted, holder) => {
                 (LeaseCheckVerdict::Other, format!("{holder} holds the lease of {service}."))
             }
@@ -102,27 +101,27 @@ pub(super) fn run(arguments: &cli::LeaseCheck, context: &Context) -> Result<Exit
     };
     let facts = LeaseCheckFacts {
         service: service.clone(),
-        holder: value.and_then(|value| value.granted_to().cloned()),
-        epoch: value.map(|value| value.epoch),
-        state: value.map(|value| value.state),
+        holder: record.and_then(|record| record.granted_to().cloned()),
+        epoch: record.map(|record| record.epoch),
+        state: record.map(|record| record.state),
         valid_for_ms: permit.map(|permit| output::millis(BootInstant::now().until(permit.until))),
     };
     Ok(context.tell(&Report { verdict, reason, facts }))
 }
 
-/// By this read alone: what was read before tells only whether the register is to be obeyed.
-fn ask(
-    lease_client: &LeaseClient<'_>,
-    store: &StateDir,
+/// The permit that one read gives. Earlier reads only tell whether the register may be obeyed.
+fn read_permit(
+    client: &LeaseClient<'_>,
+    state_dir: &StateDir,
     lease_view: &mut LeaseView,
     local_node: &Name,
 ) -> Result<Option<Permit>, LeaseError> {
-    let reading = lease_client.read(Deadline::after(lease_client.lease.check_timeout()))?;
-    let mut this_alone = LeaseView::default();
-    this_alone.observe(reading.clone())?;
-    lease_view.observe(reading)?;
-    history::keep_lease_view(store, Some(local_node), lease_client.service, lease_view);
-    // Another process of this machine may know of a later value, which ends what this read permits.
-    let newest = lease_view.value() == this_alone.value();
-    Ok(this_alone.permit(local_node, BootInstant::now(), &lease_client.params()).filter(|_| newest))
+    let observation = client.read(Deadline::after(client.lease.check_timeout()))?;
+    let mut this_read = LeaseView::default();
+    this_read.observe(observation.clone())?;
+    lease_view.observe(observation)?;
+    history::keep_lease_view(state_dir, Some(local_node), client.service, lease_view);
+    // Another process on this machine may know of a later record, which ends this permit.
+    let is_latest = lease_view.value() == this_read.value();
+    Ok(this_read.permit(local_node, BootInstant::now(), &client.params()).filter(|_| is_latest))
 }
