@@ -30,9 +30,9 @@ fn the_command_has_the_streams_and_is_told_the_epoch() {
     std::fs::write(field.path("input"), "fed\n").unwrap();
     command.stdin(std::fs::File::open(field.path("input")).unwrap());
     let said = run(command);
-    // It has no file open that it would not have without: not the lock, not the keeper's orders.
-    let without = field.network.shell(files).stdout;
-    assert_eq!((said.status, said.stdout), (0, format!("fed\nbot a 3\n{without}")), "{}", said.stderr);
+    // Nothing else is open: not the lock, not the supervisor's orders, not what `mirror` inherited. The
+    // shell itself opens the directory that it lists.
+    assert_eq!((said.status, &said.stdout[..]), (0, "fed\nbot a 3\n0 1 2 3 "), "{}", said.stderr);
     assert!(said.stderr.contains("words\n"), "{}", said.stderr);
 }
 
