@@ -5,8 +5,8 @@
 //! - [`config`] reads the node list into a [`config::Config`] in which every default is filled in;
 //!   [`chain`] knows what its chains survive.
 //! - [`view`] asks the nodes through [`probe`], or reads what `mirror probe` printed.
-//! - [`decide`] turns chain, view and memory into a decision. It is pure: no clock, no socket, no
-//!   file. [`brain`] asks it who leads.
+//! - [`leader`] says who leads by chain, view and beats, and [`decide`] where a service belongs. Both are
+//!   pure: no clock, no socket, no file. [`at_work`] asks the nodes for the beats, and leaves this one's.
 //! - [`promote`] carries a decision out through [`service`] and [`remote`]; [`breath`] is the other
 //!   act, through [`git`].
 //! - [`lease`] rules who may run a service where that is not left to chance. It is pure too; its one
@@ -18,8 +18,8 @@
 //! A command is one file in [`cmd`], which gathers, calls and reports; `cmd/whois_brain.rs` is the
 //! one to read first. [`exec`] is the only place that starts a process.
 
+pub mod at_work;
 pub mod boot_instant;
-pub mod brain;
 pub mod breath;
 pub mod chain;
 pub mod cli;
@@ -31,6 +31,7 @@ pub mod exec;
 pub mod git;
 pub mod hold;
 pub mod http;
+pub mod leader;
 pub mod lease;
 pub mod local_node;
 pub mod output;

@@ -64,6 +64,15 @@ pub struct Report<F: ReportFacts> {
     pub facts: F,
 }
 
+/// Trouble that a command found beside its task.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct Warning {
+    /// What it is: a stable slug.
+    pub code: &'static str,
+    /// In a sentence for people, with the remedy.
+    pub message: String,
+}
+
 /// The object that a command prints.
 #[derive(Serialize, JsonSchema)]
 pub struct Envelope<'a, F: ReportFacts> {
@@ -80,6 +89,9 @@ pub struct Envelope<'a, F: ReportFacts> {
     pub reason: &'a str,
     /// How long the command took, in ms.
     pub elapsed_ms: f64,
+    /// Trouble that was found beside the task; left out where there is none.
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    pub warnings: &'a [Warning],
     /// The facts.
     #[serde(flatten)]
     pub facts: &'a F,
@@ -129,6 +141,7 @@ impl StartTime {
 /// Writes the finding to stdout, once, and tells the exit status.
 pub fn emit<F: ReportFacts>(
     report: &Report<F>,
+    warnings: &[Warning],
     local_node: Option<&Name>,
     begun: StartTime,
     output_mode: OutputMode,
@@ -146,12 +159,15 @@ pub fn emit<F: ReportFacts>(
             verdict: report.verdict,
             reason: &report.reason,
             elapsed_ms: millis(begun.instant.elapsed()),
+            warnings,
             facts: &report.facts,
         };
         serde_json::to_string(&object).map(|json| json + "\n")
     } else {
         let style = Style { on: colour_wanted() };
-        Ok(format!("{}\n{}", style.status(status, &sanitize(&report.reason)), report.facts.text(style)))
+        let warned = warnings.iter().map(|warning| vec![style.doubtful("warning"), warning.message.clone()]);
+        let warned = columns(&warned.collect::<Vec<_>>());
+        Ok(format!("{}\n{}{warned}", style.status(status, &sanitize(&report.reason)), report.facts.text(style)))
     };
     match text {
         Ok(text) if write(&text) => status,

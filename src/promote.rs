@@ -14,11 +14,12 @@ use anyhow::Result;
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use crate::at_work::Check;
 use crate::boot_instant::BootInstant;
-use crate::brain::Brain;
 use crate::chain::Name;
 use crate::config::{Config, Service};
 use crate::deadline::Deadline;
+use crate::leader::Brain;
 use crate::lease::client::LeaseError;
 use crate::output::{self, ExitStatus, OutputMode, PendingWaits};
 use crate::pause::{self, Paused, Pauses};
@@ -173,6 +174,8 @@ pub struct Request<'a> {
     pub to: Option<&'a Name>,
     /// Whether to do nothing unless this node is the brain.
     pub if_brain: bool,
+    /// Decides that; none where nobody asks.
+    pub check: Option<&'a Check<'a>>,
     /// Whether to touch nothing.
     pub dry_run: bool,
     /// What was seen, when that is not to be found out.
@@ -238,7 +241,7 @@ impl PausesOnDemand<'_> {
 /// Carries out an order, by what the store remembers.
 ///
 /// # Errors
-/// When this process cannot ask anybody, or `if_brain` is asked and there is no brain chain.
+/// When this process cannot ask anybody, or the brain is asked for and there is no brain chain.
 pub fn promote(request: &Request<'_>, store: &StateDir) -> Result<Promoted> {
     let remote = Remote::new(request.config, request.local_node);
     let mut busy: BTreeMap<&Name, ServiceOutcome> = BTreeMap::new();
@@ -276,7 +279,10 @@ pub fn promote(request: &Request<'_>, store: &StateDir) -> Result<Promoted> {
             Brain::Isolated | Brain::Unknown(_) | Brain::Open => PromoteVerdict::Unknown,
         };
         uptime.forget_deaths();
-        let reason = brain.sentence_to(request.local_node);
+        let mut reason = brain.sentence_to(request.local_node);
+        if let Some(why) = request.check.and_then(Check::why) {
+            reason += &format!(" {why}.");
+        }
         let all = request.services.iter();
         let services = all.map(|(name, _)| ServiceOutcome::without_act(name, verdict, reason.clone())).collect();
         return Ok(Promoted { brain: Some(brain.clone()), services });

@@ -18,11 +18,14 @@ use serde::{Deserialize, Serialize};
 use crate::boot_instant::BootInstant;
 use crate::chain::Name;
 use crate::config::Config;
-use crate::decide::{NodeStates, State};
+use crate::leader::{NodeStates, State};
 use crate::lease::LeaseView;
 
+mod beat;
 mod here;
 pub mod history;
+
+pub use beat::Kept;
 
 /// How long the lock of a sight is waited for.
 const PATIENCE: Duration = Duration::from_millis(250);

@@ -62,7 +62,7 @@ The lock and the notes of \fBmirror\-breathe\fR(1).
 "#;
 
 /// Of a command: lines that work, and what each is for.
-const EXAMPLES: [(&str, &[(&str, &str)]); 15] = [
+const EXAMPLES: [(&str, &[(&str, &str)]); 16] = [
     (
         "mirror-probe",
         &[
@@ -76,6 +76,13 @@ const EXAMPLES: [(&str, &[(&str, &str)]); 15] = [
         &[
             ("mirror whois-brain --check --quiet", "Is this node the brain? 0 is yes, 1 no, anything else unknown."),
             ("mirror probe | mirror whois-brain --view -", "Who is it, by what one probe saw?"),
+        ],
+    ),
+    (
+        "mirror-beat",
+        &[
+            ("mirror beat --quiet", "Is this node at work? 0 is yes."),
+            ("ssh moscow mirror beat --json", "What a standby asks the brain."),
         ],
     ),
     (

@@ -15,9 +15,10 @@ use crate::mirror::{Ran, command, mirror};
 mod mirror;
 
 /// The commands that print an object, as `mirror schema` is asked for them.
-const COMMANDS: [&[&str]; 14] = [
+const COMMANDS: [&[&str]; 15] = [
     &["probe"],
     &["whois-brain"],
+    &["beat"],
     &["breathe"],
     &["promote"],
     &["chain", "show"],
@@ -101,7 +102,11 @@ fn there_is_no_schema_of_what_prints_no_object() {
         let ran = mirror(Path::new("/"), [&["schema"], name].concat());
         assert_eq!((ran.status, ran.stdout.as_str()), (2, ""), "{name:?}");
         assert_eq!(ran.stderr.lines().count(), 1, "{name:?}: {}", ran.stderr);
-        assert!(ran.stderr.contains("probe, whois-brain, breathe, promote, chain-show, chain-check"), "{}", ran.stderr);
+        assert!(
+            ran.stderr.contains("probe, whois-brain, beat, breathe, promote, chain-show, chain-check"),
+            "{}",
+            ran.stderr
+        );
     }
     for wrong in [&[][..], &["a", "b", "c"]] {
         let ran = mirror(Path::new("/"), [&["schema"], wrong].concat());

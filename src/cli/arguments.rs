@@ -64,9 +64,13 @@ pub struct Probe {
 /// `mirror whois-brain`.
 #[derive(Debug, Args)]
 pub struct WhoisBrain {
-    /// Ask whether this node is the brain, and say so by the exit status
+    /// Ask whether this node is the brain, and say so by the exit status; leaves a beat
     #[arg(long)]
     pub check: bool,
+
+    /// Ask the living nodes whether they are at work, however long that takes
+    #[arg(long)]
+    pub at_work: bool,
 
     /// Decide by this view, which `mirror probe` printed, instead of asking; `-` is standard input
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]

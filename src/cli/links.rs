@@ -6,9 +6,10 @@ use std::path::Path;
 /// What the binary is called when it is called by its own name.
 const PROGRAM: &str = "mirror";
 /// The commands a link can be named after, and what such a link stands for.
-const LINKS: [(&str, &[&str]); 18] = [
+const LINKS: [(&str, &[&str]); 19] = [
     ("probe", &["probe"]),
     ("whois-brain", &["whois-brain"]),
+    ("beat", &["beat"]),
     ("breathe", &["breathe"]),
     ("promote", &["promote"]),
     ("chain", &["chain"]),

@@ -7,10 +7,11 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::Context;
-use crate::brain::Brain;
+use crate::at_work::{Check, Mode};
 use crate::chain::Name;
 use crate::cli;
 use crate::config::Service;
+use crate::leader::Brain;
 use crate::output::{self, ExitStatus, HasStatus as _, PendingWaits, Report, Spinner, Style};
 use crate::promote::{self, Outcome, PromoteVerdict, Promoted, Request, ServiceOutcome};
 use crate::state::StateDir;
@@ -58,6 +59,9 @@ impl output::ReportFacts for PromoteFacts {
 
 pub(super) fn run(arguments: &cli::Promote, context: &Context) -> Result<ExitStatus> {
     let config = &context.config;
+    if arguments.if_brain {
+        context.must_be_a_node()?;
+    }
     let services: Vec<(&Name, &Service)> = match &arguments.service {
         Some(name) => vec![config.service(name)?],
         None => config.services.iter().collect(),
@@ -76,21 +80,36 @@ pub(super) fn run(arguments: &cli::Promote, context: &Context) -> Result<ExitSta
             LoadedView::Distrusted(why) => return Ok(context.tell(&distrusted(&services, &why, arguments))),
         },
     };
-    let request = request(arguments, context, services, to, view);
+    let store = StateDir::open(config);
+    let mode = if arguments.dry_run { Mode::Memory } else { Mode::Check };
+    let check = arguments.if_brain.then(|| context.check(&store, mode));
+    let request = Request { check: check.as_ref(), ..request(arguments, context, services, to, view) };
     let doing = if arguments.dry_run { "asking the nodes" } else { "asking the nodes, and moving what has to move" };
     let spinner = Spinner::with_waits(context.output_mode, doing, request.waits.clone());
-    let store = StateDir::open(&context.config);
     let promoted = promote::promote(&request, &store)?;
-    write_down(&promoted, arguments, context, &store);
+    write_down(&promoted, arguments, context, (&store, check.as_ref()));
     drop(spinner);
     let brain = promoted.brain.and_then(|brain| if let Brain::Known(name) = brain { Some(name) } else { None });
-    Ok(context.tell(&report(promoted.services, brain, arguments.why.clone())))
+    let report = report(promoted.services, brain, arguments.why.clone());
+    let Some(check) = &check else { return Ok(context.tell(&report)) };
+    // A check that found another one at work here shows nothing: that one may hang.
+    if report.facts.services.iter().all(|service| service.verdict != PromoteVerdict::Busy) {
+        check.leave_beat(history::slug(report.verdict).as_deref().unwrap_or_default());
+    }
+    let status = context.tell_with(&report, &check.warnings());
+    check.look_around();
+    Ok(status)
 }
 
-fn write_down(promoted: &Promoted, arguments: &cli::Promote, context: &Context, store: &StateDir) {
+fn write_down(
+    promoted: &Promoted,
+    arguments: &cli::Promote,
+    context: &Context,
+    (store, check): (&StateDir, Option<&Check<'_>>),
+) {
     let local_node = context.local_node.as_ref();
     if let Some(Brain::Known(brain)) = &promoted.brain {
-        history::saw_brain(store, local_node, brain);
+        history::saw_brain(store, local_node, brain, check.and_then(Check::why));
     }
     record_promotions(store, local_node, &promoted.services, arguments.why.as_deref());
 }
@@ -135,6 +154,7 @@ fn request<'a>(
         services,
         to,
         if_brain: arguments.if_brain,
+        check: None,
         dry_run: arguments.dry_run,
         view,
         why: arguments.why.as_deref(),

@@ -5,10 +5,9 @@ use std::collections::BTreeMap;
 use anyhow::Result;
 
 use super::{Request, survey};
-use crate::brain::{self, Brain};
-use crate::chain::{BRAIN, Name};
+use crate::chain::Name;
 use crate::config::{Config, Node, Service};
-use crate::decide::NodeStates;
+use crate::leader::{Brain, NodeStates};
 use crate::remote::Remote;
 use crate::state::ServiceRecord;
 use crate::view::{self, View};
@@ -22,11 +21,11 @@ pub(super) struct Look<'a> {
 
 impl Look<'_> {
     pub(super) fn take(&self) -> Result<(View, Option<Brain>)> {
-        let Request { config, local_node, if_brain, .. } = *self.request;
+        let Request { config, check, .. } = *self.request;
         let mut view = match &self.request.view {
             Some(view) => view.clone(),
             None => {
-                let witnesses = if if_brain { config.witnesses.as_slice() } else { &[] };
+                let witnesses = if check.is_some() { config.witnesses.as_slice() } else { &[] };
                 view::take(
                     &self.nodes()?,
                     witnesses,
@@ -41,14 +40,14 @@ impl Look<'_> {
                 )?
             }
         };
-        let brain = if_brain.then(|| brain::by_view(config, local_node, self.remote, &mut view)).transpose()?;
+        let may_probe = self.request.view.is_none();
+        let brain = check.map(|check| check.decide(&mut view, may_probe)).transpose()?;
         Ok((view, brain))
     }
 
     fn nodes(&self) -> Result<Vec<(&Name, &Node)>> {
         let config = self.request.config;
-        let mut nodes =
-            if self.request.if_brain { brain::nodes_to_ask(config, self.request.local_node)? } else { Vec::new() };
+        let mut nodes = self.request.check.map_or_else(|| Ok(Vec::new()), |check| check.nodes_to_probe())?;
         for (_, service) in &self.request.services {
             for name in config.chain(service.chain.as_str())? {
                 if !nodes.iter().any(|(known, _)| *known == name) {
@@ -59,12 +58,12 @@ impl Look<'_> {
         Ok(nodes)
     }
 
-    /// Whether a node's answer is likely to be enough: the brain chain's head, this node, the node
-    /// that runs a service and those before it.
+    /// Whether a node's answer is likely to be enough: the likely brain's, this node's, that of the node
+    /// that runs a service and of those before it.
     fn matters(&self, node: &Name) -> bool {
-        let Request { config, local_node, if_brain, .. } = *self.request;
-        if if_brain {
-            let head = config.chains.get(BRAIN).and_then(|chain| chain.first());
+        let Request { config, local_node, check, .. } = *self.request;
+        if let Some(check) = check {
+            let head = check.likely_brain();
             if head == Some(node) || local_node == Some(node) {
                 return true;
             }
@@ -82,9 +81,9 @@ impl Look<'_> {
 
     /// Whether what has been seen is enough: another node is the brain, or everything is in place.
     fn suffices(&self, view: &View) -> bool {
-        let Request { config, local_node, if_brain, .. } = *self.request;
-        if if_brain {
-            match brain::decided(config, local_node, view) {
+        let Request { config, local_node, check, .. } = *self.request;
+        if let Some(check) = check {
+            match check.so_far(view) {
                 Some(Brain::Open) | None => return false,
                 Some(Brain::Known(name)) if Some(&name) == local_node => {}
                 Some(_) => return true,

@@ -12,7 +12,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::chain::Name;
-use crate::decide::State;
+use crate::leader::State;
 use crate::lease::LeaseView;
 use crate::state::StateDir;
 
@@ -88,8 +88,9 @@ pub fn record(store: &StateDir, entry: &Entry) {
     let _ = append(store, entry);
 }
 
-/// Writes down that this node is the brain, if another one was when that was last asked.
-pub fn saw_brain(store: &StateDir, local_node: Option<&Name>, brain: &Name) {
+/// Writes down that this node is the brain, if another one was when that was last asked; `why` tells why
+/// living nodes before it are not.
+pub fn saw_brain(store: &StateDir, local_node: Option<&Name>, brain: &Name, why: Option<String>) {
     let before = store.brain();
     if before.as_ref() == Some(brain) {
         return;
@@ -99,7 +100,7 @@ pub fn saw_brain(store: &StateDir, local_node: Option<&Name>, brain: &Name) {
         Some(before) => format!("{brain} is the brain, and no longer {before}."),
         None => format!("{brain} is the brain."),
     };
-    record(store, &Entry { node: Some(brain.clone()), ..Entry::new(local_node, Event::Brain, reason) });
+    record(store, &Entry { node: Some(brain.clone()), why, ..Entry::new(local_node, Event::Brain, reason) });
 }
 
 /// A verdict or a state as it stands in an entry.
