@@ -97,8 +97,22 @@ pub enum Command {
     /// The brain is the one node that may move services. The answer comes as soon as the order of the
     /// chain allows, however many nodes have not answered yet. A node that is unknown before the first
     /// living one makes the answer unknown: no node leads on doubt.
+    ///
+    /// The brain is also at work: its own watchdog has finished a check lately, with a node list that it
+    /// could use. With --check, which is a check of this node, the node that seems to be the brain is
+    /// asked for its beat (mirror-beat(1)), and is passed over when the beat is stale. Without --check no
+    /// node is asked: the answer uses what the last check of this node learned, and `at_work` says so.
     #[command(after_long_help = WHOIS_BRAIN_STATUSES)]
     WhoisBrain(WhoisBrain),
+
+    /// Show whether this node is at work: what its last check left behind
+    ///
+    /// A check (`mirror promote --if-brain`, `mirror whois-brain --check`) leaves a beat in the state
+    /// directory as it ends. It is fresh for two checks and the timeout of a probe (`cycle.check` and
+    /// `probe.timeout` in mirror.toml(5)), and for 2 s at least. Standbys read the beat of the brain by
+    /// this command, over `[remote]`, and the next node that works takes the lead when it is stale.
+    #[command(after_long_help = BEAT_STATUSES)]
+    Beat,
 
     /// Pull, then push, and lose nothing
     ///

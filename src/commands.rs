@@ -7,15 +7,19 @@ use std::time::Instant;
 use anyhow::Result;
 use clap::{CommandFactory, Parser};
 
+use crate::at_work::{Check, Mode};
 use crate::chain::Name;
 use crate::cli::{self, Chain, Cli, Command, Global, Lease};
 use crate::config::{self, Config};
 use crate::exec;
 use crate::local_node;
+use crate::output::warnings::Warning;
 use crate::output::{self, ExitStatus, OutputMode, Report, ReportFacts, StartTime};
 use crate::remote::Remote;
+use crate::state::StateDir;
 use crate::usage_error::UsageError;
 
+pub mod beat;
 pub mod breathe;
 pub mod chain_check;
 pub mod chain_show;
@@ -50,7 +54,8 @@ impl Context {
     }
 
     fn with(config: Config, global: &Global, begun: StartTime) -> Result<Self> {
-        let local_node = local_node::local_node(&config, global.local_node.as_deref().filter(|name| !name.is_empty()))?;
+        let given = global.local_node.as_deref().filter(|name| !name.is_empty());
+        let local_node = local_node::local_node(&config, given)?;
         Ok(Self { begun, output_mode: output_mode(global), config, local_node })
     }
 
@@ -59,8 +64,32 @@ impl Context {
         Remote::new(&self.config, self.local_node.as_ref())
     }
 
+    /// A decision who the brain is, with or without questions to others.
+    fn check<'a>(&'a self, store: &'a StateDir, mode: Mode) -> Check<'a> {
+        Check::new(&self.config, self.local_node.as_ref(), store, mode)
+    }
+
+    /// Refuses a check on a machine that is no node: a timer that goes on after the node has left the
+    /// list must not end well.
+    fn must_be_a_node(&self) -> Result<()> {
+        if self.local_node.is_some() {
+            return Ok(());
+        }
+        Err(UsageError::new(format!(
+            "{}: this machine is no node of the list, so it has nothing to check: none of its addresses is there; \
+             name the node with --self, or stop the timer that runs this here",
+            self.config.file.display()
+        )))
+    }
+
     fn tell<F: ReportFacts>(&self, report: &Report<F>) -> ExitStatus {
-        output::emit(report, self.local_node.as_ref(), self.begun, self.output_mode)
+        self.tell_with(report, &[])
+    }
+
+    fn tell_with<F: ReportFacts>(&self, report: &Report<F>, warnings: &[Warning]) -> ExitStatus {
+        let mut all = output::warnings::collected();
+        all.extend(warnings.iter().filter(|warning| !all.contains(warning)).cloned().collect::<Vec<_>>());
+        output::emit(report, &all, self.local_node.as_ref(), self.begun, self.output_mode)
     }
 }
 
@@ -111,6 +140,7 @@ pub fn run(cli: &Cli) -> Result<ExitCode> {
     let status = match &cli.command {
         Command::Probe(arguments) => probe::run(arguments, &load()?),
         Command::WhoisBrain(arguments) => whois_brain::run(arguments, &load()?),
+        Command::Beat => beat::run(&load()?),
         Command::Breathe(arguments) => breathe::run(arguments, &load()?),
         Command::Promote(arguments) => promote::run(arguments, &load()?),
         Command::Chain(Chain::Show(arguments)) => chain_show::run(arguments, &load()?),

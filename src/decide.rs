@@ -1,4 +1,4 @@
-//! Who leads, and where a service belongs: pure functions of chain, view and history.
+//! Where a service belongs: a pure function of chain, view and history. Who leads is in [`crate::leader`].
 //!
 //! Nothing here looks at a clock, a socket or a file. `--down`, `--dry-run`, `--view` and the
 //! tests use the same functions as the real thing.
@@ -6,79 +6,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
-
 use crate::chain::Name;
 use crate::config::Failback;
 
-/// What one probe found a node to be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum State {
-    /// An answer came.
-    Alive,
-    /// A definite no, or no answer in time.
-    Dead,
-    /// We could not ask.
-    Unknown,
-}
-
-/// The states seen so far. A node that is not in it has not answered yet, or was not asked.
-pub type NodeStates = BTreeMap<Name, State>;
-
-/// Who leads a chain.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Leader<'a> {
-    /// The first node that is alive; every one before it is dead.
-    Known(&'a Name),
-    /// Every node is dead.
-    Nobody,
-    /// This node is unknown, and no node before it is alive: nobody leads on doubt.
-    LeaseError(&'a Name),
-    /// This node has not answered yet, and no node before it is alive.
-    Open(&'a Name),
-}
-
-/// Walks a chain in its order.
-pub fn leader<'a>(chain: impl IntoIterator<Item = &'a Name>, seen: &NodeStates) -> Leader<'a> {
-    for node in chain {
-        match seen.get(node) {
-            Some(State::Alive) => return Leader::Known(node),
-            Some(State::Dead) => {}
-            Some(State::Unknown) => return Leader::LeaseError(node),
-            None => return Leader::Open(node),
-        }
-    }
-    Leader::Nobody
-}
-
-/// Who leads when nothing more will be seen: what is open is in doubt.
-pub fn final_leader<'a>(chain: impl IntoIterator<Item = &'a Name>, seen: &NodeStates) -> Leader<'a> {
-    match leader(chain, seen) {
-        Leader::Open(node) => Leader::LeaseError(node),
-        settled => settled,
-    }
-}
-
-/// Whether `own` is cut off: it has witnesses, none of them answered, and no other node is alive.
-///
-/// `None` while that is still open. Without a witness, or on a machine that is no node, never.
-/// `others` is the number of nodes beside `own`; a witness is `None` until it was asked.
-pub fn isolated(
-    local_node: Option<&Name>,
-    seen: &NodeStates,
-    others: usize,
-    witnesses: &[Option<bool>],
-) -> Option<bool> {
-    let Some(local_node) = local_node.filter(|_| !witnesses.is_empty()) else { return Some(false) };
-    let other_states = || seen.iter().filter(|(node, _)| *node != local_node).map(|(_, state)| *state);
-    if other_states().any(|state| state == State::Alive) || witnesses.contains(&Some(true)) {
-        return Some(false);
-    }
-    let all_seen = other_states().count() == others && witnesses.iter().all(Option::is_some);
-    all_seen.then_some(true)
-}
+pub use crate::leader::{Leader, NodeStates, State, final_leader, isolated, leader};
 
 /// What is known of a service when its target is chosen.
 #[derive(Clone, Debug, Default)]

@@ -38,6 +38,8 @@ pub enum Access {
     Lock,
     /// Read it and append to it; it is created when missing.
     Append,
+    /// Write over its content; it must exist.
+    Overwrite,
 }
 
 /// A directory that only this user can enter, found without trusting another user.
@@ -177,6 +179,7 @@ fn open_at(directory: BorrowedFd<'_>, name: &OsStr, access: Access) -> io::Resul
     let flags = always
         | match access {
             Access::Read => OFlags::RDONLY,
+            Access::Overwrite => OFlags::WRONLY,
             Access::Lock => OFlags::RDWR | OFlags::CREATE,
             Access::Append => OFlags::RDWR | OFlags::CREATE | OFlags::APPEND,
         };

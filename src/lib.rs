@@ -5,8 +5,8 @@
 //! - [`config`] reads the node list into a [`config::Config`] in which every default is filled in;
 //!   [`chain`] knows what its chains survive.
 //! - [`view`] asks the nodes through [`probe`], or reads what `mirror probe` printed.
-//! - [`decide`] turns chain, view and memory into a decision. It is pure: no clock, no socket, no
-//!   file. [`brain`] asks it who leads.
+//! - [`leader`] decides who leads, by chain, view and beats, and [`decide`] where a service belongs. Both are
+//!   pure: no clock, no socket, no file. [`at_work`] asks the nodes for their beats, and leaves this node's.
 //! - [`promote`] carries a decision out through [`service`] and [`remote`]; [`sync`] is the other
 //!   act, through [`git`].
 //! - [`lease`] rules who may run a service where that is not left to chance. It is pure too; its one
@@ -18,7 +18,7 @@
 //! A command is one file in [`cmd`], which gathers, calls and reports; `cmd/whois_brain.rs` is the
 //! one to read first. [`exec`] is the only place that starts a process.
 
-pub mod brain;
+pub mod at_work;
 pub mod chain;
 pub mod cli;
 pub mod clock;
@@ -30,6 +30,7 @@ pub mod fsutil;
 pub mod git;
 pub mod hold;
 pub mod http;
+pub mod leader;
 pub mod lease;
 pub mod local_node;
 pub mod name;

@@ -12,6 +12,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::chain::Name;
+use warnings::Warning;
 
 pub mod sanitize;
 pub mod warnings;
@@ -66,7 +67,6 @@ pub struct Report<F: ReportFacts> {
     /// In full.
     pub facts: F,
 }
-
 /// The object that a command prints.
 #[derive(Serialize, JsonSchema)]
 pub struct Envelope<'a, F: ReportFacts> {
@@ -83,6 +83,9 @@ pub struct Envelope<'a, F: ReportFacts> {
     pub reason: &'a str,
     /// How long the command took, in ms.
     pub elapsed_ms: f64,
+    /// Trouble that was found beside the task; left out where there is none.
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    pub warnings: &'a [Warning],
     /// The facts.
     #[serde(flatten)]
     pub facts: &'a F,
@@ -132,6 +135,7 @@ impl StartTime {
 /// Writes the finding to stdout, once, and tells the exit status.
 pub fn emit<F: ReportFacts>(
     report: &Report<F>,
+    warnings: &[Warning],
     local_node: Option<&Name>,
     begun: StartTime,
     output_mode: OutputMode,
@@ -149,14 +153,16 @@ pub fn emit<F: ReportFacts>(
             verdict: report.verdict,
             reason: &report.reason,
             elapsed_ms: millis(begun.instant.elapsed()),
+            warnings,
             facts: &report.facts,
         };
         serde_json::to_string(&object).map(|json| sanitize::json(&json) + "\n")
     } else {
         let style = Style { on: colour_wanted() };
-        let text =
-            format!("{}\n{}", style.status(status, &sanitize::one_line(&report.reason)), report.facts.text(style));
-        Ok(sanitize::for_terminal(&text))
+        let warned = warnings.iter().map(|warning| vec![style.doubtful("warning"), warning.message.clone()]);
+        let warned = columns(&warned.collect::<Vec<_>>());
+        let headline = style.status(status, &sanitize::one_line(&report.reason));
+        Ok(sanitize::for_terminal(&format!("{headline}\n{}{warned}", report.facts.text(style))))
     };
     match text {
         Ok(text) if write(&text) => status,

@@ -10,7 +10,7 @@
 
 use anyhow::Result;
 
-use crate::brain::Brain;
+use crate::leader::Brain;
 use crate::remote::Remote;
 use crate::state::StateDir;
 
@@ -48,7 +48,7 @@ pub struct Promoted {
 /// Carries out a request, by what the state directory remembers.
 ///
 /// # Errors
-/// When this process cannot ask anybody, `if_brain` is asked and there is no brain chain, or the node
+/// When this process cannot ask anybody, the brain is asked for and there is no brain chain, or the node
 /// to forget is unknown.
 pub fn promote(request: &Request<'_>, store: &StateDir) -> Result<Promoted> {
     let remote = Remote::new(request.config, request.local_node);

@@ -7,11 +7,13 @@
 
 pub use crate::output::warnings::Warning;
 
+mod beat;
 mod directory;
 pub mod history;
 mod records;
 mod service_record;
 
+pub use beat::Kept;
 pub use directory::{Lock, StateDir};
 pub use records::Uptimes;
 pub use service_record::{Checks, Contention, Cooldown, FailureHistory, Location, Placement, Retry, ServiceRecord};

@@ -250,7 +250,7 @@ impl Four {
             sockets.push(socket);
         }
         list += "[chains]\nbrain = [\"b\", \"d\", \"a\"]\nweb = [\"c\", \"a\", \"d\", \"b\"]\nmail = [\"d\", \"c\"]\n\
-                 [probe]\ntimeout = \"20s\"\n";
+                 [probe]\ntimeout = \"20s\"\n[remote]\ncommand = [\"false\", \"{command}\"]\n";
         for service in ["web", "mail"] {
             list += &format!("[services.{service}]\nstatus = \"false\"\nstart = \"false\"\nstop = \"false\"\n");
         }

@@ -69,7 +69,7 @@ The lock and the journal of \fBmirror\-breathe\fR(1).
 "#;
 
 /// Lines that work, and what each is for, by command.
-const EXAMPLES: [(&str, &[(&str, &str)]); 16] = [
+const EXAMPLES: [(&str, &[(&str, &str)]); 17] = [
     (
         "mirror-probe",
         &[
@@ -83,6 +83,13 @@ const EXAMPLES: [(&str, &[(&str, &str)]); 16] = [
         &[
             ("mirror whois-brain --check --quiet", "Is this node the brain? 0 is yes, 1 no, anything else unknown."),
             ("mirror probe | mirror whois-brain --view -", "Which node is it, by what one probe saw?"),
+        ],
+    ),
+    (
+        "mirror-beat",
+        &[
+            ("mirror beat --quiet", "Is this node at work? 0 is yes."),
+            ("ssh moscow mirror beat --json", "What a standby asks the brain."),
         ],
     ),
     (

@@ -435,8 +435,8 @@ fn if_brain_is_for_the_brain_alone() {
     let mut stage = Stage::new("");
     let object = promote_as(&stage, "b").expect(1, "not-brain");
     assert_eq!(object["brain"], "a");
-    let nobody = stage.network.run("promote --if-brain").expect(1, "not-brain");
-    assert!(nobody["reason"].as_str().unwrap().contains("this machine is no node"), "{nobody:#}");
+    let nobody = stage.network.run("promote --if-brain");
+    assert!(nobody.expect_misuse().contains("this machine is no node"), "{nobody:?}");
     assert_eq!(stage.bot.log(), "", "nobody was even asked");
     assert_eq!(promote_as(&stage, "a").expect(0, "started")["brain"], "a");
     stage.fall("a");

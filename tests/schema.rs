@@ -13,9 +13,10 @@ use serde_json::Value;
 use crate::support::program::{Ran, command, mirror};
 
 /// The commands that print an object, as `mirror schema` is asked for them.
-const COMMANDS: [&[&str]; 14] = [
+const COMMANDS: [&[&str]; 15] = [
     &["probe"],
     &["whois-brain"],
+    &["beat"],
     &["breathe"],
     &["promote"],
     &["chain", "show"],
@@ -99,7 +100,11 @@ fn there_is_no_schema_of_what_prints_no_object() {
         let ran = mirror(Path::new("/"), [&["schema"], name].concat());
         assert_eq!((ran.status, ran.stdout.as_str()), (2, ""), "{name:?}");
         assert_eq!(ran.stderr.lines().count(), 1, "{name:?}: {}", ran.stderr);
-        assert!(ran.stderr.contains("probe, whois-brain, breathe, promote, chain-show, chain-check"), "{}", ran.stderr);
+        assert!(
+            ran.stderr.contains("probe, whois-brain, beat, breathe, promote, chain-show, chain-check"),
+            "{}",
+            ran.stderr
+        );
     }
     for wrong in [&[][..], &["a", "b", "c"]] {
         let ran = mirror(Path::new("/"), [&["schema"], wrong].concat());

@@ -115,8 +115,9 @@ fn check_asks_whether_it_is_this_node() {
     assert_eq!((&local_node["self"], &local_node["i_am_brain"]), (&Value::from("a"), &Value::from(true)));
     let other = network.run("whois-brain --check --self b").expect(1, "other");
     assert_eq!((&other["brain"], &other["i_am_brain"]), (&Value::from("a"), &Value::from(false)));
-    // An operator's laptop is no node, and so not the brain.
-    network.run("whois-brain --check").expect(1, "other");
+    // A machine that is no node of the list has nothing to check, and its timer must not end well.
+    assert!(network.run("whois-brain --check").expect_misuse().contains("--self"));
+    network.run("whois-brain").expect(0, "known");
     assert!(network.run("whois-brain --check --self nobody").expect_misuse().contains("nobody"));
 }
 

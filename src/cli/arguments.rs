@@ -64,9 +64,13 @@ pub struct Probe {
 /// `mirror whois-brain`.
 #[derive(Debug, Args)]
 pub struct WhoisBrain {
-    /// Ask whether this node is the brain; the exit status is the answer
+    /// Ask whether this node is the brain; the exit status is the answer. This is a check: it leaves a beat
     #[arg(long)]
     pub check: bool,
+
+    /// Ask the living nodes whether they are at work, however long that takes
+    #[arg(long)]
+    pub at_work: bool,
 
     /// Decide by this view, printed by `mirror probe`, instead of asking; `-` is standard input
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]

@@ -11,9 +11,10 @@ use crate::chain;
 use crate::config::{self, Config};
 
 /// The commands that print an object, a command of two words by both.
-pub(crate) const OBJECTS: [&str; 14] = [
+pub(crate) const OBJECTS: [&str; 15] = [
     "probe",
     "whois-brain",
+    "beat",
     "breathe",
     "promote",
     "chain-show",

@@ -6,9 +6,10 @@ use std::path::Path;
 /// The binary's own name.
 const PROGRAM: &str = "mirror";
 /// The names of links, and the command that each is.
-const LINKS: [(&str, &[&str]); 19] = [
+const LINKS: [(&str, &[&str]); 20] = [
     ("probe", &["probe"]),
     ("whois-brain", &["whois-brain"]),
+    ("beat", &["beat"]),
     ("breathe", &["breathe"]),
     ("promote", &["promote"]),
     ("chain", &["chain"]),

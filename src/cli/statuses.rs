@@ -30,6 +30,11 @@ pub(super) const WHOIS_BRAIN_STATUSES: &str = statuses!(
     unknown: "unknown: a node before the first living one could not be asked, or the view\n     \
               cannot be trusted; isolated: this node sees no other and no witness"
 );
+pub(super) const BEAT_STATUSES: &str = statuses!(
+    "fresh: the last check here ended a short while ago",
+    no: "stale: it ended too long ago; none: no check has ended here since this\n     \
+         machine booted"
+);
 pub(super) const BREATHE_STATUSES: &str = statuses!(
     "in-step: the branch is the same here and on the remote",
     no: "conflict, refused: a person must decide; nothing is lost",

@@ -7,11 +7,13 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::Context;
+use crate::at_work::Mode;
 use crate::chain::{self, BRAIN, Chain, Name};
 use crate::cli;
 use crate::config::{Config, Node};
 use crate::deadline::Deadline;
-use crate::decide::{self, Leader, NodeStates, Placement, State};
+use crate::decide::{self, Placement};
+use crate::leader::{self, Brain, Leader, NodeStates, State};
 use crate::output::{self, ExitStatus, Report, Style};
 use crate::pause::{self, Paused, Pauses};
 use crate::state::StateDir;
@@ -134,21 +136,32 @@ impl output::ReportFacts for ChainShowFacts {
 pub(super) fn run(arguments: &cli::ChainShow, context: &Context) -> Result<ExitStatus> {
     let config = &context.config;
     let only = arguments.chain.as_deref().map(|name| config.chain(name)).transpose()?;
+    let store = StateDir::open(config);
+    let check = context.check(&store, Mode::Memory);
+    let mut brain = None;
     let seen = match &arguments.down {
-        Some(down) => Some(as_if(down, config)?),
+        Some(down) => {
+            let seen = as_if(down, config)?;
+            brain = config.chains.get(BRAIN).and_then(|chain| known(leader::leader(chain, &seen)));
+            Some(seen)
+        }
         None if arguments.probe => {
             let nodes: Vec<(&Name, &Node)> = config.nodes.iter().collect();
-            let view = view::take(&nodes, &[], &context.remote(), view::all_first, |_, answer| {
+            let mut view = view::take(&nodes, &[], &context.remote(), view::all_first, |_, answer| {
                 if let Some((name, answer)) = answer {
                     view::say(context.output_mode, name, answer);
                 }
                 false
             })?;
+            if config.chains.contains_key(BRAIN)
+                && let Brain::Known(name) = check.decide(&mut view, false)?
+            {
+                brain = Some(name);
+            }
             Some(view.seen())
         }
         None => None,
     };
-    let store = StateDir::open(config);
     let pauses = if arguments.probe {
         let patience = Deadline::after(config.probe_timeout);
         pause::in_force(config, &store, context.local_node.as_ref(), patience)
@@ -176,15 +189,12 @@ pub(super) fn run(arguments: &cli::ChainShow, context: &Context) -> Result<ExitS
                 let chain = service.chain.clone();
                 let members = config.chains.get(&chain);
                 let target = seen.as_ref().zip(members).and_then(|(seen, members)| {
-                    leader(decide::target(members, seen, service.failback, &Placement::default()))
+                    known(decide::target(members, seen, service.failback, &Placement::default()))
                 });
                 Belonging { service: name.clone(), chain, target }
             })
             .collect(),
-        brain: seen
-            .as_ref()
-            .zip(config.chains.get(BRAIN))
-            .and_then(|(seen, chain)| leader(decide::leader(chain, seen))),
+        brain,
         cycle: cycle(config),
         digest: config.digest.clone(),
     };
@@ -195,11 +205,15 @@ pub(super) fn run(arguments: &cli::ChainShow, context: &Context) -> Result<ExitS
     };
     let loud =
         facts.paused.iter().map(|paused| format!("PAUSED: {}, {}. ", super::pause::whom(paused), paused.words()));
-    let reason = loud.collect::<String>() + &doubt + &reason;
-    Ok(context.tell(&Report { verdict: ChainShowVerdict::Shown, reason, facts }))
+    let why = check.why().map(|why| format!(" {why}.")).unwrap_or_default();
+    let reason = loud.collect::<String>() + &doubt + &reason + &why;
+    if let Some(error) = store.trouble() {
+        store.warn_unusable(&error);
+    }
+    Ok(context.tell_with(&Report { verdict: ChainShowVerdict::Shown, reason, facts }, &check.warnings()))
 }
 
-fn leader(leader: Leader<'_>) -> Option<Name> {
+fn known(leader: Leader<'_>) -> Option<Name> {
     if let Leader::Known(name) = leader { Some(name.clone()) } else { None }
 }
 

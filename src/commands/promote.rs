@@ -8,10 +8,11 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::Context;
-use crate::brain::Brain;
+use crate::at_work::{Check, Mode};
 use crate::chain::Name;
 use crate::cli;
 use crate::config::Service;
+use crate::leader::Brain;
 use crate::output::{self, ExitStatus, HasStatus as _, PendingWaits, Report, Spinner, Style};
 use crate::promote::{self, Options, PromoteVerdict, Request, ServiceOutcome};
 use crate::service::Cause;
@@ -61,6 +62,9 @@ impl output::ReportFacts for PromoteFacts {
 
 pub(super) fn run(arguments: &cli::Promote, context: &Context) -> Result<ExitStatus> {
     let config = &context.config;
+    if arguments.if_brain {
+        context.must_be_a_node()?;
+    }
     let services: Vec<(&Name, &Service)> = match &arguments.service {
         Some(name) => vec![config.service(name)?],
         None => config.services.iter().collect(),
@@ -79,17 +83,28 @@ pub(super) fn run(arguments: &cli::Promote, context: &Context) -> Result<ExitSta
             LoadedView::Distrusted(why) => return Ok(context.tell(&distrusted(&services, &why, arguments))),
         },
     };
-    let request = request(arguments, context, services, to, view);
+    let store = StateDir::open(config);
+    let mode = if arguments.dry_run { Mode::Memory } else { Mode::Check };
+    let check = arguments.if_brain.then(|| context.check(&store, mode));
+    let request = Request { check: check.as_ref(), ..request(arguments, context, services, to, view) };
     let doing = if arguments.dry_run { "asking the nodes" } else { "asking the nodes, and moving what has to move" };
     let spinner = Spinner::with_waits(context.output_mode, doing, request.waits.clone());
-    let store = StateDir::open(&context.config);
     let promoted = promote::promote(&request, &store)?;
     if let Some(Brain::Known(brain)) = &promoted.brain {
-        history::saw_brain(&store, context.local_node.as_ref(), brain);
+        let why = check.as_ref().and_then(Check::why);
+        history::saw_brain(&store, context.local_node.as_ref(), brain, why);
     }
     drop(spinner);
     let brain = promoted.brain.and_then(|brain| if let Brain::Known(name) = brain { Some(name) } else { None });
-    Ok(context.tell(&report(promoted.services, brain, arguments.why.clone())))
+    let report = report(promoted.services, brain, arguments.why.clone());
+    let Some(check) = &check else { return Ok(context.tell(&report)) };
+    // A check that found another one at work here shows nothing: that one may hang.
+    if report.facts.services.iter().all(|service| service.verdict != PromoteVerdict::Busy) {
+        check.leave_beat(history::slug(report.verdict).as_deref().unwrap_or_default());
+    }
+    let status = context.tell_with(&report, &check.warnings());
+    check.look_around();
+    Ok(status)
 }
 
 fn request<'a>(
@@ -101,7 +116,6 @@ fn request<'a>(
 ) -> Request<'a> {
     let options = Options {
         to,
-        if_brain: arguments.if_brain,
         dry_run: arguments.dry_run,
         why: arguments.why.as_deref(),
         forget: arguments.forget.as_deref(),
@@ -112,6 +126,7 @@ fn request<'a>(
         local_node: context.local_node.as_ref(),
         services,
         options,
+        check: None,
         view,
         output_mode: context.output_mode,
         waits: PendingWaits::default(),

@@ -17,6 +17,7 @@ type Make = fn() -> serde_json::Value;
 const MAKERS: [Make; OBJECTS.len()] = [
     of::<probe::ProbeFacts>,
     of::<whois_brain::WhoisBrainFacts>,
+    of::<super::beat::BeatFacts>,
     of::<super::breathe::BreatheFacts>,
     of::<promote::PromoteFacts>,
     of::<chain_show::ChainShowFacts>,

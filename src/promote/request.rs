@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::at_work::Check;
 use crate::chain::Name;
 use crate::config::{Config, Node, Probe, Service};
 use crate::output::{OutputMode, PendingWaits};
@@ -24,6 +25,8 @@ pub struct Request<'a> {
     pub services: Vec<(&'a Name, &'a Service)>,
     /// How it is to be done.
     pub options: Options<'a>,
+    /// Decides whether this node is the brain, without which nothing is done; none where that is not asked.
+    pub check: Option<&'a Check<'a>>,
     /// What was seen, when that is not to be found out.
     pub view: Option<View>,
     /// Where steps are said while they happen.
@@ -53,8 +56,6 @@ impl<'a> Request<'a> {
 pub struct Options<'a> {
     /// The node to run the services on, when not the first living one.
     pub to: Option<&'a Name>,
-    /// Whether to do nothing unless this node is the brain.
-    pub if_brain: bool,
     /// Whether to touch nothing.
     pub dry_run: bool,
     /// The reason, for the lease's history.

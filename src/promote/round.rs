@@ -26,9 +26,10 @@ use super::request::{Goal, Request};
 use super::shared::Shared;
 use super::takeover::{self, PendingTakeover, Takeover};
 use super::uptime::UptimeTracker;
+use crate::at_work::Check;
 use crate::boot_instant::BootInstant;
-use crate::brain::Brain;
 use crate::chain::Name;
+use crate::leader::Brain;
 use crate::remote::Remote;
 use crate::state::{Lock, StateDir, Uptimes};
 use crate::view::View;
@@ -39,7 +40,7 @@ type Outcomes = BTreeMap<Name, ServiceOutcome>;
 /// Promotes all services of the request, and those that have ended again as long as others have not.
 ///
 /// # Errors
-/// When this process cannot ask anybody, `if_brain` is asked and there is no brain chain, or the node
+/// When this process cannot ask anybody, the brain is asked for and there is no brain chain, or the node
 /// to forget is unknown.
 pub(super) fn promote_all(
     request: &Request<'_>,
@@ -203,7 +204,10 @@ fn not_brain(request: &Request<'_>, brain: &Brain) -> Outcomes {
         Brain::Known(_) | Brain::Nobody => PromoteVerdict::NotBrain,
         Brain::Isolated | Brain::Unknown(_) | Brain::Open => PromoteVerdict::Unknown,
     };
-    let reason = brain.sentence_to(request.local_node);
+    let mut reason = brain.sentence_to(request.local_node);
+    if let Some(why) = request.check.and_then(Check::why) {
+        reason += &format!(" {why}.");
+    }
     let outcome =
         |(name, _): &(&Name, _)| ((*name).clone(), ServiceOutcome::without_steps(name, verdict, reason.clone()));
     request.services.iter().map(outcome).collect()

@@ -99,7 +99,7 @@ pub(super) fn read_beside<'scope, 'a: 'scope>(
 ) -> PendingTakeover<'scope, 'a> {
     let request = takeover.goal.request();
     // A node that is not the brain needs no read, and mostly knows that soon.
-    let is_mine = !request.options.if_brain || record.running_on.is_some();
+    let is_mine = request.check.is_none() || record.running_on.is_some();
     let is_due = is_mine && takeover.is_read_due();
     let delay = if is_due { Duration::ZERO } else { request.config.probe_timeout / SLOW_LOOK };
     let (looking, over) = mpsc::channel::<()>();

@@ -22,7 +22,8 @@ const LOCK_INTERVAL: Duration = Duration::from_millis(2);
 /// A longer file is not ours: ten thousand nodes need less than 2 MiB.
 const MAX_FILE: u64 = 8 * 1024 * 1024;
 /// The beginnings of the names of our files.
-const OWN_NAMES: [&str; 9] = ["spans.", "service-", "lease-", "hold-", "paused", "history", "brain.", "beat", "notify"];
+const OWN_NAMES: [&str; 10] =
+    ["spans.", "service-", "lease-", "hold-", "paused", "history", "brain.", "beat.", "watch.", "notify"];
 
 /// The directory that holds the state.
 #[derive(Debug)]
@@ -232,7 +233,7 @@ impl StateDir {
     }
 
     /// One warning a run: every write fails for the same reason.
-    pub(super) fn warn_unusable(&self, error: &io::Error) {
+    pub(crate) fn warn_unusable(&self, error: &io::Error) {
         let directory = self.path.display();
         warnings::warn_once(
             "state-unusable",

@@ -11,8 +11,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::chain::Name;
-use crate::decide::State;
 use crate::fsutil::{Access, PrivateDirectory};
+use crate::leader::State;
 use crate::lease::LeaseView;
 use crate::state::StateDir;
 
@@ -93,8 +93,9 @@ pub fn record(store: &StateDir, entry: &Entry) {
     }
 }
 
-/// Writes down who is the brain, if that was another node when it was last asked.
-pub fn saw_brain(store: &StateDir, local_node: Option<&Name>, brain: &Name) {
+/// Writes down which node is the brain, if another one was when that was last asked. `why` says why the
+/// living nodes before it in the chain are passed over.
+pub fn saw_brain(store: &StateDir, local_node: Option<&Name>, brain: &Name, why: Option<String>) {
     let before = store.brain();
     if before.as_ref() == Some(brain) {
         return;
@@ -104,7 +105,7 @@ pub fn saw_brain(store: &StateDir, local_node: Option<&Name>, brain: &Name) {
         Some(before) => format!("{brain} is the brain, and no longer {before}."),
         None => format!("{brain} is the brain."),
     };
-    record(store, &Entry { node: Some(brain.clone()), ..Entry::new(local_node, Event::Brain, reason) });
+    record(store, &Entry { node: Some(brain.clone()), why, ..Entry::new(local_node, Event::Brain, reason) });
 }
 
 /// A verdict or a state as it stands in an entry.

@@ -139,6 +139,7 @@ impl<'a> Reporter<'a> {
 
     fn show(&self, verdict: HoldVerdict, reason: &str) {
         let object = Envelope {
+            warnings: &[],
             schema: <HoldFacts as output::ReportFacts>::SCHEMA,
             at: humantime::format_rfc3339_millis(self.context.begun.at).to_string(),
             local_node: Some(self.node),

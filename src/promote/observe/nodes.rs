@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use anyhow::Result;
 
 use crate::boot_instant::BootInstant;
-use crate::brain::Brain;
 use crate::chain::Name;
 use crate::config::Node;
 use crate::decide::NodeStates;
+use crate::leader::Brain;
 use crate::promote::request::{Goal, Request};
 use crate::remote::Remote;
 use crate::state::ServiceRecord;
@@ -47,12 +47,8 @@ impl<'a> Look<'a> {
         self.request
     }
 
-    pub(super) fn remote(&self) -> &'a Remote {
-        self.remote
-    }
-
     fn probe(&self) -> Result<View> {
-        let witnesses = if self.request.options.if_brain { self.request.config.witnesses.as_slice() } else { &[] };
+        let witnesses = if self.request.check.is_some() { self.request.config.witnesses.as_slice() } else { &[] };
         view::take(
             &self.nodes()?,
             witnesses,
@@ -96,7 +92,7 @@ impl<'a> Look<'a> {
 
     /// Whether what has been seen is enough: another node is the brain, or everything is in place.
     fn suffices(&self, view: &View) -> bool {
-        if self.request.options.if_brain {
+        if self.request.check.is_some() {
             match self.brain_so_far(view) {
                 None => return false,
                 Some(Brain::Known(name)) if Some(&name) == self.request.local_node => {}

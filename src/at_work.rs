@@ -1,0 +1,291 @@
+//! Who the brain is, by a look and by the beats of others: asks the questions that
+//! [`leader::at_work`](crate::leader::at_work) judges, and leaves this node's own beat.
+//!
+//! A check decides in three steps: [`Check::decide`] before its work, [`Check::leave_beat`] after it, and
+//! [`Check::look_around`] when its result has been written, so that no question of the brain delays its
+//! work.
+
+use std::collections::BTreeSet;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use anyhow::Result;
+
+use crate::boot_instant::BootInstant;
+use crate::chain::{BRAIN, Chain, Name};
+use crate::config::{Config, Node, Service};
+use crate::leader::at_work::{AtWork, Beat, Judge, Limits, Watch, Yield};
+use crate::leader::{self, Brain, Facts, Leader, NodeStates, State};
+use crate::remote::Remote;
+use crate::state::StateDir;
+use crate::view::{self, View};
+
+mod ask;
+mod questions;
+mod under_way;
+mod warnings;
+
+pub use ask::SCHEMA;
+
+use under_way::UnderWay;
+use warnings::Trouble;
+
+/// Whether others are asked for their beats.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// A check of a node: asks whom it must, and leaves a beat.
+    Check,
+    /// Uses what the last check of this node learned, and asks nobody.
+    Memory,
+    /// Asks every living node of the chain, and leaves nothing.
+    Ask,
+}
+
+/// One decision who the brain is.
+pub struct Check<'a> {
+    config: &'a Config,
+    local_node: Option<&'a Name>,
+    store: &'a StateDir,
+    remote: Remote,
+    mode: Mode,
+    limits: Limits,
+    /// Whether the last check here ended a while ago, or there was none.
+    gap: bool,
+    /// Since when checks have followed each other here.
+    since: BootInstant,
+    inner: Mutex<Inner>,
+}
+
+struct Inner {
+    watch: Watch,
+    /// As it was read.
+    before: Watch,
+    seen: NodeStates,
+    brain: Option<Brain>,
+    /// What could not be kept.
+    troubles: Vec<Trouble>,
+    under_way: Option<UnderWay>,
+}
+
+impl<'a> Check<'a> {
+    /// Begins with what the state holds.
+    pub fn new(config: &'a Config, local_node: Option<&'a Name>, store: &'a StateDir, mode: Mode) -> Self {
+        let (limits, now) = (Limits::of(config), BootInstant::now());
+        let own = store.beat().filter(|beat| Some(&beat.node) == local_node);
+        let own = own.filter(|beat| beat.left <= now && beat.left.until(now) <= limits.stale());
+        let mut watch = if local_node.is_some() && mode != Mode::Ask { store.watch() } else { Watch::default() };
+        let before = watch.clone();
+        watch.keep(|node| config.nodes.contains_key(node));
+        match (mode, &own) {
+            (Mode::Memory, None) => watch = Watch::default(),
+            (Mode::Check, None) => watch.wake(),
+            _ => {}
+        }
+        let (seen, brain, troubles, under_way) = (NodeStates::new(), None, Vec::new(), None);
+        Self {
+            config,
+            local_node,
+            store,
+            remote: Remote::new(config, local_node),
+            mode,
+            limits,
+            gap: own.is_none(),
+            since: own.map_or(now, |beat| beat.since),
+            inner: Mutex::new(Inner { watch, before, seen, brain, troubles, under_way }),
+        }
+    }
+
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn chain(&self) -> Result<&'a Chain> {
+        self.config.chain(BRAIN)
+    }
+
+    fn judge(&self) -> Judge<'a> {
+        let steady = !self.gap && self.since.until(BootInstant::now()) >= self.limits.stale();
+        Judge { node: self.local_node, digest: &self.config.digest, steady }
+    }
+
+    /// The nodes whose answers can matter: the brain chain's; all of them where isolation counts.
+    ///
+    /// # Errors
+    /// When there is no brain chain.
+    pub fn nodes_to_probe(&self) -> Result<Vec<(&'a Name, &'a Node)>> {
+        let mut nodes: Vec<(&Name, &Node)> = Vec::new();
+        for name in self.chain()? {
+            nodes.push(self.config.node(name.as_str())?);
+        }
+        if self.local_node.is_some() && !self.config.witnesses.is_empty() {
+            let missing = self.config.nodes.iter().filter(|(name, _)| !nodes.iter().any(|(known, _)| known == name));
+            let missing: Vec<_> = missing.collect();
+            nodes.extend(missing);
+        }
+        Ok(nodes)
+    }
+
+    /// The first node of the chain that is not passed over: most looks need no other answer.
+    pub fn likely_brain(&self) -> Option<&'a Name> {
+        let over = self.inner().watch.passed_over();
+        self.config.chains.get(BRAIN)?.iter().find(|node| !over.contains(*node) || Some(*node) == self.local_node)
+    }
+
+    /// Who the brain is by what has come so far; `Open` when more is needed, none without a chain.
+    pub fn so_far(&self, view: &View) -> Option<Brain> {
+        let (chain, passed_over) = (self.config.chains.get(BRAIN)?, &self.passed_over(&self.inner().watch));
+        let facts = Facts { chain, passed_over, local_node: self.local_node, others: self.others() };
+        Some(facts.brain(&view.seen(), &view.witnesses))
+    }
+
+    fn passed_over(&self, watch: &Watch) -> BTreeSet<Name> {
+        let mut over = watch.passed_over();
+        if let Some(local_node) = self.local_node {
+            over.remove(local_node);
+        }
+        over
+    }
+
+    fn others(&self) -> usize {
+        self.config.nodes.keys().filter(|name| Some(*name) != self.local_node).count()
+    }
+
+    /// Who the brain is. Nodes that the view lacks are probed only where `may_probe`; witnesses, which
+    /// no view holds, still are where it depends on them.
+    ///
+    /// # Errors
+    /// When there is no brain chain, or nobody can be asked.
+    pub fn decide(&self, view: &mut View, may_probe: bool) -> Result<Brain> {
+        let chain = self.chain()?;
+        let mut inner = self.inner();
+        let mut watch = std::mem::take(&mut inner.watch);
+        drop(inner);
+        match self.mode {
+            Mode::Memory => {}
+            Mode::Ask => self.ask_everybody(&mut watch, view, may_probe)?,
+            Mode::Check => self.ask_the_brain(&mut watch, view, may_probe)?,
+        }
+        let over = self.passed_over(&watch);
+        let seen = view.seen();
+        let facts = Facts { chain, passed_over: &over, local_node: self.local_node, others: self.others() };
+        let settled = !matches!(leader::leader_at_work(chain, &seen, &over), Leader::Open(_));
+        if settled && facts.brain(&seen, &view.witnesses) == Brain::Open && view.witnesses.contains(&None) {
+            let reached = |look: &View| look.witnesses.contains(&Some(true));
+            let witnesses = &self.config.witnesses;
+            view.witnesses =
+                view::take(&[], witnesses, &self.remote, view::all_first, |look, _| reached(look))?.witnesses;
+        }
+        let mut brain = facts.final_brain(&seen, &view.witnesses);
+        if brain.is(self.local_node) && self.mode != Mode::Ask {
+            brain = self.or_yield(&watch, &seen, brain);
+        }
+        let mut inner = self.inner();
+        (inner.watch, inner.seen, inner.brain) = (watch, seen, Some(brain.clone()));
+        if brain.is(self.local_node) && self.mode == Mode::Check {
+            let beat = self.beat(&inner, "under-way");
+            inner.under_way = beat.map(|beat| self.beat_on(beat));
+        }
+        Ok(brain)
+    }
+
+    /// The other brain, if there is one that this node has to yield to.
+    fn or_yield(&self, watch: &Watch, seen: &NodeStates, brain: Brain) -> Brain {
+        let now = BootInstant::now();
+        let living = |node: &Name| seen.get(node) != Some(&State::Dead);
+        match watch.yields(&self.judge(), living, now, &self.limits) {
+            None => brain,
+            Some(Yield::Returning(node)) => Brain::Known(node),
+            Some(Yield::OtherList(node, digest)) => Brain::Unknown(format!(
+                "{node} leads by another node list (digest {digest}, here {}) and goes on, as its digest is the \
+                 smaller one; bring the lists in line",
+                self.config.digest
+            )),
+        }
+    }
+
+    /// Beats on while the check takes long, so that nobody takes the place of a brain in the middle of
+    /// a takeover. It ends with the check, and at the latest when that must have ended.
+    fn beat_on(&self, beat: Beat) -> UnderWay {
+        let most = |service: &Service| {
+            let chain = self.config.chains.get(&service.chain).map_or(1, Vec::len);
+            let waits = service.lease.as_ref().map_or(Duration::ZERO, |lease| lease.valid + lease.grace);
+            service.timeout.saturating_mul(u32::try_from(2 * chain + 2).unwrap_or(u32::MAX)).saturating_add(waits)
+        };
+        let longest = self.config.services.values().map(most).max().unwrap_or_default();
+        let longest = longest.saturating_add(self.limits.answer() * 4);
+        UnderWay::start(StateDir::open(self.config), beat, self.limits.check, longest)
+    }
+
+    fn beat(&self, inner: &Inner, verdict: &str) -> Option<Beat> {
+        let over = self.passed_over(&inner.watch).into_iter();
+        Some(Beat {
+            node: self.local_node?.clone(),
+            left: BootInstant::now(),
+            since: self.since,
+            digest: self.config.digest.clone(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            verdict: verdict.to_owned(),
+            brain: match &inner.brain {
+                Some(Brain::Known(name)) => Some(name.clone()),
+                _ => None,
+            },
+            passed_over: over.filter(|node| inner.seen.get(node) == Some(&State::Alive)).collect(),
+        })
+    }
+
+    /// Leaves this node's beat, its check having ended so.
+    pub fn leave_beat(&self, verdict: &str) {
+        let mut inner = self.inner();
+        inner.under_way = None;
+        if self.mode == Mode::Check
+            && let Some(beat) = self.beat(&inner, verdict)
+        {
+            let kept = self.store.leave_beat(&beat);
+            inner.troubles.extend(warnings::not_left(&kept, self.store));
+        }
+        self.keep_watch(&mut inner);
+    }
+
+    fn keep_watch(&self, inner: &mut Inner) {
+        if self.mode == Mode::Check && self.local_node.is_some() && inner.watch != inner.before {
+            self.store.keep_watch(&inner.watch);
+            inner.before = inner.watch.clone();
+        }
+    }
+
+    /// Whether a node is at work, as far as is known.
+    pub fn at_work(&self, node: &Name) -> AtWork {
+        let now = BootInstant::now();
+        if Some(node) == self.local_node {
+            let own = self.store.beat().filter(|beat| beat.node == *node);
+            let fresh = own.is_some_and(|beat| beat.left.until(now) <= self.limits.stale());
+            return if fresh { AtWork::Yes } else { AtWork::Unasked };
+        }
+        self.inner().watch.at_work(node, now, &self.limits)
+    }
+
+    /// Why the living nodes before the brain do not lead, as half a sentence; none where there are none.
+    pub fn why(&self) -> Option<String> {
+        Some(self.why_not(&self.inner())).filter(|why| !why.is_empty())
+    }
+
+    fn why_not(&self, inner: &Inner) -> String {
+        self.not_leading(inner).into_iter().map(|(_, why)| why).collect::<Vec<_>>().join("; ")
+    }
+
+    /// The living nodes before the brain that do not lead, each with the reason.
+    fn not_leading(&self, inner: &Inner) -> Vec<(&'a Name, String)> {
+        let (Some(Brain::Known(brain)), Some(chain)) = (&inner.brain, self.config.chains.get(BRAIN)) else {
+            return Vec::new();
+        };
+        let living = |node: &&Name| inner.seen.get(*node) == Some(&State::Alive);
+        let why = |node: &'a Name| {
+            if Some(node) == self.local_node {
+                return Some((node, format!("{node} has only just begun to work, and leads once {brain} gives way")));
+            }
+            let over = inner.watch.node(node)?.passed_over()?;
+            Some((node, format!("{node} is alive but not at work: {}", over.why)))
+        };
+        chain.iter().take_while(|node| *node != brain).filter(living).filter_map(why).collect()
+    }
+}

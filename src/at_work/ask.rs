@@ -1,0 +1,144 @@
+//! One question for a beat, over `[remote]`.
+
+use std::time::{Duration, SystemTime};
+
+use serde::Deserialize;
+
+use crate::boot_instant::BootInstant;
+use crate::chain::Name;
+use crate::config::Node;
+use crate::deadline::Deadline;
+use crate::exec::{Ended, Exec, Finished};
+use crate::leader::at_work::{Answer, Heard, Sighting};
+use crate::remote::Remote;
+
+/// What a node is asked.
+const COMMAND: &str = "mirror beat --json";
+/// The name and version of the answer.
+pub const SCHEMA: &str = "mirror.beat/1";
+/// A longer digest is none.
+const LONGEST_DIGEST: usize = 64;
+/// More than this of what a node said helps nobody.
+const LONGEST_QUOTE: usize = 120;
+
+/// What came back.
+#[derive(Debug)]
+pub(super) struct Asked {
+    /// When the question began.
+    pub(super) began: BootInstant,
+    /// When the answer was there.
+    pub(super) ended: BootInstant,
+    pub(super) answer: Answer,
+    /// The beats of others that the node has read.
+    pub(super) told: Vec<(Name, Sighting)>,
+}
+
+#[derive(Deserialize)]
+struct Object {
+    schema: String,
+    at: String,
+    beat: Option<ObjectBeat>,
+}
+
+#[derive(Deserialize)]
+struct ObjectBeat {
+    age_ms: f64,
+    digest: String,
+    brain: Option<Name>,
+    #[serde(default)]
+    passed_over: Vec<Name>,
+    #[serde(default)]
+    heard: Vec<ObjectHeard>,
+}
+
+#[derive(Deserialize)]
+struct ObjectHeard {
+    node: Name,
+    age_ms: f64,
+}
+
+/// Asks a node for its beat.
+pub(super) fn ask(remote: &Remote, (name, node): (&Name, &Node), deadline: Deadline) -> Asked {
+    let began = BootInstant::now();
+    let finished = Exec::new(remote.command(name, node, COMMAND)).run(deadline);
+    let ended = BootInstant::now();
+    let (answer, told) = match finished {
+        Ok(finished) => read(&finished, ended, SystemTime::now()),
+        Err(error) => (Answer::Unreadable(error.to_string()), Vec::new()),
+    };
+    Asked { began, ended, answer, told }
+}
+
+/// Only a whole object of this schema counts, whatever the status is.
+fn read(finished: &Finished, now: BootInstant, wall: SystemTime) -> (Answer, Vec<(Name, Sighting)>) {
+    let text = String::from_utf8_lossy(&finished.stdout);
+    let object = text.lines().rev().find_map(|line| parse(line.trim(), now, wall));
+    object.unwrap_or_else(|| (Answer::Unreadable(why(finished)), Vec::new()))
+}
+
+fn parse(line: &str, now: BootInstant, wall: SystemTime) -> Option<(Answer, Vec<(Name, Sighting)>)> {
+    let object: Object = serde_json::from_str(line).ok().filter(|object: &Object| object.schema == SCHEMA)?;
+    let Some(beat) = object.beat else { return Some((Answer::NoBeat, Vec::new())) };
+    let sighting = |age_ms: f64| Some(Sighting::new(now, Duration::try_from_secs_f64(age_ms / 1000.0).ok()?));
+    let told = beat.heard.into_iter().filter_map(|heard| Some((heard.node, sighting(heard.age_ms)?))).collect();
+    let at = humantime::parse_rfc3339(&object.at).ok()?;
+    let heard = Heard {
+        sighting: sighting(beat.age_ms)?,
+        digest: Some(beat.digest).filter(|digest| digest.len() <= LONGEST_DIGEST)?,
+        brain: beat.brain,
+        passed_over: beat.passed_over,
+        clock_ahead_ms: match at.duration_since(wall) {
+            Ok(ahead) => i64::try_from(ahead.as_millis()).unwrap_or(i64::MAX),
+            Err(error) => -i64::try_from(error.duration().as_millis()).unwrap_or(i64::MAX),
+        },
+    };
+    Some((Answer::Beat(heard), told))
+}
+
+/// Why there is no answer, as half a sentence.
+fn why(finished: &Finished) -> String {
+    let said = finished.last_line().map(|line| line.chars().take(LONGEST_QUOTE).collect::<String>());
+    match (finished.ended, said) {
+        (Ended::TimedOut, _) => "no answer in time".to_owned(),
+        (Ended::Exited(127), _) => "no mirror was found there".to_owned(),
+        (Ended::Exited(0), _) => "what came was no beat".to_owned(),
+        (_, Some(said)) => said,
+        (Ended::Exited(status), None) => format!("exit status {status}"),
+        (Ended::Signaled(signal), None) => format!("signal {signal}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn finished(status: i32, stdout: &str) -> Finished {
+        let elapsed = Duration::ZERO;
+        let stdout = stdout.as_bytes().to_vec();
+        Finished { ended: Ended::Exited(status), stdout, stderr: String::new(), cut: false, elapsed }
+    }
+
+    fn answer(status: i32, stdout: &str) -> Answer {
+        read(&finished(status, stdout), BootInstant::since_boot(Duration::from_secs(100)), SystemTime::UNIX_EPOCH).0
+    }
+
+    const BEAT: &str = r#"{"schema":"mirror.beat/1","at":"1970-01-01T00:02:00.000Z","beat":{"age_ms":1500.0,"digest":"d","brain":"a"}}"#;
+
+    #[test]
+    fn only_a_whole_object_of_the_schema_is_a_beat() {
+        for noise in ["", "Welcome!\n", "\n\n"] {
+            let Answer::Beat(heard) = answer(1, &format!("{noise}{BEAT}\n")) else { panic!("{noise:?}") };
+            let now = BootInstant::since_boot(Duration::from_secs(103));
+            assert_eq!(heard.sighting.age(now), Duration::from_millis(4500));
+            assert_eq!(heard.clock_ahead_ms, 120_000);
+        }
+        for wrong in
+            ["", "ok", &BEAT[..BEAT.len() - 1], &BEAT.replace("beat/1", "beat/2"), &BEAT.replace("1500.0", "-1")]
+        {
+            assert!(matches!(answer(0, wrong), Answer::Unreadable(_)), "{wrong}");
+        }
+        let none = r#"{"schema":"mirror.beat/1","at":"1970-01-01T00:00:00.000Z","beat":null}"#;
+        assert_eq!(answer(1, none), Answer::NoBeat);
+        assert_eq!(answer(127, "sh: mirror: not found"), Answer::Unreadable("no mirror was found there".to_owned()));
+    }
+}

@@ -1,0 +1,183 @@
+//! Whom a check asks for a beat, and when.
+
+use std::collections::BTreeSet;
+
+use anyhow::Result;
+
+use super::ask::{self, Asked};
+use super::{Check, Mode};
+use crate::boot_instant::BootInstant;
+use crate::chain::{BRAIN, Name};
+use crate::config::Node;
+use crate::deadline::Deadline;
+use crate::leader::at_work::{Others, Watch};
+use crate::leader::{self, Leader, NodeStates, State};
+use crate::view::{self, View};
+
+impl<'a> Check<'a> {
+    /// A standby asks the node that it takes for the brain, and those before it that it passes over. A
+    /// node that would lead, but has only just begun to work, asks everybody whether another one does.
+    pub(super) fn ask_the_brain(&self, watch: &mut Watch, view: &mut View, may_probe: bool) -> Result<()> {
+        let chain = self.config.chain(BRAIN)?;
+        let mut asked = BTreeSet::new();
+        loop {
+            let (seen, over) = (view.seen(), self.passed_over(watch));
+            match leader::leader_at_work(chain, &seen, &over) {
+                Leader::Known(name) if Some(name) == self.local_node => {
+                    if self.gap {
+                        self.ask_all(watch, |node| seen.get(node) != Some(&State::Dead) && !asked.contains(node));
+                    } else if let Some(other) = self.yields_to(watch, &seen) {
+                        self.ask_all(watch, |node| *node == other);
+                    }
+                    return Ok(());
+                }
+                Leader::Known(name) => {
+                    let before =
+                        |node: &Name| chain.iter().take_while(|other| *other != name).any(|other| other == node);
+                    let wanted = |node: &Name| node == name || over.contains(node) && before(node);
+                    let living = |node: &Name| seen.get(node) == Some(&State::Alive);
+                    let now = self.ask_all(watch, |node| wanted(node) && living(node) && !asked.contains(node));
+                    if now.is_empty() {
+                        return Ok(());
+                    }
+                    self.ask_others_in_doubt(watch, &now, view, may_probe)?;
+                    asked.extend(now.into_iter().map(|(node, _)| node));
+                }
+                // Another node is next, and was not looked at as long as the first one was enough.
+                Leader::Open(_) if may_probe && !asked.is_empty() => {
+                    let nodes = self.nodes_to_probe()?;
+                    if self.probe_missing(&nodes, view, |seen| leader::leader_at_work(chain, seen, &over))? {
+                        return Ok(());
+                    }
+                }
+                Leader::Open(_) | Leader::LeaseError(_) | Leader::Nobody => return Ok(()),
+            }
+        }
+    }
+
+    fn yields_to(&self, watch: &Watch, seen: &NodeStates) -> Option<Name> {
+        use crate::leader::at_work::Yield::{OtherList, Returning};
+        let living = |node: &Name| seen.get(node) != Some(&State::Dead);
+        match watch.yields(&self.judge(), living, BootInstant::now(), &self.limits)? {
+            Returning(node) | OtherList(node, _) => Some(node),
+        }
+    }
+
+    /// Where one of these could not be read, and nobody has had a beat of it for long enough, the other
+    /// living nodes are asked what they have read of it.
+    fn ask_others_in_doubt(
+        &self,
+        watch: &mut Watch,
+        asked: &[(Name, BootInstant)],
+        view: &mut View,
+        may_probe: bool,
+    ) -> Result<()> {
+        for (node, began) in asked {
+            if !watch.is_in_doubt(node, *began, &self.judge(), &self.limits) {
+                continue;
+            }
+            if may_probe {
+                let all: Vec<(&Name, &Node)> = self.config.nodes.iter().collect();
+                self.probe_missing(&all, view, |_| Leader::Nobody)?;
+            }
+            let seen = view.seen();
+            let other = |other: &Name| other != node && seen.get(other) == Some(&State::Alive);
+            self.ask_all(watch, other);
+            let is_other = |name: &&Name| other(name) && Some(*name) != self.local_node;
+            let living: Vec<&Name> = self.config.nodes.keys().filter(is_other).collect();
+            let read = living.iter().filter(|name| watch.node(name).is_some_and(|known| known.is_readable())).count();
+            watch.settle_doubt(node, *began, Others { living: living.len(), read }, &self.judge(), &self.limits);
+        }
+        Ok(())
+    }
+
+    /// Probes what the view lacks until the walk is decided, and tells whether nothing was to be probed.
+    fn probe_missing<'b>(
+        &self,
+        nodes: &[(&'b Name, &'b Node)],
+        view: &mut View,
+        walk: impl Fn(&NodeStates) -> Leader<'b>,
+    ) -> Result<bool> {
+        let seen = view.seen();
+        let missing: Vec<_> = nodes.iter().copied().filter(|(name, _)| !seen.contains_key(*name)).collect();
+        if missing.is_empty() {
+            return Ok(true);
+        }
+        let rest = view::take(&missing, &[], &self.remote, view::all_first, |look, _| {
+            let mut all = seen.clone();
+            all.extend(look.seen());
+            matches!(walk(&all), Leader::Known(_))
+        })?;
+        view.answers.extend(rest.answers.into_iter().filter(|(_, answer)| answer.is_some()));
+        Ok(false)
+    }
+
+    /// For a person who wants to know now: all living nodes of the chain are asked.
+    pub(super) fn ask_everybody(&self, watch: &mut Watch, view: &mut View, may_probe: bool) -> Result<()> {
+        let chain = self.config.chain(BRAIN)?;
+        if may_probe {
+            self.probe_missing(&self.nodes_to_probe()?, view, |_| Leader::Nobody)?;
+        }
+        let seen = view.seen();
+        self.ask_all(watch, |node| chain.contains(node) && seen.get(node) == Some(&State::Alive));
+        watch.judge_at_once(BootInstant::now(), &self.limits);
+        Ok(())
+    }
+
+    /// After the work: a brain asks the nodes that it passed over whether they are back, and now and
+    /// then all others whether one of them leads as well.
+    pub fn look_around(&self) {
+        let mut inner = self.inner();
+        if self.mode != Mode::Check || self.local_node.is_none() {
+            return;
+        }
+        let Some(true) = inner.brain.as_ref().map(|brain| brain.is(self.local_node)) else {
+            inner.watch.no_round();
+            self.keep_watch(&mut inner);
+            return;
+        };
+        let (now, seen, over) = (BootInstant::now(), inner.seen.clone(), self.passed_over(&inner.watch));
+        let round = inner.watch.round_is_due(now, &self.limits);
+        let uptimes = self.store.uptimes();
+        let dead = |node: &Name| seen.get(node) == Some(&State::Dead) || uptimes.dead_since(node).is_some();
+        let mut watch = std::mem::take(&mut inner.watch);
+        self.ask_all(&mut watch, |node| (round || over.contains(node)) && !dead(node));
+        inner.watch = watch;
+        self.keep_watch(&mut inner);
+    }
+
+    /// Asks these of the other nodes, all at once, as far as they may be asked now; takes what they say,
+    /// and tells who was asked, and when.
+    fn ask_all(&self, watch: &mut Watch, wanted: impl Fn(&Name) -> bool) -> Vec<(Name, BootInstant)> {
+        let now = BootInstant::now();
+        let others = self.config.nodes.iter().filter(|(name, _)| Some(*name) != self.local_node && wanted(name));
+        let due: Vec<(&Name, &Node)> = others.filter(|(name, _)| watch.is_due(name, now, &self.limits)).collect();
+        let deadline = Deadline::after(self.limits.answer());
+        let asked: Vec<(&Name, Asked)> = std::thread::scope(|scope| {
+            let threads: Vec<_> =
+                due.iter().map(|node| (node.0, scope.spawn(move || ask::ask(&self.remote, *node, deadline)))).collect();
+            threads.into_iter().filter_map(|(name, thread)| Some((name, thread.join().ok()?))).collect()
+        });
+        let began = asked.iter().map(|(name, asked)| ((*name).clone(), asked.began)).collect();
+        for (name, Asked { ended, answer, told, .. }) in asked {
+            watch.learn(name, answer, ended, (&self.judge(), self.comes_before(name)), &self.limits);
+            for (node, sighting) in told {
+                if self.config.nodes.contains_key(&node) && Some(&node) != self.local_node {
+                    watch.hear(&node, sighting, ended, &self.limits);
+                }
+            }
+        }
+        began
+    }
+
+    /// Whether a node comes before this one: only such a node can be passed over.
+    fn comes_before(&self, node: &Name) -> bool {
+        let Some(chain) = self.config.chains.get(BRAIN) else { return false };
+        let place = |wanted: &Name| chain.iter().position(|node| node == wanted);
+        match (place(node), self.local_node.and_then(place)) {
+            (Some(at), Some(own)) => at < own,
+            (at, None) => at.is_some(),
+            (None, _) => false,
+        }
+    }
+}

@@ -1,0 +1,77 @@
+//! Trouble that a check finds beside its task: said once on stderr, and in every object.
+
+use std::time::Duration;
+
+use super::{Check, Mode};
+use crate::boot_instant::BootInstant;
+use crate::leader::at_work::seconds;
+use crate::output::{self, warnings::Warning};
+use crate::state::{Kept, StateDir};
+
+/// A clock that is further off than this is said to be.
+const CLOCK_OFF_MS: u64 = 60_000;
+/// What still holds after this is said again.
+const SAY_AGAIN: Duration = Duration::from_secs(3600);
+
+/// A warning, and what it is about, by which it is known again.
+pub(super) struct Trouble {
+    code: &'static str,
+    about: String,
+    message: String,
+}
+
+/// The trouble of a beat that could not be left.
+pub(super) fn not_left(kept: &Kept, store: &StateDir) -> Option<Trouble> {
+    let Kept::Lost(error) = kept else { return None };
+    let message = format!(
+        "{}: {error}; no beat could be left, so other nodes take this node for one that is not at work: make room, \
+         or make the directory writable",
+        store.directory().display()
+    );
+    Some(Trouble { code: "beat-not-left", about: String::new(), message })
+}
+
+impl Check<'_> {
+    /// The warnings for the object. A check says each on stderr when it begins to hold.
+    pub fn warnings(&self) -> Vec<Warning> {
+        let now = BootInstant::now();
+        let mut inner = self.inner();
+        let mut troubles = std::mem::take(&mut inner.troubles);
+        for (node, known) in inner.watch.nodes() {
+            let Some(beat) = known.beat() else { continue };
+            if beat.digest != self.config.digest && beat.sighting.age(now) <= self.limits.silent() {
+                let message = format!(
+                    "{node} has another node list (digest {}, here {}); bring them in line",
+                    beat.digest, self.config.digest
+                );
+                troubles.push(Trouble { code: "lists-differ", about: node.to_string(), message });
+            }
+            let off = beat.clock_ahead_ms.unsigned_abs();
+            if off > CLOCK_OFF_MS && beat.sighting.known_for(now) <= self.limits.round() * 2 {
+                let way = if beat.clock_ahead_ms > 0 { "ahead of" } else { "behind" };
+                let message = format!(
+                    "the clock of {node} is {} {way} the one here; set them by NTP",
+                    seconds(Duration::from_millis(off))
+                );
+                troubles.push(Trouble { code: "clock-off", about: node.to_string(), message });
+            }
+        }
+        if let Some((first, _)) = self.not_leading(&inner).first() {
+            let message = self.why_not(&inner);
+            troubles.push(Trouble { code: "passed-over", about: first.to_string(), message });
+        }
+        if self.mode == Mode::Check {
+            let key = |trouble: &Trouble| format!("{}:{}", trouble.code, trouble.about);
+            let said = &mut inner.watch.said;
+            said.retain(|said, at| troubles.iter().any(|trouble| key(trouble) == *said) && at.until(now) < SAY_AGAIN);
+            for trouble in &troubles {
+                said.entry(key(trouble)).or_insert_with(|| {
+                    output::say(format_args!("{}: {}", trouble.code, trouble.message));
+                    now
+                });
+            }
+            self.keep_watch(&mut inner);
+        }
+        troubles.into_iter().map(|Trouble { code, message, .. }| Warning { code, message }).collect()
+    }
+}
