@@ -277,7 +277,7 @@ fn a_node_yields_to_one_that_leads_in_its_place_and_to_the_smaller_digest() {
 fn the_times_are_those_that_are_published() {
     let slow = Limits { check: MS(5000), timeout: MS(750), sync: MS(12_000) };
     assert_eq!((slow.stale(), slow.interval(), slow.silent()), (MS(10_750), MS(5000), MS(10_750)));
-    assert_eq!((slow.answer(), slow.round()), (MS(2000), MS(12_000)));
+    assert_eq!((slow.answer(), slow.round()), (MS(3000), MS(12_000)));
     let fast = Limits { check: MS(200), timeout: MS(120), sync: MS(12_000) };
     assert_eq!((fast.stale(), fast.interval(), fast.silent()), (MS(2000), MS(2000), MS(2320)));
     assert_eq!((fast.answer(), fast.round()), (MS(1000), MS(12_000)));

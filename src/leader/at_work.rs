@@ -6,7 +6,7 @@
 //! ```text
 //!  L  beat ✗ (its watchdog ends)
 //!  S  reads: 0 s old ── 5 s ── 10 s ── 15 s > stale = 10.75 s: L is passed over, S leads in this check
-//!     at most stale + interval + answer = 10.75 + 5 + 2 s after the last beat
+//!     at most stale + interval + answer = 10.75 + 5 + 3 s after the last beat
 //!
 //!  L  (its logins hang or are refused, its `mirror` is gone, its node list has a typo)
 //!  S  reads: 0 s old ── none ── none ── none, and the last one is 15 s old > silent = 10.75 s:
@@ -37,8 +37,8 @@ use crate::config::Config;
 
 /// Nobody is asked more often, and no beat is stale sooner.
 const LEAST: Duration = Duration::from_secs(2);
-/// What an answer may take: a login over a long link takes more than a second.
-const ANSWER: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(2));
+/// What an answer may take, at least and at most: a login over a long link takes more than a second.
+const ANSWER: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(5));
 /// A node that is passed over again within this time of its return has relapsed.
 pub const RELAPSE: Duration = Duration::from_secs(600);
 /// For how long a node that has relapsed must be fresh before it gets the lead back.
@@ -76,9 +76,9 @@ impl Limits {
         (self.interval() + self.check + self.timeout).max(self.stale())
     }
 
-    /// What an answer may take.
+    /// What an answer may take; where checks are rare, half of the time between two of them.
     pub fn answer(&self) -> Duration {
-        (self.timeout * 4).clamp(ANSWER.0, ANSWER.1)
+        (self.timeout * 4).clamp(ANSWER.0, ANSWER.1.max(self.check / 2))
     }
 
     /// From one look around of the brain to the next.

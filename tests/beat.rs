@@ -1,0 +1,378 @@
+//! Who is at work, on nodes that are reached by a real ssh and a real sshd, each with a state of its own.
+
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use std::path::PathBuf;
+
+use serde_json::Value;
+use support::mirror::{MIRROR, Network, Said, node, run};
+use support::sshd::{Client, Sshd};
+
+const NODES: [&str; 3] = ["a", "b", "c"];
+/// A beat is fresh for 64 s, and a node is asked once in 30 s: however loaded the machine is, that is
+/// long, and where it has to pass, it is made to.
+const CYCLE: &str = "[cycle]\ncheck = \"30s\"\nsync = \"30s\"\n";
+
+/// Three nodes, `a`, `b` and `c`, that lead in this order.
+struct Field {
+    client: Client,
+    nodes: [Sshd; 3],
+    network: Network,
+}
+
+impl Field {
+    fn new() -> Self {
+        let client = Client::new();
+        let field = Self { nodes: NODES.map(|node| Sshd::named(&client, node)), network: Network::new(""), client };
+        for node in NODES {
+            std::fs::create_dir_all(field.bin(node)).unwrap();
+            std::os::unix::fs::symlink(MIRROR, field.bin(node).join("mirror")).unwrap();
+            field.write_list(node, &NODES);
+        }
+        field
+    }
+
+    fn bin(&self, node: &str) -> PathBuf {
+        self.network.path().join("bin").join(node)
+    }
+
+    fn state(&self, node: &str) -> PathBuf {
+        self.network.path().join("state").join(node)
+    }
+
+    fn list(&self, node: &str) -> PathBuf {
+        self.network.path().join(format!("{node}.toml"))
+    }
+
+    /// Gives a node its list, with this brain chain.
+    fn write_list(&self, node: &str, chain: &[&str]) {
+        let dir = self.network.path().display();
+        let there = format!(
+            "export PATH={dir}/bin/{{node}}:$PATH MIRROR_SELF={{node}} MIRROR_CONFIG={dir}/{{node}}.toml \
+             STATE_DIRECTORY={dir}/state/{{node}}; {{command}}"
+        );
+        let command = self.client.remote_command().replace("\"{command}\"", &serde_json::to_string(&there).unwrap());
+        let nodes: String =
+            NODES.iter().zip(&self.nodes).map(|(name, sshd)| format!("{name} = {}\n", sshd.node())).collect();
+        let list = format!(
+            "[nodes]\n{nodes}[chains]\nbrain = {chain:?}\n{CYCLE}[probe]\ntimeout = \"4s\"\n\
+             [remote]\ncommand = {command}\n"
+        );
+        std::fs::write(self.list(node), list).unwrap();
+    }
+
+    fn on(&self, node: &str, words: &str) -> Said {
+        let mut command = self.network.mirror(words.split_whitespace());
+        command.env("MIRROR_SELF", node).env("MIRROR_CONFIG", self.list(node));
+        command.env("STATE_DIRECTORY", self.state(node));
+        run(command)
+    }
+
+    fn check(&self, node: &str) -> Said {
+        self.on(node, "whois-brain --check")
+    }
+
+    /// Has so many seconds pass for a node: all that its state remembers was so much earlier.
+    fn later_on(&self, node: &str, seconds: u64) {
+        for name in ["beat.json", "watch.json"] {
+            let path = self.state(node).join(name);
+            let Ok(text) = std::fs::read_to_string(&path) else { continue };
+            let mut state: Value = serde_json::from_str(&text).unwrap();
+            earlier(&mut state, seconds);
+            std::fs::write(path, state.to_string()).unwrap();
+        }
+    }
+
+    /// The same for all nodes.
+    fn later(&self, seconds: u64) {
+        for node in NODES {
+            self.later_on(node, seconds);
+        }
+    }
+
+    /// Has a node's checks followed each other for long enough to judge others by that.
+    fn is_steady(&self, node: &str) {
+        let path = self.state(node).join("beat.json");
+        let mut beat: Value = serde_json::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
+        earlier(&mut beat["value"]["since"], 100);
+        std::fs::write(path, beat.to_string()).unwrap();
+    }
+
+    /// All nodes check, one after another, and `a` leads; then this befalls `a`, and some time passes.
+    fn strike(&self, trouble: &str) {
+        self.check("a").expect(0, "self");
+        self.check("b").expect(1, "other");
+        self.check("c").expect(1, "other");
+        self.is_steady("b");
+        match trouble {
+            "frozen" => self.nodes[0].freeze(),
+            "refused" => std::fs::write(self.nodes[0].path().join("authorized_keys"), "").unwrap(),
+            "no mirror" => std::fs::remove_file(self.bin("a").join("mirror")).unwrap(),
+            _ => std::fs::write(self.list("a"), "[nodes\n").unwrap(),
+        }
+        self.later(40);
+        // What was read of it is young enough.
+        assert_eq!(self.check("b").expect(1, "other")["brain"], "a", "{trouble}");
+        self.later(40);
+    }
+}
+
+/// Moves every instant in a state back in time; an age is none.
+fn earlier(state: &mut Value, seconds: u64) {
+    match state {
+        Value::Object(map) => {
+            if let Some(since_boot) = map.get_mut("secs") {
+                *since_boot = since_boot.as_u64().unwrap().saturating_sub(seconds).into();
+            }
+            map.iter_mut().filter(|(key, _)| *key != "age").for_each(|(_, value)| earlier(value, seconds));
+        }
+        Value::Array(values) => values.iter_mut().for_each(|value| earlier(value, seconds)),
+        _ => {}
+    }
+}
+
+fn at_work<'a>(object: &'a Value, name: &str) -> &'a Value {
+    &node(object, name)["at_work"]
+}
+
+fn codes(object: &Value) -> Vec<&str> {
+    let warnings = object["warnings"].as_array().map(Vec::as_slice).unwrap_or_default();
+    warnings.iter().map(|warning| warning["code"].as_str().unwrap()).collect()
+}
+
+#[test]
+fn a_check_leaves_a_beat() {
+    let field = Field::new();
+    let none = field.on("a", "beat").expect(1, "none");
+    assert_eq!(none["beat"], Value::Null);
+    assert_eq!(none["schema"], "mirror.beat/1");
+    // A question that is no check leaves none.
+    field.on("a", "whois-brain").expect(0, "known");
+    field.on("a", "beat").expect(1, "none");
+
+    field.check("a").expect(0, "self");
+    let fresh = field.on("a", "beat").expect(0, "fresh");
+    let beat = &fresh["beat"];
+    assert_eq!((&beat["verdict"], &beat["brain"], &beat["node"]), (&"self".into(), &"a".into(), &"a".into()));
+    assert_eq!(beat["digest"], field.on("a", "chain show").json()["digest"]);
+    assert_eq!(beat["version"], env!("CARGO_PKG_VERSION"));
+    assert!(beat["age_ms"].as_f64().unwrap() < 60_000.0, "{beat:#}");
+    assert_eq!(field.on("a", "beat --quiet").stdout, "");
+
+    field.later(100);
+    let stale = field.on("a", "beat").expect(1, "stale");
+    assert!(stale["beat"]["age_ms"].as_f64().unwrap() > 100_000.0, "{stale:#}");
+    // One of an earlier boot is none.
+    let path = field.state("a").join("beat.json");
+    let mut beat: Value = serde_json::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
+    beat["boot"] = "another".into();
+    std::fs::write(path, beat.to_string()).unwrap();
+    field.on("a", "beat").expect(1, "none");
+}
+
+#[test]
+fn a_brain_that_is_not_at_work_is_passed_over_and_gets_the_lead_back() {
+    let field = Field::new();
+    field.check("a").expect(0, "self");
+    let object = field.check("b").expect(1, "other");
+    assert_eq!((&object["brain"], at_work(&object, "a")), (&"a".into(), &"yes".into()), "{object:#}");
+
+    // Its timer is stopped. The next one leads, says why, and is followed.
+    field.later(40);
+    assert_eq!(field.check("b").expect(1, "other")["brain"], "a");
+    field.later(40);
+    let object = field.check("b").expect(0, "self");
+    assert_eq!(at_work(&object, "a"), "no", "{object:#}");
+    assert!(object["reason"].as_str().unwrap().contains("a is alive but not at work"), "{object:#}");
+    assert_eq!(codes(&object), ["passed-over"]);
+    let history = field.on("b", "history").json();
+    let last = history["entries"].as_array().unwrap().last().unwrap();
+    assert_eq!((&last["event"], &last["node"]), (&"brain".into(), &"b".into()), "{history:#}");
+    assert!(last["why"].as_str().unwrap().contains("its last check ended"), "{history:#}");
+    assert_eq!(field.check("c").expect(1, "other")["brain"], "b");
+    let shown = field.on("b", "chain show --probe").json();
+    assert_eq!(shown["brain"], "b", "{shown:#}");
+    assert!(shown["reason"].as_str().unwrap().contains("not at work"), "{shown:#}");
+
+    // A question that is no check asks nobody, and uses what the last check has learned; nor does a
+    // check before the time.
+    let logins = field.nodes.each_ref().map(Sshd::logins);
+    let quick = field.on("b", "whois-brain").expect(0, "known");
+    assert_eq!((&quick["brain"], at_work(&quick, "a")), (&"b".into(), &"no".into()), "{quick:#}");
+    field.check("b").expect(0, "self");
+    field.check("c").expect(1, "other");
+    assert_eq!(field.nodes.each_ref().map(Sshd::logins), logins);
+
+    // Its timer runs again: it waits until the other one gives way, and then leads.
+    let object = field.check("a").expect(1, "other");
+    assert_eq!(object["brain"], "b", "{object:#}");
+    assert!(object["reason"].as_str().unwrap().contains("only just begun"), "{object:#}");
+    field.later(40);
+    field.check("b").expect(0, "self");
+    assert_eq!(field.check("b").expect(1, "other")["brain"], "a", "it has looked around");
+    assert_eq!(field.check("a").expect(0, "self")["brain"], "a");
+    assert_eq!(field.check("c").expect(1, "other")["brain"], "a");
+}
+
+#[test]
+fn a_brain_that_has_not_begun_since_its_boot_is_passed_over_by_whom_works_for_long() {
+    let field = Field::new();
+    // Somebody tries the commands: alive is enough, and that is said.
+    let object = field.check("b").expect(1, "other");
+    assert_eq!((&object["brain"], &object["at_work"]), (&"a".into(), &"no".into()), "{object:#}");
+    assert!(object["reason"].as_str().unwrap().contains("enough that a is alive"), "{object:#}");
+    // A watchdog that has been at work for a while.
+    field.is_steady("b");
+    field.later(40);
+    let object = field.check("b").expect(0, "self");
+    assert!(object["reason"].as_str().unwrap().contains("finished no check since it booted"), "{object:#}");
+}
+
+#[test]
+fn a_brain_whose_beat_nobody_can_read_is_passed_over() {
+    for trouble in ["frozen", "refused", "no mirror", "typo"] {
+        let field = Field::new();
+        field.strike(trouble);
+        let object = field.check("b").expect(0, "self");
+        assert_eq!(at_work(&object, "a"), "no", "{trouble}: {object:#}");
+        let reason = object["reason"].as_str().unwrap();
+        assert!(reason.contains("by no other living node either"), "{trouble}: {object:#}");
+    }
+}
+
+#[test]
+fn a_brain_whose_beat_another_node_has_read_is_not_passed_over() {
+    let field = Field::new();
+    field.strike("refused");
+    // c can still log in there.
+    let path = field.state("c").join("watch.json");
+    let mut watch: Value = serde_json::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
+    watch["value"]["nodes"]["a"]["beat"]["sighting"]["age"]["secs"] = 0.into();
+    let read = &mut watch["value"]["nodes"]["a"]["beat"]["sighting"]["read"]["secs"];
+    *read = (read.as_u64().unwrap() + 70).into();
+    std::fs::write(path, watch.to_string()).unwrap();
+    let object = field.check("b").expect(1, "other");
+    assert_eq!((&object["brain"], at_work(&object, "a")), (&"a".into(), &"yes".into()), "{object:#}");
+}
+
+#[test]
+fn who_can_log_in_nowhere_passes_nobody_over() {
+    let field = Field::new();
+    field.check("a").expect(0, "self");
+    field.check("b").expect(1, "other");
+    std::fs::write(field.client.path().join("known_hosts"), "").unwrap();
+    field.is_steady("b");
+    field.later(40);
+    field.check("b").expect(1, "other");
+    field.later(40);
+    let object = field.check("b").expect(1, "other");
+    assert_eq!(object["brain"], "a");
+    assert_eq!(at_work(&object, "a"), "unasked", "{object:#}");
+}
+
+#[test]
+fn of_two_that_lead_by_other_lists_the_smaller_digest_goes_on() {
+    let field = Field::new();
+    field.write_list("b", &["b", "a", "c"]);
+    let digest = |node: &str| field.on(node, "chain show").json()["digest"].as_str().unwrap().to_owned();
+    let (first, second) = if digest("a") < digest("b") { ("a", "b") } else { ("b", "a") };
+    field.check(first).expect(0, "self");
+    // Each takes itself for the head.
+    let object = field.check(second).expect(3, "unknown");
+    assert_eq!(codes(&object), ["lists-differ"], "{object:#}");
+    assert!(object["reason"].as_str().unwrap().contains("smaller"), "{object:#}");
+    // The other order: the one that goes on comes to it later, and finds a brain there.
+    for node in NODES {
+        let _ = std::fs::remove_dir_all(field.state(node));
+    }
+    field.check(second).expect(0, "self");
+    let object = field.check(first).expect(0, "self");
+    assert_eq!(codes(&object), ["lists-differ"], "{object:#}");
+    field.later(40);
+    field.check(second).expect(0, "self");
+    field.check(second).expect(3, "unknown");
+    // A standby says it too, and passes nobody over for it.
+    let said = field.check("c");
+    assert_eq!(said.json()["brain"], "a", "{said:?}");
+}
+
+#[test]
+fn trouble_of_ones_own_is_said_once() {
+    let field = Field::new();
+    // The clock of a is an hour ahead, as its answers have it.
+    let mirror = field.bin("a").join("mirror");
+    std::fs::remove_file(&mirror).unwrap();
+    let ahead = humantime::format_rfc3339_millis(std::time::SystemTime::now() + std::time::Duration::from_secs(3600));
+    let script = format!("#!/bin/sh\n{MIRROR} \"$@\" | sed 's/\"at\":\"[^\"]*\"/\"at\":\"{ahead}\"/'\n");
+    std::fs::write(&mirror, script).unwrap();
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(&mirror, mode).unwrap();
+    field.check("a").expect(0, "self");
+    let said = field.check("b");
+    assert_eq!(codes(&said.json()), ["clock-off"], "{said:?}");
+    assert_eq!(said.stderr.lines().count(), 1, "{said:?}");
+    let said = field.check("b");
+    assert_eq!((codes(&said.json()), said.stderr.as_str()), (vec!["clock-off"], ""), "{said:?}");
+    let shown = field.on("b", "chain show").json();
+    assert_eq!(codes(&shown), ["clock-off"]);
+}
+
+#[test]
+fn a_full_disk_takes_no_beat_away() {
+    let field = Field::new();
+    let state = field.state("a");
+    std::fs::create_dir_all(&state).unwrap();
+    let script = |unshare: &str| {
+        let script = format!(
+            "mount -t tmpfs -o size=64k none {state} || exit 99\n\
+             \"$MIRROR\" whois-brain --check --quiet || exit 98\n\
+             cat /dev/zero >{state}/filler 2>/dev/null\nsleep 0.3\n\
+             \"$MIRROR\" beat --json | sed 's/.*age_ms\":\\([0-9]*\\).*/\\1/' >{dir}/before\n\
+             \"$MIRROR\" whois-brain --check --json >{dir}/full\n\
+             \"$MIRROR\" chain show --json >{dir}/shown\n\
+             exec \"$MIRROR\" beat --json",
+            state = state.display(),
+            dir = field.network.path().display()
+        );
+        let words = unshare.split(' ').map(str::to_owned).chain(["sh".to_owned(), "-c".to_owned(), script]);
+        let mut command = field.network.program("env", words);
+        command.env("MIRROR_SELF", "a").env("MIRROR_CONFIG", field.list("a")).env("STATE_DIRECTORY", &state);
+        run(command)
+    };
+    let Some(said) =
+        ["unshare -m", "unshare -rm"].into_iter().map(script).find(|said| said.status != 1 && said.status != 99)
+    else {
+        eprintln!("skipped: neither user namespaces nor root to be had for a disk of its own");
+        return;
+    };
+    let object = said.expect(0, "fresh");
+    let read = |name: &str| std::fs::read_to_string(field.network.path().join(name)).unwrap();
+    let before: f64 = read("before").trim().parse().unwrap();
+    assert!(before >= 300.0 && object["beat"]["age_ms"].as_f64().unwrap() < before + 60_000.0);
+    let full: Value = serde_json::from_str(&read("full")).unwrap();
+    assert_eq!((&full["verdict"], codes(&full)), (&"self".into(), vec!["state-unwritable"]), "{full:#}");
+    assert_eq!(said.stderr.matches("state-unwritable").count(), 1, "{said:?}");
+    let shown: Value = serde_json::from_str(&read("shown")).unwrap();
+    assert_eq!(codes(&shown), ["state-unwritable"], "{shown:#}");
+}
+
+#[test]
+fn a_person_may_ask_who_is_at_work() {
+    let field = Field::new();
+    let laptop = |words: &str| {
+        let mut command = field.network.mirror(words.split_whitespace());
+        command.env("MIRROR_CONFIG", field.list("a")).env("STATE_DIRECTORY", field.network.path().join("laptop"));
+        run(command)
+    };
+    let object = laptop("whois-brain").expect(0, "known");
+    assert_eq!((&object["brain"], &object["at_work"]), (&"a".into(), &"unasked".into()), "{object:#}");
+    // No watchdog has ever run here.
+    let object = laptop("whois-brain --at-work").expect(0, "known");
+    assert_eq!((&object["brain"], &object["at_work"]), (&"a".into(), &"no".into()), "{object:#}");
+    field.check("b").expect(1, "other");
+    let object = laptop("whois-brain --at-work").expect(0, "known");
+    assert_eq!((&object["brain"], at_work(&object, "a")), (&"b".into(), &"no".into()), "{object:#}");
+    assert!(!field.network.path().join("laptop").join("beat.json").exists());
+}
