@@ -18,6 +18,7 @@ mod contention;
 mod cooldown;
 mod events;
 mod execute;
+mod memory;
 mod now;
 mod observe;
 mod observed;
@@ -28,6 +29,8 @@ mod records;
 mod request;
 mod round;
 mod shared;
+#[cfg(test)]
+mod simulation;
 mod steps;
 mod takeover;
 mod uptime;

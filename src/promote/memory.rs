@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
+use super::cooldown::{self, Rules};
+use super::observed::{Observed, ServiceHealth};
+use super::outcome::{PromoteVerdict, Step, StepOutcome};
+use super::plan::Plan;
+use super::request::Goal;
 use crate::boot_instant::BootInstant;
-use crate::promote::cooldown::{self, Rules};
-use crate::promote::observed::{Observed, ServiceHealth};
-use crate::promote::outcome::{PromoteVerdict, Step, StepOutcome};
-use crate::promote::plan::Plan;
-use crate::promote::request::Goal;
+use crate::chain::Name;
 use crate::state::ServiceRecord;
 
 /// After so many intervals of `cycle.check` without a check, another brain may have acted.
@@ -49,6 +50,15 @@ pub(super) fn full_check(goal: &Goal<'_>, observed: &mut Observed, began: BootIn
     }
 }
 
+/// A start begins. Where every node cools down, this is a try all the same, and the next one comes later.
+pub(super) fn starting(goal: &Goal<'_>, observed: &mut Observed, target: &Name, now: BootInstant) {
+    let in_vain = cooldown::cools_down(&observed.record().failures, target, now);
+    if in_vain && !observed.is_retrying() && goal.options().to != Some(target) {
+        observed.set_retrying();
+        Rules::new(goal.config(), goal.service()).retried(&mut observed.record_mut().failures, now);
+    }
+}
+
 /// A start has ended.
 pub(super) fn started(goal: &Goal<'_>, record: &mut ServiceRecord, step: &Step, now: BootInstant) {
     // A new instance has lasted for no time yet.
@@ -61,8 +71,7 @@ pub(super) fn started(goal: &Goal<'_>, record: &mut ServiceRecord, step: &Step, 
 }
 
 /// At the end.
-pub(super) fn finish(goal: &Goal<'_>, observed: &mut Observed, plan: &Plan) {
-    let now = BootInstant::now();
+pub(super) fn finish(goal: &Goal<'_>, observed: &mut Observed, plan: &Plan, now: BootInstant) {
     let runs = matches!(
         plan.verdict,
         PromoteVerdict::InPlace | PromoteVerdict::Started | PromoteVerdict::Moved | PromoteVerdict::StoppedElsewhere
