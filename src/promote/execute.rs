@@ -21,6 +21,8 @@ use crate::state::ServiceRecord;
 
 mod report;
 
+/// A node that is passed over if it says nothing has this many of its probe's timeouts to answer.
+const SILENT_PROBES: u32 = 2;
 /// More actions than this follow from no plan that comes to an end.
 const MAX_ACTIONS: usize = 1000;
 
@@ -61,10 +63,13 @@ impl<'a> Execution<'a> {
         let (sender, answers) = mpsc::channel();
         let question = |node: &Name| {
             let is_serving = self.observed.running_on() == Some(node);
+            let instance = self.instance(node)?;
+            let patience = Deadline::after(instance.node.probe.timeout * SILENT_PROBES);
+            let is_dispensable = self.goal.service().lease.is_none() && self.observed.is_passed_over_if_silent(node);
             Some(Question {
-                instance: self.instance(node)?,
+                instance,
                 health: self.goal.health_probe(node).filter(|_| is_serving),
-                deadline: self.deadline,
+                deadline: if is_dispensable { self.deadline.sooner(patience) } else { self.deadline },
                 answer: sender.clone(),
             })
         };

@@ -1,6 +1,7 @@
 //! Random histories of deaths, refusals, failed starts and crashes, through the very functions that
 //! plan and remember. The nodes are a few booleans.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
@@ -172,9 +173,8 @@ impl Brain<'_> {
         }
         if let Some(Action::Start(node)) = next.actions.first() {
             let target = self.index(node);
-            let others = (0..NODES).filter(|other| *other != target && world.alive[*other] && world.answers[*other]);
-            let two = others.into_iter().any(|other| world.running[other]);
-            prop_assert!(!two, "started beside an instance that answers: {next:?}");
+            let two = (0..NODES).any(|other| other != target && world.running[other]);
+            prop_assert!(!two, "started beside another instance: {next:?} {:?}", self.record);
         }
         Ok(())
     }
@@ -210,17 +210,18 @@ fn request(config: &Config) -> Request<'_> {
         services: config.services.iter().collect(),
         options: Options::default(),
         view: None,
+        handed_over: BTreeMap::new(),
         output_mode: OutputMode { json: true, quiet: true, verbose: false },
         waits: PendingWaits::default(),
     }
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 100, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn a_healthy_instance_is_stopped_only_for_a_node_that_can_take_it(
-        events in proptest::collection::vec(event(), 1..120),
+        events in proptest::collection::vec(event(), 1..80),
         failback in prop_oneof![Just("always"), Just("never"), Just("20s"), Just("1m")],
     ) {
         let config = config(failback);
@@ -242,7 +243,7 @@ proptest! {
         (world.alive, world.can_start, world.answers) = ([true; NODES], [true; NODES], [true; NODES]);
         let end = brain.now.plus(LONG);
         while brain.now < end {
-            brain.now = brain.now.plus(Duration::from_secs(60));
+            brain.now = brain.now.plus(Duration::from_secs(120));
             brain.check(&mut world)?;
         }
         let last = brain.check(&mut world)?;
