@@ -128,6 +128,7 @@ fn request<'a>(
         options,
         check: None,
         view,
+        handed_over: BTreeMap::new(),
         output_mode: context.output_mode,
         waits: PendingWaits::default(),
     }
@@ -169,12 +170,10 @@ fn headline(services: &[ServiceOutcome]) -> String {
     let mut others: BTreeMap<String, usize> = BTreeMap::new();
     let mut good = 0;
     for service in services {
-        match service.verdict {
-            PromoteVerdict::InPlace
-            | PromoteVerdict::Started
-            | PromoteVerdict::Moved
-            | PromoteVerdict::StoppedElsewhere => good += 1,
-            other => *others.entry(history::slug(other).unwrap_or_default()).or_default() += 1,
+        if service.verdict.runs() {
+            good += 1;
+        } else {
+            *others.entry(history::slug(service.verdict).unwrap_or_default()).or_default() += 1;
         }
     }
     let good = match good {

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::mpsc::{self, Receiver};
 
-use super::cooldown::{self, Rules};
+use super::memory;
 use super::now::Now;
 use super::observe::{self, Question};
 use super::observed::{InstanceReport, Observed, PauseState, SecondOpinion, ServiceHealth};
@@ -19,9 +19,10 @@ use crate::deadline::Deadline;
 use crate::service::Instance;
 use crate::state::ServiceRecord;
 
-mod memory;
 mod report;
 
+/// A node that is passed over if it says nothing has this many of its probe's timeouts to answer.
+const SILENT_PROBES: u32 = 2;
 /// More actions than this follow from no plan that comes to an end.
 const MAX_ACTIONS: usize = 1000;
 
@@ -62,10 +63,13 @@ impl<'a> Execution<'a> {
         let (sender, answers) = mpsc::channel();
         let question = |node: &Name| {
             let is_serving = self.observed.running_on() == Some(node);
+            let instance = self.instance(node)?;
+            let patience = Deadline::after(instance.node.probe.timeout * SILENT_PROBES);
+            let is_dispensable = self.goal.service().lease.is_none() && self.observed.is_passed_over_if_silent(node);
             Some(Question {
-                instance: self.instance(node)?,
+                instance,
                 health: self.goal.health_probe(node).filter(|_| is_serving),
-                deadline: self.deadline,
+                deadline: if is_dispensable { self.deadline.sooner(patience) } else { self.deadline },
                 answer: sender.clone(),
             })
         };
@@ -277,13 +281,7 @@ impl<'a> Execution<'a> {
         let Some(instance) = self.instance(target) else {
             return Err(BrokenOff(PromoteVerdict::Unknown, format!("{target} is not in the node list.")));
         };
-        let begun = BootInstant::now();
-        let in_vain = cooldown::cools_down(&self.observed.record().failures, target, begun);
-        if in_vain && !self.observed.is_retrying() && self.goal.options().to != Some(target) {
-            self.observed.set_retrying();
-            Rules::new(self.goal.config(), self.goal.service())
-                .retried(&mut self.observed.record_mut().failures, begun);
-        }
+        memory::starting(&self.goal, &mut self.observed, target, BootInstant::now());
         let deadline = Deadline::after(self.goal.service().timeout);
         let step = steps::start(&instance, self.goal.health_probe(target), deadline);
         memory::started(&self.goal, self.observed.record_mut(), &step, BootInstant::now());
@@ -310,7 +308,7 @@ impl<'a> Execution<'a> {
 
     /// What is reported, and what to remember.
     fn finish(mut self, plan: Plan) -> (ServiceOutcome, ServiceRecord) {
-        memory::finish(&self.goal, &mut self.observed, &plan);
+        memory::finish(&self.goal, &mut self.observed, &plan, BootInstant::now());
         let lease = self.takeover.as_ref().map(Takeover::report);
         report::outcome(&self.goal, self.observed, plan, lease)
     }

@@ -164,6 +164,12 @@ impl Observed {
         self.instances.get(node)
     }
 
+    /// Whether a node blocks nothing if it says nothing: the service was not last seen running there, and
+    /// is known not to have run there at the last full check.
+    pub(super) fn is_passed_over_if_silent(&self, node: &Name) -> bool {
+        self.running_on() != Some(node) && self.record.seen_stopped.contains_key(node)
+    }
+
     /// Each node that was asked for the service, and the service's health there.
     pub(super) fn instances(&self) -> impl Iterator<Item = (&Name, ServiceHealth)> {
         self.instances.iter().map(|(node, report)| (node, report.health))
@@ -375,14 +381,21 @@ impl Observed {
         self.record.left_behind.retain(|location| location.node != node);
     }
 
-    /// Remembers which nodes said that it does not run there. One that is silent said so before; one
-    /// that was dead meanwhile may have been given it by another brain.
+    /// Remembers on which nodes it does not run: those that said so, and silent ones while it was seen to
+    /// run on one other node alone. A node that was dead meanwhile may have been given it by another
+    /// brain.
     pub(super) fn remember_stopped(&mut self, now: BootInstant) {
+        let runs_alone = self.done.ran_on.len() == 1 && self.done.ran_on.iter().all(|node| self.is_healthy(node));
+        let untouched = !self.done.steps.iter().any(|step| step.step == StepKind::Start);
         for (node, report) in &self.instances {
+            let was_left = self.record.left_behind.iter().any(|location| location.node == *node);
             match report.health {
                 ServiceHealth::Stopped => {
                     self.record.seen_stopped.insert(node.clone(), now);
                     self.record.left_behind.retain(|location| location.node != *node);
+                }
+                ServiceHealth::Unknown if runs_alone && untouched && !was_left => {
+                    self.record.seen_stopped.entry(node.clone()).or_insert(now);
                 }
                 ServiceHealth::Unknown => {}
                 ServiceHealth::Healthy | ServiceHealth::Unhealthy | ServiceHealth::NodeDied => {

@@ -39,6 +39,13 @@ pub enum PromoteVerdict {
     Unknown,
 }
 
+impl PromoteVerdict {
+    /// Whether it means that the service runs on its target.
+    pub fn runs(self) -> bool {
+        matches!(self, Self::InPlace | Self::Started | Self::Moved | Self::StoppedElsewhere)
+    }
+}
+
 impl HasStatus for PromoteVerdict {
     fn status(self) -> ExitStatus {
         match self {

@@ -30,8 +30,9 @@ fn a_service_that_hangs_everywhere_holds_up_no_other() {
     let mut stage = Stage::new("");
     stage.network.rewrite(&with_second(&stage, "sleep 3600", "true", "8s"));
     stage.promote("bot").expect(0, "started");
+    let asked = stage.bot.count("status a");
     let check = Started::new(stage.network.mirror(["promote"]));
-    wait_for("the first look", || stage.bot.log().contains("status a").then_some(()));
+    wait_for("the first look", || (stage.bot.count("status a") > asked).then_some(()));
     stage.fall("a");
     let begun = Instant::now();
     wait_for("it is taken over", || stage.bot.runs_on().contains(&"b".to_owned()).then_some(()));

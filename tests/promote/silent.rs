@@ -49,6 +49,22 @@ fn a_silent_node_that_ran_it_last_blocks() {
 }
 
 #[test]
+fn a_node_that_never_answered_blocks_nothing_once_it_runs_elsewhere() {
+    let stage = Stage::new("timeout = \"3s\"");
+    for verb in ["status", "stop", "start"] {
+        stage.bot.before(verb, "c", "exit 127");
+    }
+    stage.promote("").expect(3, "blocked");
+    stage.bot.start_on("a");
+    stage.promote("").expect(3, "blocked");
+    stage.promote("").expect(0, "in-place");
+    stage.bot.before("start", "a", "exit 1");
+    stage.bot.crash("a");
+    let object = stage.promote("").expect(0, "moved");
+    assert_eq!((&only(&object)["target"], &only(&object)["fencing"]), (&json!("b"), &json!("none")));
+}
+
+#[test]
 fn a_block_that_lasts_is_one_entry_and_its_end_another() {
     let stage = Stage::new("timeout = \"2s\"");
     stage.bot.before("status", "b", "exit 127");

@@ -1,7 +1,8 @@
 //! Nodes that live and do not say whether the service runs there.
 //!
 //! Without a lease, such a node blocks a start only where the service may run there: where it was last
-//! seen running, or where the node has not said since that it does not. Any other is passed over.
+//! seen running, or where it is not known from the last full check that it did not run there. Any other
+//! is passed over.
 
 use super::{Plan, Planner};
 use crate::chain::Name;

@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
+use super::cooldown::{self, Rules};
+use super::observed::{Observed, ServiceHealth};
+use super::outcome::{PromoteVerdict, Step, StepOutcome};
+use super::plan::Plan;
+use super::request::Goal;
 use crate::boot_instant::BootInstant;
-use crate::promote::cooldown::{self, Rules};
-use crate::promote::observed::{Observed, ServiceHealth};
-use crate::promote::outcome::{PromoteVerdict, Step, StepOutcome};
-use crate::promote::plan::Plan;
-use crate::promote::request::Goal;
-use crate::state::ServiceRecord;
+use crate::chain::Name;
+use crate::state::{Placement, ServiceRecord};
 
 /// After so many intervals of `cycle.check` without a check, another brain may have acted.
 const MAX_MISSED_CHECKS: u32 = 3;
@@ -21,6 +22,7 @@ pub(super) fn begin(goal: &Goal<'_>, record: &mut ServiceRecord, now: BootInstan
     let gap = (goal.config().cycle.check * MAX_MISSED_CHECKS + goal.config().probe_timeout).max(MAX_PROMOTION);
     if record.checks.last.is_none_or(|last| last.until(now) > gap) {
         record.seen_stopped.clear();
+        take_over(goal, record, now);
     }
     record.checks.last = Some(now);
     if let Some(to) = goal.options().to {
@@ -29,6 +31,17 @@ pub(super) fn begin(goal: &Goal<'_>, record: &mut ServiceRecord, now: BootInstan
     let is_known = |node: &_| goal.config().nodes.contains_key(node);
     record.failures.cooldowns.retain(|node, _| is_known(node));
     record.failures.deaths.retain(|node, _| is_known(node));
+}
+
+/// What the brain before this one knew: where the service ran, and thereby where it did not.
+fn take_over(goal: &Goal<'_>, record: &mut ServiceRecord, now: BootInstant) {
+    let Some(serving) = goal.request().handed_over.get(goal.name()) else { return };
+    let Some(location) = goal.location(serving) else { return };
+    if record.running_on.as_ref().is_none_or(|placement| placement.location != location) {
+        record.running_on = Some(Placement { location, since: now, found_dead: false });
+    }
+    let others = goal.chain().iter().filter(|node| *node != serving);
+    record.seen_stopped.extend(others.map(|node| (node.clone(), now)));
 }
 
 /// All living nodes were asked. A service that is found dead where it was started counts, once.
@@ -49,6 +62,15 @@ pub(super) fn full_check(goal: &Goal<'_>, observed: &mut Observed, began: BootIn
     }
 }
 
+/// A start begins. Where every node cools down, this is a try all the same, and the next one comes later.
+pub(super) fn starting(goal: &Goal<'_>, observed: &mut Observed, target: &Name, now: BootInstant) {
+    let in_vain = cooldown::cools_down(&observed.record().failures, target, now);
+    if in_vain && !observed.is_retrying() && goal.options().to != Some(target) {
+        observed.set_retrying();
+        Rules::new(goal.config(), goal.service()).retried(&mut observed.record_mut().failures, now);
+    }
+}
+
 /// A start has ended.
 pub(super) fn started(goal: &Goal<'_>, record: &mut ServiceRecord, step: &Step, now: BootInstant) {
     // A new instance has lasted for no time yet.
@@ -61,12 +83,8 @@ pub(super) fn started(goal: &Goal<'_>, record: &mut ServiceRecord, step: &Step, 
 }
 
 /// At the end.
-pub(super) fn finish(goal: &Goal<'_>, observed: &mut Observed, plan: &Plan) {
-    let now = BootInstant::now();
-    let runs = matches!(
-        plan.verdict,
-        PromoteVerdict::InPlace | PromoteVerdict::Started | PromoteVerdict::Moved | PromoteVerdict::StoppedElsewhere
-    );
+pub(super) fn finish(goal: &Goal<'_>, observed: &mut Observed, plan: &Plan, now: BootInstant) {
+    let runs = plan.verdict.runs();
     let serving = plan.target.as_ref().filter(|target| runs || observed.started_on() == Some(*target));
     if let Some(location) = serving.and_then(|target| goal.location(target)) {
         observed.remember_running(location, now);
