@@ -23,6 +23,7 @@ use crate::lease::client::LeaseError;
 use crate::output::{self, ExitStatus, OutputMode, PendingWaits};
 use crate::pause::{self, Paused, Pauses};
 use crate::remote::Remote;
+use crate::service::Cause;
 use crate::state::{ServiceRecord, StateDir};
 use crate::view::View;
 
@@ -109,7 +110,7 @@ pub struct Step {
     /// What became of it.
     pub outcome: Outcome,
     /// Why it did not come to pass, as a slug; null when it did.
-    pub cause: Option<String>,
+    pub cause: Option<Cause>,
     /// The same in words, where there is more to say.
     pub detail: Option<String>,
     /// How long it took, its confirmation included, in ms.

@@ -10,6 +10,10 @@ use crate::exec::{Ended, Exec};
 use crate::remote::Remote;
 use crate::view;
 
+mod cause;
+
+pub use cause::Cause;
+
 /// The pause between two questions whether a start or a stop has taken effect.
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
 const LONGEST_PAUSE: Duration = Duration::from_millis(250);
@@ -33,8 +37,8 @@ pub enum Condition {
 pub struct CommandResult {
     /// Whether the command exited with 0, with another status of its own, or could not be asked.
     pub condition: Condition,
-    /// Why not: a stable slug.
-    pub cause: Option<&'static str>,
+    /// Why not.
+    pub cause: Option<Cause>,
     /// The same in words.
     pub detail: Option<String>,
     /// How long it took.
@@ -55,9 +59,6 @@ pub struct Instance<'a> {
     /// The node.
     pub node: &'a Node,
 }
-
-/// What a [`CommandResult`] says of a node that fell while it was waited for.
-pub const NODE_DIED: &str = "died";
 
 impl Instance<'_> {
     /// Asks whether it runs.
@@ -90,7 +91,7 @@ impl Instance<'_> {
         loop {
             let mut done = self.status(deadline);
             // A node that has fallen will not say it later either.
-            if done.condition == wanted || done.cause == Some(NODE_DIED) || deadline.left() <= pause {
+            if done.condition == wanted || done.cause == Some(Cause::NodeDied) || deadline.left() <= pause {
                 done.elapsed = begun.elapsed();
                 return done;
             }
@@ -122,16 +123,16 @@ impl Instance<'_> {
         };
         let finished = match finished {
             Ok(Some(finished)) => finished,
-            Ok(None) => return unknown(NODE_DIED, Some("it fell while it was waited for".to_owned())),
-            Err(error) => return unknown("not-started", Some(error.to_string())),
+            Ok(None) => return unknown(Cause::NodeDied, Some("it fell while it was waited for".to_owned())),
+            Err(error) => return unknown(Cause::NotStarted, Some(error.to_string())),
         };
         let (condition, cause) = match finished.ended {
             Ended::Exited(0) => (Condition::Running, None),
-            Ended::Exited(code) if code < NOT_ITS_OWN => (Condition::Stopped, Some("exit")),
-            Ended::Exited(255) => (Condition::Unknown, Some("not-reached")),
-            Ended::Exited(126 | 127) => (Condition::Unknown, Some("program-missing")),
-            Ended::Exited(_) | Ended::Signaled(_) => (Condition::Unknown, Some("killed")),
-            Ended::TimedOut => (Condition::Unknown, Some("timeout")),
+            Ended::Exited(code) if code < NOT_ITS_OWN => (Condition::Stopped, Some(Cause::Exit)),
+            Ended::Exited(255) => (Condition::Unknown, Some(Cause::NotReached)),
+            Ended::Exited(126 | 127) => (Condition::Unknown, Some(Cause::ProgramMissing)),
+            Ended::Exited(_) | Ended::Signaled(_) => (Condition::Unknown, Some(Cause::Killed)),
+            Ended::TimedOut => (Condition::Unknown, Some(Cause::Timeout)),
         };
         let detail = match finished.ended {
             Ended::Exited(0) => None,

@@ -13,6 +13,7 @@ use crate::cli;
 use crate::config::Service;
 use crate::output::{self, ExitStatus, HasStatus as _, PendingWaits, Report, Spinner, Style};
 use crate::promote::{self, Outcome, PromoteVerdict, Promoted, Request, ServiceOutcome};
+use crate::service::Cause;
 use crate::state::StateDir;
 use crate::state::history::{self, Entry, Event};
 use crate::usage_error::UsageError;
@@ -44,7 +45,8 @@ impl output::ReportFacts for PromoteFacts {
             let fencing = service.fencing.map_or_else(String::new, |f| format!(" (fencing: {f:?})").to_lowercase());
             text += &format!("  {mark} {}{}\n", service.reason, style.faint(&fencing));
             let rows = service.steps.iter().map(|step| {
-                let why: Vec<&str> = [&step.cause, &step.detail].into_iter().flatten().map(String::as_str).collect();
+                let why: Vec<&str> =
+                    [step.cause.map(Cause::slug), step.detail.as_deref()].into_iter().flatten().collect();
                 let act = format!("{:?}", step.step).to_lowercase();
                 let outcome = format!("{:?}", step.outcome).to_lowercase();
                 let took = format!("{:.0} ms", step.elapsed_ms);

@@ -9,7 +9,7 @@ use crate::config::Probe;
 use crate::deadline::Deadline;
 use crate::decide::State;
 use crate::output::millis;
-use crate::service::{CommandResult, Condition, Instance, NODE_DIED};
+use crate::service::{Cause, CommandResult, Condition, Instance};
 
 const HEALTH_PAUSE: Duration = Duration::from_millis(20);
 
@@ -29,7 +29,7 @@ pub(super) fn stop(place: &Instance<'_>, deadline: Deadline) -> Stop {
     let (begun, issued) = (Instant::now(), BootInstant::now());
     let stopped = place.stop(leaving_time_to_ask(place, deadline));
     let confirmed = match stopped.cause {
-        Some(NODE_DIED) => stopped.clone(),
+        Some(Cause::NodeDied) => stopped.clone(),
         _ => place.await_status(Condition::Stopped, deadline),
     };
     let step = step(place, Act::Stop, begun, Condition::Stopped, &stopped, &confirmed);
@@ -58,7 +58,7 @@ pub(super) fn start(place: &Instance<'_>, health: Option<&Probe>, deadline: Dead
     let started = place.start(leaving_time_to_ask(place, deadline));
     let confirmed = match started.cause {
         None => place.await_status(Condition::Running, deadline),
-        Some(NODE_DIED) => started.clone(),
+        Some(Cause::NodeDied) => started.clone(),
         // It may run all the same: started before, or by a command that does not know how it went.
         Some(_) => place.status(deadline),
     };
@@ -67,7 +67,7 @@ pub(super) fn start(place: &Instance<'_>, health: Option<&Probe>, deadline: Dead
         while state_of(place, health) == State::Dead {
             if deadline.left() <= HEALTH_PAUSE {
                 step.outcome = Outcome::Failed;
-                step.cause = Some("unhealthy".to_owned());
+                step.cause = Some(Cause::Unhealthy);
                 break;
             }
             std::thread::sleep(HEALTH_PAUSE);
@@ -109,8 +109,7 @@ fn step(
         (_, None, Some(cause)) => {
             (Some(cause), confirmed.detail.clone().map(|d| format!("its status afterwards: {d}")))
         }
-        (_, None, None) => (Some("still-running"), None),
+        (_, None, None) => (Some(Cause::StillRunning), None),
     };
-    let cause = cause.map(str::to_owned);
     Step { node: place.name.clone(), step: act, outcome, cause, detail, elapsed_ms: millis(begun.elapsed()) }
 }

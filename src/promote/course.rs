@@ -15,7 +15,7 @@ use crate::deadline::Deadline;
 use crate::decide::{Leader, NodeStates, State};
 use crate::pause::Paused;
 use crate::remote::Remote;
-use crate::service::Instance;
+use crate::service::{Cause, Instance};
 use crate::state::ServiceRecord;
 use crate::view;
 
@@ -303,7 +303,7 @@ impl<'a> ServiceRun<'a> {
     }
 
     pub(super) fn say(&self, step: &Step) {
-        let words = step.detail.as_deref().or(step.cause.as_deref()).unwrap_or("");
+        let words = step.detail.as_deref().or(step.cause.map(Cause::slug)).unwrap_or("");
         self.request.output_mode.step(format_args!("{}: {:?}: {:?} {words}", step.node, step.step, step.outcome));
     }
 

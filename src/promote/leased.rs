@@ -10,7 +10,7 @@ use super::{Outcome, PromoteVerdict, ServiceOutcome, list};
 use crate::chain::Name;
 use crate::deadline::Deadline;
 use crate::decide::State;
-use crate::service::{Instance, NODE_DIED};
+use crate::service::{Cause, Instance};
 
 impl<'a> ServiceRun<'a> {
     /// Why nothing is touched: what the lease says is not known.
@@ -127,7 +127,7 @@ impl<'a> ServiceRun<'a> {
         for step in ended.steps {
             if step.outcome == Outcome::Confirmed {
                 self.note(&step.node, ServiceHealth::Stopped);
-            } else if step.cause.as_deref() == Some(NODE_DIED) {
+            } else if step.cause == Some(Cause::NodeDied) {
                 self.note(&step.node, ServiceHealth::Died);
             }
             self.steps.push(step);

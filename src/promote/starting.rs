@@ -9,7 +9,7 @@ use crate::boot_instant::BootInstant;
 use crate::chain::Name;
 use crate::deadline::Deadline;
 use crate::decide::State;
-use crate::service::{Instance, NODE_DIED};
+use crate::service::{Cause, Instance};
 
 impl ServiceRun<'_> {
     /// Starts it on the target; where that fails, on the next node of the chain, and so on.
@@ -21,7 +21,7 @@ impl ServiceRun<'_> {
             };
             let step = act::start(&place, self.health(&target), deadline);
             self.say(&step);
-            let (outcome, died) = (step.outcome, step.cause.as_deref() == Some(NODE_DIED));
+            let (outcome, died) = (step.outcome, step.cause == Some(Cause::NodeDied));
             self.steps.push(step);
             if outcome == Outcome::Confirmed {
                 return self.started(target, previous);
@@ -115,9 +115,9 @@ impl ServiceRun<'_> {
             self.say(&step);
             match step.outcome {
                 Outcome::Confirmed => self.note(&step.node, ServiceHealth::Stopped),
-                _ if step.cause.as_deref() == Some(NODE_DIED) => self.note(&step.node, ServiceHealth::Died),
+                _ if step.cause == Some(Cause::NodeDied) => self.note(&step.node, ServiceHealth::Died),
                 _ => {
-                    let why = step.detail.as_deref().or(step.cause.as_deref()).unwrap_or("no answer");
+                    let why = step.detail.as_deref().or(step.cause.map(Cause::slug)).unwrap_or("no answer");
                     unconfirmed.push(format!("{} ({why})", step.node));
                 }
             }

@@ -11,7 +11,7 @@ use crate::config::Probe;
 use crate::deadline::Deadline;
 use crate::decide::{NodeStates, State};
 use crate::probe::{self, Target};
-use crate::service::{CommandResult, Condition, Instance, NODE_DIED};
+use crate::service::{Cause, CommandResult, Condition, Instance};
 use crate::state::ServiceRecord;
 
 /// How a service fares on a node.
@@ -101,7 +101,7 @@ fn service_health(done: &CommandResult) -> ServiceHealth {
     match (done.condition, done.cause) {
         (Condition::Running, _) => ServiceHealth::Healthy,
         (Condition::Stopped, _) => ServiceHealth::Stopped,
-        (Condition::Unknown, Some(NODE_DIED)) => ServiceHealth::Died,
+        (Condition::Unknown, Some(Cause::NodeDied)) => ServiceHealth::Died,
         (Condition::Unknown, _) => ServiceHealth::Unknown,
     }
 }
