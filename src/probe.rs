@@ -12,6 +12,7 @@ use anyhow::Result;
 
 use crate::config::{Address, Method, Probe};
 use crate::decide::State;
+use crate::remote::Login;
 
 mod engine;
 mod http;
@@ -26,8 +27,8 @@ pub struct Target<'a> {
     pub address: &'a Address,
     /// How it is asked.
     pub probe: &'a Probe,
-    /// For the method `ssh`: the arguments that run `true` there.
-    pub login: Option<Vec<String>>,
+    /// For the method `ssh`: the login.
+    pub login: Option<Login>,
     /// How much later than the others it is asked; its deadline is the same.
     pub delay: Duration,
 }
@@ -77,8 +78,8 @@ fn command_of(target: &Target<'_>) -> Option<Command> {
             shell.arg("-c").arg(command);
             Some(shell)
         }
-        (Method::Ssh, Some(words)) => {
-            let (program, arguments) = words.split_first()?;
+        (Method::Ssh, Some(login)) => {
+            let (program, arguments) = login.words.split_first()?;
             let mut login = Command::new(program);
             login.args(arguments);
             Some(login)

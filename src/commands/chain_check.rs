@@ -9,13 +9,13 @@ use crate::chain::{self, Chain, Name};
 use crate::cli;
 use crate::config::{self, Budget, Problem, Severity};
 use crate::deadline::Deadline;
-use crate::exec::{Ended, Exec};
-use crate::output::{self, ExitStatus, Report, Style};
+use crate::output::{self, ExitStatus, Style};
+use crate::remote::{Cause, Report, Silence};
 
 /// What a node is asked for the digest of its own node list.
 const ASK_DIGEST: &str = "mirror chain show --json";
 /// How a `mirror` ends that cannot use its node list.
-const MISUSE: Ended = Ended::Exited(ExitStatus::UsageError as i32);
+const MISUSE: i32 = ExitStatus::UsageError as i32;
 
 /// The outcome of the check.
 #[derive(Clone, Copy, Debug, Serialize, JsonSchema)]
@@ -118,7 +118,7 @@ pub(super) fn run(arguments: &cli::ChainCheck, mut problems: Vec<Problem>, conte
         budget: config::budget(config),
         digest: config.digest.clone(),
     };
-    Ok(context.tell(&Report { verdict, reason, facts }))
+    Ok(context.tell(&output::Report { verdict, reason, facts }))
 }
 
 fn count(number: usize, what: &str) -> String {
@@ -135,8 +135,8 @@ fn ask_all(context: &Context) -> Vec<Problem> {
     let deadline = Deadline::after(context.config.cycle.recovery);
     std::thread::scope(|scope| {
         let ask = |name, node| {
-            let command = remote.command(name, node, ASK_DIGEST);
-            move || digest_of(name, command, deadline, &context.config.digest)
+            let remote = &remote;
+            move || digest_of(name, &remote.ask(name, node, ASK_DIGEST, deadline), &context.config.digest)
         };
         let asked: Vec<_> = context.config.nodes.iter().map(|(name, node)| scope.spawn(ask(name, node))).collect();
         asked.into_iter().filter_map(|thread| thread.join().ok().flatten()).collect()
@@ -144,23 +144,26 @@ fn ask_all(context: &Context) -> Vec<Problem> {
 }
 
 /// What is wrong with one node's list, if anything.
-fn digest_of(name: &Name, command: std::process::Command, deadline: Deadline, expected: &str) -> Option<Problem> {
+fn digest_of(name: &Name, report: &Report, expected: &str) -> Option<Problem> {
     let at = format!("nodes.{name}");
     let unknown = |why: String| {
         let message = format!("{name} did not tell the digest of its node list ({why}); run there: {ASK_DIGEST}");
         Some(general(Severity::Warning, "digest-unknown", at.clone(), message))
     };
-    let finished = match Exec::new(command).run(deadline) {
-        Ok(finished) if finished.success() => finished,
-        Ok(finished) if finished.ended == MISUSE => {
-            let words = finished.last_line().unwrap_or_default();
+    match (report.status, &report.silence) {
+        (Some(0), _) => {}
+        (Some(MISUSE), _) => {
+            let words = report.errors.as_deref().unwrap_or_default();
             let message = format!("{name} has a node list that it cannot use ({words}); copy one to all nodes");
             return Some(general(Severity::Error, "digest-differs", at.clone(), message));
         }
-        Ok(finished) => return unknown(finished.last_line().unwrap_or_else(|| format!("{:?}", finished.ended))),
-        Err(error) => return unknown(error.to_string()),
-    };
-    let object: Option<serde_json::Value> = serde_json::from_slice(&finished.stdout).ok();
+        (Some(code), _) => return unknown(report.errors.clone().unwrap_or_else(|| format!("exit status {code}"))),
+        (None, Some(Silence { cause, detail })) => {
+            return unknown(detail.as_ref().map_or_else(|| cause.to_string(), |detail| format!("{cause}: {detail}")));
+        }
+        (None, None) => return unknown(Cause::Unframed.to_string()),
+    }
+    let object: Option<serde_json::Value> = serde_json::from_slice(&report.output).ok();
     match object.as_ref().and_then(|object| object.get("digest")?.as_str()) {
         Some(digest) if digest == expected => None,
         Some(digest) => {

@@ -6,7 +6,7 @@ use super::course::ServiceRun;
 use crate::chain::Name;
 use crate::deadline::Deadline;
 use crate::decide::State;
-use crate::exec::Exec;
+use crate::remote::Report;
 use crate::service::Instance;
 
 /// What the others say of a node that seems to be dead.
@@ -20,22 +20,32 @@ pub(super) struct Opinion {
 impl Opinion {
     /// Asks these nodes, all at once, to probe the node.
     ///
-    /// Each answers by its own node list. One that cannot be asked, or has no `mirror`, has none.
+    /// Each answers by its own node list. One that cannot be asked, or has no `mirror`, has none; only a
+    /// well-formed answer that provably came from there counts.
     pub(super) fn ask(of: Name, others: &[Instance<'_>], deadline: Deadline) -> Self {
-        let command = format!("mirror --quiet probe {of}");
+        let command = format!("mirror probe --json {of}");
         let (tell, told) = mpsc::channel();
         std::thread::scope(|scope| {
             for place in others {
-                let (tell, process) = (tell.clone(), place.remote.command(place.name, place.node, &command));
+                let (tell, command, of) = (tell.clone(), &command, of.clone());
                 scope.spawn(move || {
-                    let finished = Exec::new(process).run(deadline);
-                    let _ = tell.send(finished.is_ok_and(|finished| finished.success()).then(|| place.name.clone()));
+                    let report = place.remote.ask(place.name, place.node, command, deadline);
+                    let _ = tell.send(says_alive(&report, &of).then(|| place.name.clone()));
                 });
             }
             drop(tell);
             Self { of, alive_for: told.iter().flatten().next() }
         })
     }
+}
+
+/// Whether a `mirror probe` over there found the node alive.
+fn says_alive(report: &Report, of: &Name) -> bool {
+    let object: Option<serde_json::Value> = serde_json::from_slice(&report.output).ok();
+    let Some(object) = object.filter(|_| report.status == Some(0)) else { return false };
+    let is_probe = object["schema"].as_str().is_some_and(|schema| schema.starts_with("mirror.probe/"));
+    let row = object["nodes"].as_array().and_then(|nodes| nodes.iter().find(|node| node["node"] == of.as_str()));
+    is_probe && row.is_some_and(|row| row["state"] == "alive")
 }
 
 impl<'a> ServiceRun<'a> {

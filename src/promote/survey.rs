@@ -87,7 +87,7 @@ pub(super) fn ask_all(
 
 /// The state of a service by its health probe.
 pub(super) fn state_of(place: &Instance<'_>, health: &Probe) -> State {
-    let login = place.remote.words(place.name, place.node, "true");
+    let login = place.remote.login(place.name, place.node);
     let target = Target { address: &place.node.address, probe: health, login: Some(login), delay: Duration::ZERO };
     let mut state = State::Unknown;
     let asked = probe::ask(&[target], |_, answer| {
