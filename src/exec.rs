@@ -12,7 +12,7 @@ use std::borrow::Cow;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec};
@@ -138,16 +138,34 @@ impl<'a> Exec<'a> {
     ///
     /// # Errors
     /// When it could not be started: no such program, no process or descriptor to be had.
-    pub fn start(mut self) -> io::Result<Running> {
+    pub fn start(self) -> io::Result<Running> {
         let stdout = Capture::new(self.max_output)?;
-        let stderr = Capture::new(self.max_output)?;
         let stdin = match self.stdin {
             Some(bytes) => Stdio::from(file_holding(bytes)?),
             None => Stdio::null(),
         };
+        let to = Stdio::from(stdout.writer()?);
+        self.start_with(stdin, to, stdout)
+    }
+
+    /// The same, with a pipe to its standard input and one from its standard output, for a process that
+    /// is listened to while it runs.
+    ///
+    /// # Errors
+    /// When it could not be started: no such program, no process or descriptor to be had.
+    pub fn start_piped(self) -> io::Result<(Running, ChildStdin, ChildStdout)> {
+        let unused = Capture::new(self.max_output)?;
+        let mut running = self.start_with(Stdio::piped(), Stdio::piped(), unused)?;
+        let pipes = running.child.stdin.take().zip(running.child.stdout.take());
+        let (stdin, stdout) = pipes.ok_or_else(|| io::Error::from(io::ErrorKind::BrokenPipe))?;
+        Ok((running, stdin, stdout))
+    }
+
+    fn start_with(mut self, stdin: Stdio, stdout_to: Stdio, stdout: Capture) -> io::Result<Running> {
+        let stderr = Capture::new(self.max_output)?;
         let parent = rustix::process::getpid();
         let held: Option<RawFd> = self.held.map(|fd| fd.as_raw_fd());
-        self.command.stdin(stdin).stdout(stdout.writer()?).stderr(stderr.writer()?).process_group(0);
+        self.command.stdin(stdin).stdout(stdout_to).stderr(stderr.writer()?).process_group(0);
         // SAFETY: the closure runs between fork and exec and makes system calls only; it neither
         // allocates nor locks. `held` stays open in the parent for as long as `self` lives.
         unsafe {
@@ -199,6 +217,11 @@ impl Running {
     pub fn trim(&self) {
         self.stdout.trim();
         self.stderr.trim();
+    }
+
+    /// What it has said on its standard error so far.
+    pub fn stderr(&self) -> String {
+        self.stderr.so_far().map_or_else(|_| String::new(), |bytes| String::from_utf8_lossy(&bytes).into_owned())
     }
 
     /// Waits for its end, and ends it at the deadline.

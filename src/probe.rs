@@ -15,6 +15,7 @@ use anyhow::Result;
 
 use crate::config::{Address, Method, Probe};
 use crate::decide::State;
+use crate::remote::Login;
 
 mod addresses;
 mod engine;
@@ -34,8 +35,8 @@ pub struct Target<'a> {
     pub address: &'a Address,
     /// Its method, deadline and number of tries.
     pub probe: &'a Probe,
-    /// For the method `ssh`: the arguments that run `true` there, program first.
-    pub login: Option<Vec<String>>,
+    /// For the method `ssh`: the login.
+    pub login: Option<Login>,
     /// How much later than the others it is asked. Its deadline stays the same.
     pub delay: Duration,
 }
@@ -97,6 +98,7 @@ enum Cause {
     Refused,
     Timeout,
     Tls,
+    Unframed,
     Unreachable,
     Unresolved,
 }
@@ -124,6 +126,7 @@ impl Cause {
             Self::Refused => "refused",
             Self::Timeout => "timeout",
             Self::Tls => "tls",
+            Self::Unframed => "unframed",
             Self::Unreachable => "unreachable",
             Self::Unresolved => "unresolved",
         }
@@ -138,11 +141,11 @@ fn command_of(target: &Target<'_>) -> Option<Command> {
             shell.arg("-c").arg(command);
             Some(shell)
         }
-        (Method::Ssh, Some(words)) => {
-            let (program, arguments) = words.split_first()?;
-            let mut login = Command::new(program);
-            login.args(arguments);
-            Some(login)
+        (Method::Ssh, Some(login)) => {
+            let (program, arguments) = login.words.split_first()?;
+            let mut command = Command::new(program);
+            command.args(arguments);
+            Some(command)
         }
         _ => None,
     }

@@ -1,49 +1,245 @@
-//! A command on a node: through `[remote] command`, or `sh -c` on the own node.
+//! Commands on a node: one program, which means the same under any login shell, and of which only what
+//! comes back in marked lines counts.
+//!
+//! A login can be answered by much else than the command: a refusal, a banner, a shell that does not
+//! know the syntax, a line of somebody's configuration. None of that carries the mark, a number that is
+//! fresh for each trip, so none of it is taken for an answer.
 
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::Path;
 use std::sync::OnceLock;
 use std::time::Duration;
 
 use crate::chain::Name;
 use crate::config::{Config, Node};
+use crate::deadline::Deadline;
 use crate::template;
 
-/// A shared connection is kept for so long after its last use.
-const KEPT_OPEN: &str = "10m";
-/// A Unix socket's path has room for 107 bytes; ssh adds 40 of its own and 17 while it makes one.
-const LONGEST_SOCKET_DIRECTORY: usize = 48;
+mod cause;
+mod frame;
+mod program;
+mod ssh;
+pub(crate) mod trip;
+
+pub use cause::Cause;
+pub use ssh::{NEW_CONNECTION, git_ssh_command};
+pub(crate) use trip::Destination;
+
+use program::Channel;
 
 /// How commands reach the nodes.
 #[derive(Clone, Debug)]
 pub struct Remote {
-    /// Of the configuration; empty for the default, which is made when it is first needed: most looks
+    /// From the configuration; empty for the default, which is made when it is first needed: most looks
     /// run no command, and whether a shared connection can be had takes a trial.
     command: Vec<String>,
     default: OnceLock<Vec<String>>,
     probe_timeout: Duration,
     local_node: Option<Name>,
+    /// Whether no shared connection is used.
+    new_connections: bool,
+}
+
+/// What is to be done on a node.
+#[derive(Clone, Copy, Debug)]
+pub enum Task<'a> {
+    /// This command is run once.
+    Ask(&'a str),
+    /// This `start` or `stop` is run once.
+    Act(&'a str),
+    /// This `status` is asked until it says that the service runs, or that it is stopped.
+    Await {
+        /// The command.
+        status: &'a str,
+        /// Whether it is to run.
+        running: bool,
+    },
+    /// Where `status` says that it is stopped: `start`, then `status` until it runs.
+    Start {
+        /// The command that asks.
+        status: &'a str,
+        /// The command that starts.
+        start: &'a str,
+    },
+    /// `stop`, then `status` until it is stopped.
+    Stop {
+        /// The command that asks.
+        status: &'a str,
+        /// The command that stops.
+        stop: &'a str,
+    },
+}
+
+/// A task, for whom and until when.
+#[derive(Clone, Copy, Debug)]
+pub struct Errand<'a> {
+    /// The service; none for a question to the node itself.
+    pub service: Option<&'a Name>,
+    /// What is to be done.
+    pub task: Task<'a>,
+    /// By when; what it still runs then is ended there.
+    pub deadline: Deadline,
+    /// By when a `start` or a `stop` has to return, when sooner: its effect is then still asked for.
+    pub act_deadline: Option<Deadline>,
+}
+
+/// Why nothing, or nothing more, came back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Silence {
+    /// As a slug.
+    pub cause: Cause,
+    /// What was said instead.
+    pub detail: Option<String>,
+}
+
+/// What came back for an errand. Whatever is none did not come back with the mark.
+#[derive(Clone, Debug, Default)]
+pub struct Report {
+    /// What `start` or `stop` exited with; the inner none when it was ended at its deadline.
+    pub act: Option<Option<i32>>,
+    /// What the last `status`, or the question, exited with.
+    pub status: Option<i32>,
+    /// The first line of what `start` or `stop` said on its standard error.
+    pub said: Option<String>,
+    /// What a command that went alone printed.
+    pub output: Vec<u8>,
+    /// The first line of what it said on its standard error.
+    pub errors: Option<String>,
+    /// Why the rest is missing, where it is.
+    pub silence: Option<Silence>,
+    /// From the beginning of the trip.
+    pub elapsed: Duration,
+}
+
+/// A login that shows that a shell ran: for a probe.
+#[derive(Clone, Debug)]
+pub struct Login {
+    /// The arguments, program first.
+    pub words: Vec<String>,
+    /// What the shell prints on a line of its own.
+    pub mark: String,
+}
+
+impl Login {
+    /// Whether the mark is a line of this.
+    pub fn shows_in(&self, output: &[u8]) -> bool {
+        output.split(|byte| *byte == b'\n').any(|line| line.trim_ascii_end() == self.mark.as_bytes())
+    }
+}
+
+impl Report {
+    /// Why it is no yes, as half a sentence.
+    pub fn why(&self) -> String {
+        if let Some(Silence { cause, detail }) = &self.silence {
+            let detail = detail.as_ref().filter(|detail| !detail.is_empty());
+            return detail.map_or_else(|| cause.to_string(), |detail| format!("{cause}: {detail}"));
+        }
+        let errors = self.errors.clone().filter(|errors| !errors.is_empty());
+        let status =
+            || self.status.map_or_else(|| Cause::Unframed.to_string(), |status| format!("exit status {status}"));
+        errors.unwrap_or_else(status)
+    }
+}
+
+impl Task<'_> {
+    fn verb(&self) -> &'static str {
+        match self {
+            Self::Ask(_) => "status",
+            Self::Act(_) => "once",
+            Self::Await { running: true, .. } => "running",
+            Self::Await { running: false, .. } => "stopped",
+            Self::Start { .. } => "start",
+            Self::Stop { .. } => "stop",
+        }
+    }
+
+    fn status(&self) -> Option<&str> {
+        match self {
+            Self::Act(_) => None,
+            Self::Ask(status) | Self::Await { status, .. } | Self::Start { status, .. } | Self::Stop { status, .. } => {
+                Some(status)
+            }
+        }
+    }
+
+    fn act(&self) -> Option<&str> {
+        match self {
+            Self::Ask(_) | Self::Await { .. } => None,
+            Self::Act(act) | Self::Start { start: act, .. } | Self::Stop { stop: act, .. } => Some(act),
+        }
+    }
+
+    /// Whether there is nothing to explain about these results.
+    fn is_done(&self, act: Option<Option<i32>>, status: Option<i32>) -> bool {
+        let stopped = || status.is_some_and(|code| (1..126).contains(&code));
+        match self {
+            Self::Ask(_) => status == Some(0),
+            Self::Act(_) => act == Some(Some(0)),
+            Self::Await { running: true, .. } | Self::Start { .. } => status == Some(0),
+            Self::Await { running: false, .. } => stopped(),
+            Self::Stop { .. } => stopped() && act == Some(Some(0)),
+        }
+    }
 }
 
 impl Remote {
-    /// By the configuration in force, seen from the node `own`.
+    /// By the configuration in force, seen from the node `local_node`.
     pub fn new(config: &Config, local_node: Option<&Name>) -> Self {
         let (command, probe_timeout) = (config.remote_command.clone(), config.probe_timeout);
-        Self { command, default: OnceLock::new(), probe_timeout, local_node: local_node.cloned() }
+        Self {
+            command,
+            default: OnceLock::new(),
+            probe_timeout,
+            local_node: local_node.cloned(),
+            new_connections: false,
+        }
+    }
+
+    /// The same over connections of its own: a shared one may be from before the host key or the right to
+    /// log in changed.
+    pub fn over_new_connections(mut self) -> Self {
+        self.new_connections = true;
+        self
+    }
+
+    /// Asks one question: runs a command on a node once. What it printed and exited with is in the
+    /// report, where it provably ran.
+    pub fn ask(&self, name: &Name, node: &Node, command: &str, deadline: Deadline) -> Report {
+        let errand = Errand { service: None, task: Task::Ask(command), deadline, act_deadline: None };
+        let mut answer = Report::default();
+        trip::run(self, &Destination { name, node, has_died: &|| false }, &[errand], &mut |_, report| answer = report);
+        answer
+    }
+
+    /// A login for a probe.
+    pub fn login(&self, name: &Name, node: &Node) -> Login {
+        let nonce = trip::nonce();
+        let (first, second) = nonce.split_at(nonce.len() / 2);
+        // Not the mark itself, which would come back from a login that repeats what it is asked.
+        let command = format!("sh -c 'echo {first}$((20+3)){second}'");
+        Login { words: self.words(name, node, &command), mark: format!("{first}23{second}") }
+    }
+
+    fn is_local(&self, name: &Name) -> bool {
+        self.local_node.as_ref() == Some(name)
+    }
+
+    fn channel(&self, name: &Name) -> Channel {
+        if self.command.is_empty() || self.is_local(name) { Channel::Stdin } else { Channel::Argument }
     }
 
     fn template(&self) -> &[String] {
         if self.command.is_empty() {
-            self.default.get_or_init(|| through_ssh(self.probe_timeout))
+            self.default.get_or_init(|| ssh::template(self.probe_timeout))
         } else {
             &self.command
         }
     }
 
     /// The arguments, program first, that run the shell command `command` on `node`.
-    pub fn words(&self, name: &Name, node: &Node, command: &str) -> Vec<String> {
-        if self.local_node.as_ref() == Some(name) {
-            return ["sh", "-c", command].map(str::to_owned).to_vec();
+    fn words(&self, name: &Name, node: &Node, command: &str) -> Vec<String> {
+        if self.is_local(name) {
+            let shell = ["sh", "-c", command].map(str::to_owned);
+            return if command == "sh" { shell[..1].to_vec() } else { shell.to_vec() };
         }
         let value = |template: &str| match template {
             "node" => Some(name.to_string()),
@@ -53,86 +249,13 @@ impl Remote {
             "command" => Some(command.to_owned()),
             _ => None,
         };
-        self.template().iter().map(|word| template::fill(word, value)).collect()
+        let mut words: Vec<String> = self.template().iter().map(|word| template::fill(word, value)).collect();
+        let is_ssh = words.first().is_some_and(|program| Path::new(program).file_name() == Some("ssh".as_ref()));
+        if self.new_connections && is_ssh {
+            words.splice(1..1, ssh::NEW_CONNECTION.map(str::to_owned));
+        }
+        words
     }
-
-    /// The process that runs the shell command `command` on `node`.
-    pub fn command(&self, name: &Name, node: &Node, command: &str) -> Command {
-        let words = self.words(name, node, command);
-        let mut process = Command::new(words.first().map_or("", String::as_str));
-        process.args(words.iter().skip(1));
-        process
-    }
-}
-
-fn through_ssh(timeout: Duration) -> Vec<String> {
-    let mut words = vec!["ssh".to_owned()];
-    words.extend(ssh_options(timeout));
-    words.extend(["-p", "{port}", "-l", "{user}", "--", "{address}", "{command}"].map(str::to_owned));
-    words
-}
-
-/// What git is to call instead of `ssh`, so that it shares the connections too.
-pub fn git_ssh_command(timeout: Duration) -> String {
-    let quoted = ssh_options(timeout).into_iter().map(|word| format!("'{}'", word.replace('\'', r"'\''")));
-    format!("ssh {}", quoted.collect::<Vec<_>>().join(" "))
-}
-
-/// The options of every ssh: never prompt, notice a dead peer, share connections.
-///
-/// Nothing here touches the checking of host keys.
-fn ssh_options(timeout: Duration) -> Vec<String> {
-    let connect_timeout = format!("ConnectTimeout={}", timeout.as_secs_f64().ceil().max(1.0));
-    // A peer that is gone is noticed after 2 s, so that a shared connection to it soon ends.
-    let mut options: Vec<String> =
-        ["BatchMode=yes", &connect_timeout, "ServerAliveInterval=1", "ServerAliveCountMax=2"]
-            .map(str::to_owned)
-            .to_vec();
-    if let Some(directory) = socket_directory() {
-        options.push("ControlMaster=auto".to_owned());
-        options.push(format!("ControlPath={}/%C", directory.display()));
-        options.push(format!("ControlPersist={KEPT_OPEN}"));
-    }
-    options.into_iter().flat_map(|option| ["-o".to_owned(), option]).collect()
-}
-
-/// The directory of the shared connections' sockets: our own, and closed to others. None, and thus
-/// no sharing, where there is no such place.
-fn socket_directory() -> Option<PathBuf> {
-    let runtime = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from).filter(|path| path.is_absolute());
-    let local_node = rustix::process::geteuid();
-    let candidates = [
-        runtime.map(|path| path.join("mirror")),
-        local_node.is_root().then(|| PathBuf::from("/run/mirror")),
-        Some(PathBuf::from(format!("/tmp/mirror-{}", local_node.as_raw()))),
-    ];
-    candidates.into_iter().flatten().find(|path| is_private(path))
-}
-
-/// Makes the directory where it is missing, and takes one that is there only when nobody else can
-/// enter it: a socket in it is as good as a login.
-fn is_private(path: &Path) -> bool {
-    use std::os::unix::fs::{DirBuilderExt, MetadataExt};
-    // ssh would expand a % and split at a space, so such a place is not used.
-    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-".contains(c);
-    let fits = path.to_str().is_some_and(|text| text.len() <= LONGEST_SOCKET_DIRECTORY && text.chars().all(plain));
-    if !fits {
-        return false;
-    }
-    let _ = std::fs::DirBuilder::new().mode(0o700).create(path);
-    let ours = std::fs::symlink_metadata(path).is_ok_and(|found| {
-        found.is_dir() && found.uid() == rustix::process::geteuid().as_raw() && found.mode() & 0o077 == 0
-    });
-    ours && takes_a_socket(path)
-}
-
-/// Whether a socket can be made there: ssh gives up altogether where it cannot, as on a full or a
-/// read-only disk, and every node would seem to be dead.
-fn takes_a_socket(directory: &Path) -> bool {
-    let path = directory.join(format!("try-{}", std::process::id()));
-    let made = std::os::unix::net::UnixListener::bind(&path);
-    let _ = std::fs::remove_file(&path);
-    made.is_ok()
 }
 
 #[cfg(test)]
@@ -164,5 +287,6 @@ mod tests {
         let (name, node) = config.node("a").expect("is there");
         let remote = Remote::new(&config, Some(name));
         assert_eq!(remote.words(name, node, "true"), ["sh", "-c", "true"]);
+        assert_eq!(remote.words(name, node, "sh"), ["sh"]);
     }
 }

@@ -1,4 +1,4 @@
-//! Status, start and stop of a service on a node.
+//! Status, start and stop of services on a node.
 
 use std::time::{Duration, Instant};
 
@@ -6,19 +6,13 @@ use crate::chain::Name;
 use crate::config::{Guard, Lease, Node, Service};
 use crate::deadline::Deadline;
 use crate::decide::State;
-use crate::exec::{Ended, Exec};
-use crate::remote::Remote;
+pub use crate::remote::Cause;
+use crate::remote::{Destination, Errand, Remote, Report, Silence, Task, trip};
 use crate::view;
 
-mod cause;
-
-pub use cause::Cause;
-
-/// The pause between two questions whether a start or a stop has taken effect.
-const FIRST_PAUSE: Duration = Duration::from_millis(10);
-const LONGEST_PAUSE: Duration = Duration::from_millis(250);
-/// From this status on a shell or ssh speaks of itself: 126 and 127 not runnable, 128 and more
-/// killed, 255 ssh.
+/// The pause before a node that could not be asked is asked again.
+const PAUSE: Duration = Duration::from_millis(250);
+/// From this status on a shell speaks of itself: 126 and 127 not runnable, 128 and more killed.
 const NOT_ITS_OWN: i32 = 126;
 
 /// What `status` said of a service on a node.
@@ -28,7 +22,7 @@ pub enum Condition {
     Running,
     /// It exited with another status of its own.
     Stopped,
-    /// It could not be asked, or did not say in time.
+    /// It could not be asked, or did not say in time, or nothing shows that it was asked.
     Unknown,
 }
 
@@ -43,6 +37,39 @@ pub struct CommandResult {
     pub detail: Option<String>,
     /// How long it took.
     pub elapsed: Duration,
+}
+
+/// What is wanted of a service on a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verb {
+    /// Whether it runs.
+    Status,
+    /// `stop`, then `status` until it is stopped.
+    Stop,
+    /// Where it is stopped, `start`; then `status` until it runs.
+    Start,
+}
+
+/// A verb for one service.
+#[derive(Clone, Copy, Debug)]
+pub struct ServiceCommand<'a> {
+    /// The service's name.
+    pub title: &'a Name,
+    /// The service.
+    pub service: &'a Service,
+    /// What is wanted.
+    pub verb: Verb,
+    /// By when.
+    pub deadline: Deadline,
+}
+
+/// What became of a [`ServiceCommand`].
+#[derive(Clone, Debug)]
+pub struct ServiceResult {
+    /// `start` or `stop` itself; none where it did not have to run, and where nothing shows that it ran.
+    pub act: Option<CommandResult>,
+    /// The last `status`.
+    pub status: CommandResult,
 }
 
 /// A service on a node.
@@ -60,97 +87,145 @@ pub struct Instance<'a> {
     pub node: &'a Node,
 }
 
+/// Carries out commands for many services on one node, in one trip: side by side, each until its own
+/// deadline, with the confirmation repeated there. `on_result` gets each command's index and result as
+/// soon as it is known, each index once.
+pub fn run_on_node(
+    remote: &Remote,
+    (name, node): (&Name, &Node),
+    commands: &[ServiceCommand<'_>],
+    on_result: &mut dyn FnMut(usize, ServiceResult),
+) {
+    let starts: Vec<String> = commands.iter().map(|command| start_command(command.title, command.service)).collect();
+    let errands: Vec<Errand<'_>> =
+        commands.iter().zip(&starts).map(|(command, start)| errand(command, start, node.probe.timeout)).collect();
+    let has_died = || has_died(remote, name, node);
+    trip::run(remote, &Destination { name, node, has_died: &has_died }, &errands, &mut |index, report| {
+        on_result(index, ServiceResult { act: act_of(&report), status: status_of(&report) });
+    });
+}
+
+fn errand<'a>(command: &ServiceCommand<'a>, start: &'a str, to_ask: Duration) -> Errand<'a> {
+    let ServiceCommand { title, service, verb, deadline } = *command;
+    let status = service.status.as_str();
+    let task = match verb {
+        Verb::Status => Task::Ask(status),
+        Verb::Stop => Task::Stop { status, stop: &service.stop },
+        Verb::Start => Task::Start { status, start },
+    };
+    let left = deadline.left();
+    let act_deadline = (verb != Verb::Status).then(|| Deadline::after(left - to_ask.min(left / 2)));
+    Errand { service: Some(title), task, deadline, act_deadline }
+}
+
 impl Instance<'_> {
     /// Asks whether it runs.
     pub fn status(&self, deadline: Deadline) -> CommandResult {
-        self.run(&self.service.status, deadline)
+        status_of(&self.run(Task::Ask(&self.service.status), deadline))
     }
 
     /// Runs `start` once. Where nothing but the node's own tick guards the service, the node asks the
     /// register first: a start that was long on its way must not take effect after the lease has gone.
     pub fn start(&self, deadline: Deadline) -> CommandResult {
-        let start = &self.service.start;
-        match self.service.lease {
-            Some(Lease { guard: Guard::Tick, .. }) => {
-                let guarded = format!("mirror lease check --quiet {} && {{\n{start}\n}}", self.title);
-                self.run(&guarded, deadline)
-            }
-            _ => self.run(start, deadline),
-        }
+        let start = start_command(self.title, self.service);
+        self.act(&start, deadline)
     }
 
     /// Runs `stop` once.
     pub fn stop(&self, deadline: Deadline) -> CommandResult {
-        self.run(&self.service.stop, deadline)
+        self.act(&self.service.stop, deadline)
     }
 
     /// Asks for its status until it is `wanted`, the node falls, or the deadline passes.
     pub fn await_status(&self, wanted: Condition, deadline: Deadline) -> CommandResult {
         let begun = Instant::now();
-        let mut pause = FIRST_PAUSE;
+        let task = Task::Await { status: &self.service.status, running: wanted == Condition::Running };
         loop {
-            let mut done = self.status(deadline);
+            let mut done = status_of(&self.run(task, deadline));
             // A node that has fallen will not say it later either.
-            if done.condition == wanted || done.cause == Some(Cause::NodeDied) || deadline.left() <= pause {
+            if done.condition == wanted || done.cause == Some(Cause::NodeDied) || deadline.left() <= PAUSE {
                 done.elapsed = begun.elapsed();
                 return done;
             }
-            std::thread::sleep(pause);
-            pause = (pause * 2).min(LONGEST_PAUSE);
+            std::thread::sleep(PAUSE);
         }
     }
 
-    /// Runs a command there. A node that is slow to answer is probed meanwhile: one that has fallen
-    /// since it was seen alive is not waited for until the deadline.
-    fn run(&self, command: &str, deadline: Deadline) -> CommandResult {
-        let begun = Instant::now();
-        let finished = Exec::new(self.remote.command(self.name, self.node, command)).start().and_then(|mut running| {
-            loop {
-                let patience = deadline.sooner(Deadline::after(self.node.probe.timeout));
-                match running.wait_a_while(patience)? {
-                    Some(finished) => return Ok(Some(finished)),
-                    None if deadline.has_passed() => return running.end().map(Some),
-                    None if self.has_died() => return running.end().map(|_| None),
-                    None => {}
-                }
-            }
-        });
-        let unknown = |cause, detail| CommandResult {
-            condition: Condition::Unknown,
-            cause: Some(cause),
-            detail,
-            elapsed: begun.elapsed(),
-        };
-        let finished = match finished {
-            Ok(Some(finished)) => finished,
-            Ok(None) => return unknown(Cause::NodeDied, Some("it fell while it was waited for".to_owned())),
-            Err(error) => return unknown(Cause::NotStarted, Some(error.to_string())),
-        };
-        let (condition, cause) = match finished.ended {
-            Ended::Exited(0) => (Condition::Running, None),
-            Ended::Exited(code) if code < NOT_ITS_OWN => (Condition::Stopped, Some(Cause::Exit)),
-            Ended::Exited(255) => (Condition::Unknown, Some(Cause::NotReached)),
-            Ended::Exited(126 | 127) => (Condition::Unknown, Some(Cause::ProgramMissing)),
-            Ended::Exited(_) | Ended::Signaled(_) => (Condition::Unknown, Some(Cause::Killed)),
-            Ended::TimedOut => (Condition::Unknown, Some(Cause::Timeout)),
-        };
-        let detail = match finished.ended {
-            Ended::Exited(0) => None,
-            Ended::TimedOut => finished.last_line(),
-            // ssh itself ends with what matters; a command begins with it.
-            Ended::Exited(255) => Some(said("exit status 255", finished.last_line())),
-            Ended::Exited(code) => Some(said(&format!("exit status {code}"), finished.first_line())),
-            Ended::Signaled(signal) => Some(said(&format!("signal {signal}"), finished.last_line())),
-        };
-        CommandResult { condition, cause, detail, elapsed: finished.elapsed }
+    fn act(&self, command: &str, deadline: Deadline) -> CommandResult {
+        let report = self.run(Task::Act(command), deadline);
+        act_of(&report).unwrap_or_else(|| unknown(&report))
     }
 
-    fn has_died(&self) -> bool {
-        let look = view::take(&[(self.name, self.node)], &[], self.remote, view::all_first, |_, _| false);
-        look.is_ok_and(|look| look.seen().get(self.name) == Some(&State::Dead))
+    fn run(&self, task: Task<'_>, deadline: Deadline) -> Report {
+        let errand = Errand { service: Some(self.title), task, deadline, act_deadline: None };
+        let has_died = || has_died(self.remote, self.name, self.node);
+        let to = Destination { name: self.name, node: self.node, has_died: &has_died };
+        let mut answer = Report::default();
+        trip::run(self.remote, &to, &[errand], &mut |_, report| answer = report);
+        answer
     }
 }
 
-fn said(what: &str, words: Option<String>) -> String {
-    words.map_or_else(|| what.to_owned(), |words| format!("{what}: {words}"))
+fn start_command(title: &Name, service: &Service) -> String {
+    match service.lease {
+        Some(Lease { guard: Guard::Tick, .. }) => {
+            format!("mirror lease check --quiet {title} && {{\n{}\n}}", service.start)
+        }
+        _ => service.start.clone(),
+    }
+}
+
+/// What `start` or `stop` came to, where it is known to have run.
+fn act_of(report: &Report) -> Option<CommandResult> {
+    let cut = || Silence { cause: Cause::Timeout, detail: report.said.clone().filter(|words| !words.is_empty()) };
+    match report.act? {
+        Some(code) => Some(exited(code, report.said.clone(), report.elapsed)),
+        None => Some(silent(&cut(), report.elapsed)),
+    }
+}
+
+/// What the last `status` came to: at the deadline, the one just before.
+fn status_of(report: &Report) -> CommandResult {
+    match (report.status, &report.silence) {
+        (Some(code), None | Some(Silence { cause: Cause::Timeout, .. })) => {
+            exited(code, said_by(report), report.elapsed)
+        }
+        _ => unknown(report),
+    }
+}
+
+/// The first line of what a status said, its errors before its output.
+fn said_by(report: &Report) -> Option<String> {
+    let output = || trip::first_line(&String::from_utf8_lossy(&report.output));
+    report.errors.clone().or_else(output)
+}
+
+fn exited(code: i32, words: Option<String>, elapsed: Duration) -> CommandResult {
+    let (condition, cause) = match code {
+        0 => (Condition::Running, None),
+        1..NOT_ITS_OWN => (Condition::Stopped, Some(Cause::Exit)),
+        126 | 127 => (Condition::Unknown, Some(Cause::ProgramMissing)),
+        // A command that is itself an ssh.
+        255 => (Condition::Unknown, Some(Cause::NotReached)),
+        _ => (Condition::Unknown, Some(Cause::Killed)),
+    };
+    let words = words.filter(|words| !words.is_empty());
+    let detail = if code == 0 { None } else { trip::said(&format!("exit status {code}"), words) };
+    CommandResult { condition, cause, detail, elapsed }
+}
+
+fn unknown(report: &Report) -> CommandResult {
+    let unframed = Silence { cause: Cause::Unframed, detail: None };
+    silent(report.silence.as_ref().unwrap_or(&unframed), report.elapsed)
+}
+
+fn silent(silence: &Silence, elapsed: Duration) -> CommandResult {
+    let Silence { cause, detail } = silence.clone();
+    CommandResult { condition: Condition::Unknown, cause: Some(cause), detail, elapsed }
+}
+
+/// Whether a node that was seen alive has fallen since, and is not to be waited for until the deadline.
+fn has_died(remote: &Remote, name: &Name, node: &Node) -> bool {
+    let look = view::take(&[(name, node)], &[], remote, view::all_first, |_, _| false);
+    look.is_ok_and(|look| look.seen().get(name) == Some(&State::Dead))
 }

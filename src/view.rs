@@ -154,7 +154,7 @@ pub fn take(
     mut settled: impl FnMut(&View, Option<(&Name, &Answer)>) -> bool,
 ) -> Result<View> {
     let target =
-        |(name, node): &(&Name, &'_ Node)| (node.probe.method == Method::Ssh).then(|| remote.words(name, node, "true"));
+        |(name, node): &(&Name, &'_ Node)| (node.probe.method == Method::Ssh).then(|| remote.login(name, node));
     let mut targets: Vec<Target<'_>> = nodes
         .iter()
         .map(|pair| Target {

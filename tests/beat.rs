@@ -2,13 +2,11 @@
 
 #![allow(clippy::unwrap_used)]
 
-mod support;
-
 use std::path::PathBuf;
 
+use crate::support::mirror::{MIRROR, Network, Said, node, run};
+use crate::support::sshd::{Client, Sshd};
 use serde_json::Value;
-use support::mirror::{MIRROR, Network, Said, node, run};
-use support::sshd::{Client, Sshd};
 
 const NODES: [&str; 3] = ["a", "b", "c"];
 /// A beat is fresh for 64 s, and a node is asked once in 30 s: however loaded the machine is, that is

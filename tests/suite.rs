@@ -7,6 +7,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod at_work;
+mod beat;
 mod breathe_over_ssh;
 mod chain_check;
 mod completions;

@@ -8,18 +8,17 @@ use crate::boot_instant::BootInstant;
 use crate::chain::Name;
 use crate::config::Node;
 use crate::deadline::Deadline;
-use crate::exec::{Ended, Exec, Finished};
 use crate::leader::at_work::{Answer, Heard, Sighting};
-use crate::remote::Remote;
+use crate::remote::{Remote, Report};
 
 /// What a node is asked.
 const COMMAND: &str = "mirror beat --json";
 /// The name and version of the answer.
 pub const SCHEMA: &str = "mirror.beat/1";
-/// A longer digest is none.
-const LONGEST_DIGEST: usize = 64;
-/// More than this of what a node said helps nobody.
-const LONGEST_QUOTE: usize = 120;
+/// A longer text is not a digest.
+const MAX_DIGEST_CHARS: usize = 64;
+/// How much of a node's message is quoted.
+const MAX_QUOTE_CHARS: usize = 120;
 
 /// What came back.
 #[derive(Debug)]
@@ -60,20 +59,16 @@ struct ObjectHeard {
 /// Asks a node for its beat.
 pub(super) fn ask(remote: &Remote, (name, node): (&Name, &Node), deadline: Deadline) -> Asked {
     let began = BootInstant::now();
-    let finished = Exec::new(remote.command(name, node, COMMAND)).run(deadline);
+    let report = remote.ask(name, node, COMMAND, deadline);
     let ended = BootInstant::now();
-    let (answer, told) = match finished {
-        Ok(finished) => read(&finished, ended, SystemTime::now()),
-        Err(error) => (Answer::Unreadable(error.to_string()), Vec::new()),
-    };
+    let (answer, told) = read(&report, ended, SystemTime::now());
     Asked { began, ended, answer, told }
 }
 
 /// Only a whole object of this schema counts, whatever the status is.
-fn read(finished: &Finished, now: BootInstant, wall: SystemTime) -> (Answer, Vec<(Name, Sighting)>) {
-    let text = String::from_utf8_lossy(&finished.stdout);
-    let object = text.lines().rev().find_map(|line| parse(line.trim(), now, wall));
-    object.unwrap_or_else(|| (Answer::Unreadable(why(finished)), Vec::new()))
+fn read(report: &Report, now: BootInstant, wall: SystemTime) -> (Answer, Vec<(Name, Sighting)>) {
+    let object = parse(String::from_utf8_lossy(&report.output).trim(), now, wall);
+    object.unwrap_or_else(|| (Answer::Unreadable(why(report)), Vec::new()))
 }
 
 fn parse(line: &str, now: BootInstant, wall: SystemTime) -> Option<(Answer, Vec<(Name, Sighting)>)> {
@@ -84,7 +79,7 @@ fn parse(line: &str, now: BootInstant, wall: SystemTime) -> Option<(Answer, Vec<
     let at = humantime::parse_rfc3339(&object.at).ok()?;
     let heard = Heard {
         sighting: sighting(beat.age_ms)?,
-        digest: Some(beat.digest).filter(|digest| digest.len() <= LONGEST_DIGEST)?,
+        digest: Some(beat.digest).filter(|digest| digest.len() <= MAX_DIGEST_CHARS)?,
         brain: beat.brain,
         passed_over: beat.passed_over,
         clock_ahead_ms: match at.duration_since(wall) {
@@ -96,15 +91,11 @@ fn parse(line: &str, now: BootInstant, wall: SystemTime) -> Option<(Answer, Vec<
 }
 
 /// Why there is no answer, as half a sentence.
-fn why(finished: &Finished) -> String {
-    let said = finished.last_line().map(|line| line.chars().take(LONGEST_QUOTE).collect::<String>());
-    match (finished.ended, said) {
-        (Ended::TimedOut, _) => "no answer in time".to_owned(),
-        (Ended::Exited(127), _) => "no mirror was found there".to_owned(),
-        (Ended::Exited(0), _) => "what came was no beat".to_owned(),
-        (_, Some(said)) => said,
-        (Ended::Exited(status), None) => format!("exit status {status}"),
-        (Ended::Signaled(signal), None) => format!("signal {signal}"),
+fn why(report: &Report) -> String {
+    match report.status {
+        Some(127) => "no mirror was found there".to_owned(),
+        Some(0) => "what came was no beat".to_owned(),
+        _ => report.why().chars().take(MAX_QUOTE_CHARS).collect(),
     }
 }
 
@@ -112,21 +103,16 @@ fn why(finished: &Finished) -> String {
 mod tests {
     use super::*;
 
-    fn finished(status: i32, stdout: &str) -> Finished {
-        let elapsed = Duration::ZERO;
-        let stdout = stdout.as_bytes().to_vec();
-        Finished { ended: Ended::Exited(status), stdout, stderr: String::new(), cut: false, elapsed }
-    }
-
     fn answer(status: i32, stdout: &str) -> Answer {
-        read(&finished(status, stdout), BootInstant::since_boot(Duration::from_secs(100)), SystemTime::UNIX_EPOCH).0
+        let report = Report { status: Some(status), output: stdout.as_bytes().to_vec(), ..Report::default() };
+        read(&report, BootInstant::since_boot(Duration::from_secs(100)), SystemTime::UNIX_EPOCH).0
     }
 
     const BEAT: &str = r#"{"schema":"mirror.beat/1","at":"1970-01-01T00:02:00.000Z","beat":{"age_ms":1500.0,"digest":"d","brain":"a"}}"#;
 
     #[test]
     fn only_a_whole_object_of_the_schema_is_a_beat() {
-        for noise in ["", "Welcome!\n", "\n\n"] {
+        for noise in ["", "\n\n"] {
             let Answer::Beat(heard) = answer(1, &format!("{noise}{BEAT}\n")) else { panic!("{noise:?}") };
             let now = BootInstant::since_boot(Duration::from_secs(103));
             assert_eq!(heard.sighting.age(now), Duration::from_millis(4500));

@@ -41,10 +41,15 @@ impl Capture {
         // A process that is left behind and still writes now gets an error, not a signal.
         let _ = rustix::fs::fcntl_add_seals(&self.file, SealFlags::GROW);
         self.trim();
+        Ok((self.so_far()?, self.cut.get()))
+    }
+
+    /// Its content so far, up to its bound.
+    pub(super) fn so_far(&self) -> io::Result<Vec<u8>> {
         let length = self.file.metadata()?.len().min(self.max);
         let mut bytes = vec![0; usize::try_from(length).map_err(io::Error::other)?];
         self.file.read_exact_at(&mut bytes, 0)?;
-        Ok((bytes, self.cut.get()))
+        Ok(bytes)
     }
 }
 

@@ -271,7 +271,10 @@ impl Engine<'_, '_> {
                 }
             },
             Work::Process(running) => match running.finish() {
-                Ok(finished) => process::ended(&self.targets[attempt.target].probe.method, &finished),
+                Ok(finished) => {
+                    let target = &self.targets[attempt.target];
+                    process::ended(&target.probe.method, target.login.as_ref(), &finished)
+                }
                 Err(error) => process::not_started(&error),
             },
             Work::Thread => return Ok(()),

@@ -5,6 +5,7 @@ use std::io;
 use super::{Cause, Outcome};
 use crate::config::Method;
 use crate::exec::{Ended, Finished};
+use crate::remote::Login;
 
 /// The exit status of ssh for an error of its own, not of the command (ssh(1), EXIT STATUS).
 const SSH_FAILED: i32 = 255;
@@ -24,9 +25,13 @@ pub(super) fn not_started(error: &io::Error) -> Outcome {
 }
 
 /// The outcome of a process that has ended.
-pub(super) fn ended(method: &Method, finished: &Finished) -> Outcome {
+pub(super) fn ended(method: &Method, login: Option<&Login>, finished: &Finished) -> Outcome {
     let detail = finished.last_line();
     match finished.ended {
+        // Something else answered the login, for example a banner.
+        Ended::Exited(0) if *method == Method::Ssh && login.is_some_and(|login| !login.shows_in(&finished.stdout)) => {
+            Outcome::Unable(Cause::Unframed, detail)
+        }
         Ended::Exited(0) => Outcome::Alive,
         Ended::Exited(SSH_FAILED) if *method == Method::Ssh => ssh_failed(&finished.stderr, detail),
         Ended::Exited(code) if NOT_RUNNABLE.contains(&code) => Outcome::Unable(Cause::ProgramMissing, detail),

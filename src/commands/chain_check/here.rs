@@ -1,7 +1,7 @@
 //! What this node itself can do: reach the others, ask for its services, find the breath's repository.
 
 use std::process::Command;
-use std::time::{Instant, SystemTime};
+use std::time::Instant;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -16,9 +16,6 @@ use crate::name::Name;
 use crate::output::millis;
 use crate::remote;
 use crate::service::{Condition, Instance};
-
-/// Options that give ssh a connection of its own: one that is there from before proves nothing.
-const NEW_CONNECTION: [&str; 4] = ["-o", "ControlMaster=no", "-o", "ControlPath=none"];
 
 /// What a node itself can do.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
@@ -91,34 +88,13 @@ fn try_it(name: &str, action: impl FnOnce() -> Result<(), String>) -> Tried {
     Tried { name: name.to_owned(), works: outcome.is_ok(), detail: outcome.err(), elapsed_ms }
 }
 
-/// The process that runs `command` on a node, over a connection of its own.
-pub(super) fn login(context: &Context, name: &Name, node: &Node, command: &str) -> Command {
-    let plain = context.remote().command(name, node, command);
-    let program = plain.get_program();
-    let mut fresh = Command::new(program);
-    if std::path::Path::new(program).file_name().is_some_and(|name| name == "ssh") {
-        fresh.args(NEW_CONNECTION);
-    }
-    fresh.args(plain.get_args());
-    fresh.envs(plain.get_envs().filter_map(|(name, value)| Some((name, value?))));
-    fresh
-}
-
-/// Whether a command runs on another node: it must say a word that nobody else could.
+/// Whether a command runs on another node.
 fn reach(context: &Context, name: &Name, node: &Node, deadline: Deadline) -> Result<(), String> {
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    let word = format!("mirror-{}-{}", std::process::id(), now.as_nanos());
-    let finished = Exec::new(login(context, name, node, &format!("echo {word}"))).run(deadline);
-    let finished = finished.map_err(|error| error.to_string())?;
-    let said = String::from_utf8_lossy(&finished.stdout).lines().any(|line| line.trim() == word);
-    match (finished.success(), said) {
-        (true, true) => Ok(()),
-        (true, false) => Err("it lets nobody run a command: what ran was not the command".to_owned()),
-        (false, _) => Err(why(&finished)),
-    }
+    let report = context.remote().over_new_connections().ask(name, node, "true", deadline);
+    if report.status == Some(0) { Ok(()) } else { Err(report.why()) }
 }
 
-pub(super) fn why(finished: &Finished) -> String {
+fn why(finished: &Finished) -> String {
     let last = finished.last_line();
     match finished.ended {
         Ended::TimedOut => {
@@ -161,7 +137,7 @@ fn reach_remote(context: &Context, deadline: Deadline) -> Result<(), String> {
     let Some(repo) = &breath.repo else { return Ok(()) };
     let mut git = Git::open(repo).map_err(|error| format!("{error:#}"))?;
     let ssh = remote::git_ssh_command(context.config.probe_timeout);
-    let fresh = ssh.strip_prefix("ssh").map(|options| format!("ssh {}{options}", NEW_CONNECTION.join(" ")));
+    let fresh = ssh.strip_prefix("ssh").map(|options| format!("ssh {}{options}", remote::NEW_CONNECTION.join(" ")));
     git.set_ssh_command(fresh.as_deref().or(Some(&ssh)));
     let (remote, branch) = (&breath.remote, format!("refs/heads/{}", breath.branch));
     let finished = git.run_remote(cmd!(git.shell(), "git ls-remote --quiet -- {remote} {branch}"), deadline);

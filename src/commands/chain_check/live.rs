@@ -9,18 +9,14 @@ use super::here::{self, Here};
 use crate::commands::Context;
 use crate::config::{Node, Places, Problem, Severity};
 use crate::deadline::Deadline;
-use crate::exec::{Ended, Exec, Finished};
 use crate::name::Name;
 use crate::output::ExitStatus;
+use crate::remote::Report;
 
-/// How a `mirror` ends that cannot use its node list.
-const USAGE_ERROR: Ended = Ended::Exited(ExitStatus::UsageError as i32);
-/// How a shell says that there is no such program.
-const NOT_FOUND: Ended = Ended::Exited(127);
-/// How ssh says that it did not get there.
-const SSH_FAILED: Ended = Ended::Exited(255);
-/// An answer is longer the more nodes there are.
-const MAX_ANSWER: u64 = 16 << 20;
+/// The exit status of a `mirror` that cannot use its node list.
+const USAGE_ERROR: i32 = ExitStatus::UsageError as i32;
+/// The exit status of a shell that finds no such program.
+const NOT_FOUND: i32 = 127;
 /// Clocks that differ by more than this make times in the history misleading.
 const MAX_CLOCK_OFFSET: Duration = Duration::from_secs(60);
 
@@ -103,18 +99,13 @@ fn ask(context: &Context, name: &Name, node: &Node, deadline: Deadline) -> Resul
     let within = (deadline.left() / 2).as_millis();
     let question = format!("mirror chain check --here --json --within {within}ms");
     let before = SystemTime::now();
-    let finished = Exec::new(here::login(context, name, node, &question)).keeping(MAX_ANSWER).run(deadline);
-    let finished = finished.map_err(|error| Refusal::NotReached(error.to_string()))?;
-    match object_of(&finished, before) {
-        Some(object) => Ok(object),
-        None => Err(refusal(&finished)),
-    }
+    let report = context.remote().over_new_connections().ask(name, node, &question, deadline);
+    object_of(&report, before).ok_or_else(|| refusal(&report))
 }
 
-/// The object that a node printed, whatever a shell's start-up files said before it.
-fn object_of(finished: &Finished, before: SystemTime) -> Option<Object> {
-    let text = String::from_utf8_lossy(&finished.stdout);
-    let object = text.lines().rev().find_map(|line| serde_json::from_str::<serde_json::Value>(line.trim()).ok())?;
+/// The object that a node printed.
+fn object_of(report: &Report, before: SystemTime) -> Option<Object> {
+    let object: serde_json::Value = serde_json::from_slice(&report.output).ok()?;
     let at = object.get("at").and_then(|at| humantime::parse_rfc3339(at.as_str()?).ok());
     Some(Object {
         digest: object.get("digest")?.as_str()?.to_owned(),
@@ -130,14 +121,14 @@ fn clock_offset_ms(at: SystemTime, before: SystemTime, after: SystemTime) -> f64
     (ahead.as_secs_f64() - behind.as_secs_f64()) * 1000.0
 }
 
-fn refusal(finished: &Finished) -> Refusal {
-    let why = here::why(finished);
-    match finished.ended {
-        SSH_FAILED | Ended::TimedOut | Ended::Signaled(_) => Refusal::NotReached(why),
-        NOT_FOUND => Refusal::NoMirror(why),
-        USAGE_ERROR => Refusal::Unusable(why),
-        Ended::Exited(0) => Refusal::Unclear("no digest in what it printed".to_owned()),
-        Ended::Exited(_) => Refusal::Unclear(why),
+fn refusal(report: &Report) -> Refusal {
+    let why = report.why();
+    match report.status {
+        None => Refusal::NotReached(why),
+        Some(NOT_FOUND) => Refusal::NoMirror(why),
+        Some(USAGE_ERROR) => Refusal::Unusable(why),
+        Some(0) => Refusal::Unclear("no digest in what it printed".to_owned()),
+        Some(_) => Refusal::Unclear(why),
     }
 }
 

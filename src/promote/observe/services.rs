@@ -85,7 +85,7 @@ impl Question<'_> {
 
 /// The state of a service on a node by its `health` probe.
 pub(in crate::promote) fn probe_health(instance: &Instance<'_>, health: &Probe) -> State {
-    let login = instance.remote.words(instance.name, instance.node, "true");
+    let login = instance.remote.login(instance.name, instance.node);
     let target = Target { address: &instance.node.address, probe: health, login: Some(login), delay: Duration::ZERO };
     let mut state = State::Unknown;
     let asked = probe::ask(&[target], |_, answer| {

@@ -1,0 +1,387 @@
+//! One trip to a node: the program goes there, and what comes back in marked lines counts.
+
+use std::io::{self, Read, Write};
+use std::os::fd::AsFd;
+use std::process::{ChildStdin, ChildStdout};
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec};
+
+use super::frame::{self, Frame, Line, Scanner};
+use super::program::{self, Channel};
+use super::{Cause, Errand, Remote, Report, Silence, ssh};
+use crate::chain::Name;
+use crate::config::Node;
+use crate::deadline::Deadline;
+use crate::exec::{Ended, Exec, Finished, Running};
+
+/// How often a process's output is cut back while it runs.
+const TRIM_EVERY: Duration = Duration::from_millis(20);
+/// How long the words of a failed command are waited for once its status is there.
+const WORDS: Duration = Duration::from_millis(200);
+/// How long the program on the own node is given to end by itself.
+const FAREWELL: Duration = Duration::from_millis(500);
+/// For how long a status counts that was followed by none before the deadline.
+const FRESH: Duration = Duration::from_secs(1);
+/// How much is kept of what a single command prints, in bytes.
+const LONGEST_OUTPUT: usize = 16 << 20;
+/// How much is kept of what is told to people.
+const LONGEST_WORDS: usize = 200;
+/// What ssh exits with when it has itself to blame and not the command (ssh(1), EXIT STATUS).
+const SSH_FAILED: i32 = 255;
+
+/// Where a trip goes, and who can say that it is in vain.
+pub(crate) struct Destination<'a> {
+    /// The node's name.
+    pub name: &'a Name,
+    /// The node.
+    pub node: &'a Node,
+    /// Whether the node has fallen; asked when nothing has come for as long as a probe may take.
+    pub has_died: &'a dyn Fn() -> bool,
+}
+
+/// Carries out all errands on a node, side by side, each until its own deadline. `on_report` gets each
+/// errand's index and report as soon as it is there, each index once.
+pub(crate) fn run(
+    remote: &Remote,
+    to: &Destination<'_>,
+    errands: &[Errand<'_>],
+    on_report: &mut dyn FnMut(usize, Report),
+) {
+    if errands.is_empty() {
+        return;
+    }
+    let nonce = nonce();
+    let (words, program) = match remote.channel(to.name) {
+        Channel::Stdin => {
+            (remote.words(to.name, to.node, "sh"), program::text(errands, &nonce, Channel::Stdin).into_bytes())
+        }
+        Channel::Argument => {
+            let argument = program::as_argument(&program::text(errands, &nonce, Channel::Argument));
+            if argument.len() > program::LONGEST_ARGUMENT && errands.len() > 1 {
+                return in_halves(remote, to, errands, on_report);
+            }
+            (remote.words(to.name, to.node, &argument), format!("{nonce}\n").into_bytes())
+        }
+    };
+    let mut process = std::process::Command::new(words.first().map_or("", String::as_str));
+    process.args(words.iter().skip(1));
+    let begun = Instant::now();
+    let mut trip = Trip::new(&nonce, errands, begun);
+    let gentle = remote.channel(to.name) == Channel::Argument || remote.is_local(to.name);
+    let silence = match Exec::new(process).start_piped() {
+        Ok((running, stdin, stdout)) => {
+            trip.listen(Connection { running, stdin: Some(stdin), stdout, program, gentle }, to, on_report)
+        }
+        Err(error) => Ok(Silence { cause: Cause::NotStarted, detail: Some(error.to_string()) }),
+    };
+    let silence = silence.unwrap_or_else(|error| Silence { cause: Cause::NotStarted, detail: Some(error.to_string()) });
+    trip.give_up(&silence, on_report);
+}
+
+/// An argument has a limit that standard input has not.
+fn in_halves(remote: &Remote, to: &Destination<'_>, errands: &[Errand<'_>], on_report: &mut dyn FnMut(usize, Report)) {
+    let middle = errands.len() / 2;
+    let (first, second) = errands.split_at(middle);
+    run(remote, to, first, on_report);
+    run(remote, to, second, &mut |index, report| on_report(middle + index, report));
+}
+
+/// Fresh for each trip, and not to be guessed.
+pub(super) fn nonce() -> String {
+    let mut bytes = [0_u8; 16];
+    let _ = rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty());
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// A process under way, and the pipes to it.
+struct Connection {
+    running: Running,
+    /// Open for as long as anything is waited for: its end is the end of everything on that side.
+    stdin: Option<ChildStdin>,
+    stdout: ChildStdout,
+    /// What is still to be written.
+    program: Vec<u8>,
+    /// Whether it has to end by itself, as the commands may be among its own processes.
+    gentle: bool,
+}
+
+/// What has come so far for one errand.
+#[derive(Default)]
+struct Progress {
+    report: Report,
+    /// When the last status came.
+    asked: Option<Instant>,
+    ended: Option<Instant>,
+    reported: bool,
+}
+
+struct Trip<'a> {
+    errands: &'a [Errand<'a>],
+    begun: Instant,
+    scanner: Scanner,
+    nonce: &'a str,
+    progress: Vec<Progress>,
+    /// Whether the program runs there.
+    greeted: bool,
+    /// The first line that came unmarked before it did.
+    noise: Option<String>,
+    output: Vec<u8>,
+}
+
+impl<'a> Trip<'a> {
+    fn new(nonce: &'a str, errands: &'a [Errand<'a>], begun: Instant) -> Self {
+        let progress = errands.iter().map(|_| Progress::default()).collect();
+        let scanner = Scanner::new(nonce);
+        Self { errands, begun, scanner, nonce, progress, greeted: false, noise: None, output: Vec::new() }
+    }
+
+    /// Listens until everything is reported, or nothing more is to come; then tells why.
+    fn listen(
+        &mut self,
+        mut connection: Connection,
+        to: &Destination<'_>,
+        on_report: &mut dyn FnMut(usize, Report),
+    ) -> io::Result<Silence> {
+        rustix::io::ioctl_fionbio(&connection.stdout, true)?;
+        if let Some(stdin) = &connection.stdin {
+            rustix::io::ioctl_fionbio(stdin, true)?;
+        }
+        let mut patience = Deadline::after(to.node.probe.timeout);
+        loop {
+            let (came, over) = {
+                let wait = self.next_wait(patience);
+                connection.exchange(&mut |bytes| self.hear(bytes), wait)?
+            };
+            if over {
+                let finished = connection.running.finish()?;
+                self.report_ended(&finished.stderr, true, on_report);
+                return Ok(self.silence_of(&finished));
+            }
+            self.report_ended(&connection.running.stderr(), false, on_report);
+            if self.progress.iter().all(|one| one.reported) {
+                connection.close();
+                return Ok(Silence { cause: Cause::Timeout, detail: None });
+            }
+            if came {
+                patience = Deadline::after(to.node.probe.timeout);
+            } else if patience.has_passed() {
+                if (to.has_died)() {
+                    connection.close();
+                    let detail = Some("it fell while it was waited for".to_owned());
+                    return Ok(Silence { cause: Cause::NodeDied, detail });
+                }
+                patience = Deadline::after(to.node.probe.timeout);
+            }
+        }
+    }
+
+    /// How long nothing has to be looked after.
+    fn next_wait(&self, patience: Deadline) -> Duration {
+        let open = self.progress.iter().zip(self.errands).filter(|(one, _)| !one.reported);
+        let next = open.map(|(_, errand)| errand.deadline.left()).min().unwrap_or_default();
+        next.min(patience.left()).min(TRIM_EVERY)
+    }
+
+    fn hear(&mut self, bytes: &[u8]) {
+        let Self { scanner, progress, greeted, noise, output, .. } = self;
+        scanner.feed(bytes, |line| match line {
+            Line::Marked(line) => match frame::read(line) {
+                Some(Frame::Hello) => *greeted = true,
+                Some(frame) => note(progress, &frame),
+                None => {}
+            },
+            Line::Other(line) if *greeted => {
+                let asked = progress.iter().all(|one| one.report.status.is_none());
+                if asked && output.len() + line.len() < LONGEST_OUTPUT {
+                    output.extend_from_slice(line);
+                    output.push(b'\n');
+                }
+            }
+            Line::Other(line) => {
+                if noise.is_none() {
+                    *noise = first_line(&String::from_utf8_lossy(line));
+                }
+            }
+        });
+    }
+
+    /// Reports the errands that are done, and those whose deadline has passed.
+    fn report_ended(&mut self, stderr: &str, over: bool, on_report: &mut dyn FnMut(usize, Report)) {
+        let single = self.errands.len() == 1;
+        for (index, (one, errand)) in self.progress.iter_mut().zip(self.errands).enumerate() {
+            if one.reported {
+                continue;
+            }
+            let late = errand.deadline.has_passed();
+            if let Some(ended) = one.ended {
+                let waits = !over && !late && lacks_words(one, errand, single) && ended.elapsed() < WORDS;
+                if waits {
+                    continue;
+                }
+            } else if late && !over {
+                one.report.silence.get_or_insert_with(|| timeout(self.greeted, stderr, self.noise.as_ref()));
+            } else {
+                continue;
+            }
+            one.reported = true;
+            let mut report = std::mem::take(&mut one.report);
+            report.elapsed = self.begun.elapsed();
+            if report.silence.is_some() && one.asked.is_none_or(|asked| asked.elapsed() > FRESH) {
+                report.status = None;
+            }
+            if single {
+                report.output = std::mem::take(&mut self.output);
+                // Before the mark, the login had the word.
+                report.errors = stderr.split_once(self.nonce).and_then(|(_, rest)| first_line(rest));
+                // A marked line begins with an empty one.
+                if report.output.last() == Some(&b'\n') {
+                    report.output.pop();
+                }
+            }
+            on_report(index, report);
+        }
+    }
+
+    /// Reports everything that is still open as unknown.
+    fn give_up(&mut self, silence: &Silence, on_report: &mut dyn FnMut(usize, Report)) {
+        for (index, one) in self.progress.iter_mut().enumerate().filter(|(_, one)| !one.reported) {
+            one.reported = true;
+            let mut report = std::mem::take(&mut one.report);
+            report.elapsed = self.begun.elapsed();
+            report.silence.get_or_insert_with(|| silence.clone());
+            on_report(index, report);
+        }
+    }
+
+    /// Why nothing more comes from a process that has ended.
+    fn silence_of(&self, finished: &Finished) -> Silence {
+        let noise = || first_line(&finished.stderr.replace(self.nonce, "")).or_else(|| self.noise.clone());
+        let (cause, detail) = match finished.ended {
+            Ended::Exited(SSH_FAILED) => {
+                let status = format!("exit status {SSH_FAILED}");
+                (ssh::failure(&finished.stderr), said(&status, finished.last_line()))
+            }
+            Ended::Exited(code) if self.greeted => (Cause::NotReached, said(&format!("exit status {code}"), noise())),
+            Ended::Exited(code @ (126 | 127)) => (Cause::ProgramMissing, said(&format!("exit status {code}"), noise())),
+            Ended::Exited(code) => (Cause::Unframed, said(&format!("exit status {code}"), noise())),
+            Ended::Signaled(signal) => (Cause::Killed, said(&format!("signal {signal}"), noise())),
+            Ended::TimedOut => (Cause::Timeout, finished.last_line()),
+        };
+        Silence { cause, detail }
+    }
+}
+
+impl Connection {
+    /// Writes what is to be written, and passes on what has come; whether anything has, and whether the
+    /// process has ended.
+    fn exchange(&mut self, hear: &mut dyn FnMut(&[u8]), wait: Duration) -> io::Result<(bool, bool)> {
+        let timeout = Timespec::try_from(wait).map_err(io::Error::other)?;
+        let (mut readable, mut ended) = (false, false);
+        {
+            let mut watched = vec![
+                PollFd::new(&self.stdout, PollFlags::IN),
+                PollFd::from_borrowed_fd(self.running.as_fd(), PollFlags::IN),
+            ];
+            if let Some(stdin) = self.stdin.as_ref().filter(|_| !self.program.is_empty()) {
+                watched.push(PollFd::new(stdin, PollFlags::OUT));
+            }
+            match rustix::event::poll(&mut watched, Some(&timeout)) {
+                Ok(_) => {
+                    readable = !watched[0].revents().is_empty();
+                    ended = !watched[1].revents().is_empty();
+                }
+                Err(rustix::io::Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        self.running.trim();
+        self.write();
+        let mut came = false;
+        if readable || ended {
+            let mut buffer = [0; 16 * 1024];
+            loop {
+                match self.stdout.read(&mut buffer) {
+                    Ok(0) => {
+                        // Closed, while the process goes on: nothing is there to be polled for.
+                        if !ended {
+                            std::thread::sleep(wait.min(Duration::from_millis(1)));
+                        }
+                        break;
+                    }
+                    Ok(count) => {
+                        came = true;
+                        hear(&buffer[..count]);
+                    }
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                    Err(_) => break,
+                }
+            }
+        }
+        Ok((came, ended))
+    }
+
+    fn write(&mut self) {
+        let Some(stdin) = self.stdin.as_mut().filter(|_| !self.program.is_empty()) else { return };
+        match stdin.write(&self.program) {
+            Ok(count) => drop(self.program.drain(..count)),
+            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {}
+            // Nobody reads it: its end will tell why.
+            Err(_) => self.program.clear(),
+        }
+    }
+
+    /// Hangs up, which ends what is still under way on that side.
+    fn close(mut self) {
+        drop(self.stdin.take());
+        if self.gentle {
+            let _ = self.running.wait_a_while(Deadline::after(FAREWELL));
+        }
+    }
+}
+
+fn note(progress: &mut [Progress], frame: &Frame<'_>) {
+    let index = match frame {
+        Frame::Hello => return,
+        Frame::Acts(index) | Frame::TimedOut(index) | Frame::End(index) => *index,
+        Frame::Status(index, _) | Frame::Act(index, _) | Frame::Said(index, _) => *index,
+    };
+    let Some(one) = progress.get_mut(index) else { return };
+    match *frame {
+        Frame::Hello => {}
+        Frame::Acts(_) => one.report.status = None,
+        Frame::Status(_, code) => (one.report.status, one.asked) = (Some(code), Some(Instant::now())),
+        Frame::Act(_, code) => one.report.act = Some(code),
+        Frame::Said(_, words) => one.report.said = Some(words.chars().take(LONGEST_WORDS).collect()),
+        Frame::TimedOut(_) => {
+            one.report.silence = Some(Silence { cause: Cause::Timeout, detail: None });
+            one.ended.get_or_insert_with(Instant::now);
+        }
+        Frame::End(_) => drop(one.ended.get_or_insert_with(Instant::now)),
+    }
+}
+
+/// Whether an errand did not go well, and what its command said is still to come.
+fn lacks_words(one: &Progress, errand: &Errand<'_>, single: bool) -> bool {
+    let Report { act, status, said, silence, .. } = &one.report;
+    if silence.is_some() || errand.task.is_done(*act, *status) {
+        return false;
+    }
+    if act.is_some() { said.is_none() } else { single }
+}
+
+fn timeout(greeted: bool, stderr: &str, noise: Option<&String>) -> Silence {
+    let words = if greeted { None } else { first_line(stderr).or_else(|| noise.cloned()) };
+    Silence { cause: Cause::Timeout, detail: words }
+}
+
+/// The first line that is not empty, for people.
+pub(crate) fn first_line(text: &str) -> Option<String> {
+    let line = text.lines().map(str::trim).find(|line| !line.is_empty())?;
+    Some(line.chars().filter(|c| !c.is_control()).take(LONGEST_WORDS).collect())
+}
+
+/// A status, and what was said.
+pub(crate) fn said(what: &str, words: Option<String>) -> Option<String> {
+    Some(words.map_or_else(|| what.to_owned(), |words| format!("{what}: {words}")))
+}
