@@ -8,14 +8,26 @@ mod clones;
 mod inhale;
 #[path = "breath/kills.rs"]
 mod kills;
+#[path = "breath/left_out.rs"]
+mod left_out;
 #[path = "breath/leftovers.rs"]
 mod leftovers;
+#[path = "breath/parked.rs"]
+mod parked;
+#[path = "breath/private.rs"]
+mod private;
 #[path = "breath/refusals.rs"]
 mod refusals;
 #[path = "breath/remotes.rs"]
 mod remotes;
 #[path = "breath/replays.rs"]
 mod replays;
+#[path = "breath/submodules.rs"]
+mod submodules;
+#[path = "breath/transfers.rs"]
+mod transfers;
+#[path = "breath/trouble.rs"]
+mod trouble;
 #[path = "breath/uncommitted.rs"]
 mod uncommitted;
 #[path = "breath/world.rs"]

@@ -98,7 +98,7 @@ fn reject_unusable(dry_run: &Finished) -> Result<(), SyncError> {
             "an incoming commit has a path that git refuses ({message}); remove it from the branch with another clone"
         )));
     }
-    let in_the_way = ["not uptodate", "would be", "would lose", "refusing to lose"];
+    let in_the_way = ["not uptodate", "would be", "would lose", "refusing to lose", "resolve your current index"];
     match in_the_way.iter().any(|pattern| dry_run.stderr.contains(pattern)) {
         true => Ok(()),
         false => Err(anyhow!("git read-tree: {message}").into()),

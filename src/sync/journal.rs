@@ -70,7 +70,7 @@ pub(super) fn write(dir: &Path, name: &str, text: &str) -> Result<()> {
 /// The content of a file; none if it does not exist.
 pub(super) fn read(dir: &Path, name: &str) -> Result<Option<String>> {
     let path = dir.join(name);
-    match fs::read_to_string(&path) {
+    match private::read_file(&path) {
         Ok(text) => Ok(Some(text)),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error).with_context(|| path.display().to_string()),

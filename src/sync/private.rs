@@ -30,8 +30,7 @@ pub(super) fn create_dir(dir: &Path) -> Result<()> {
 
 /// Opens a lock file for this user only.
 pub(super) fn open_lock(path: &Path) -> Result<File> {
-    let nofollow = i32::try_from(OFlags::NOFOLLOW.bits()).unwrap_or(0);
-    let file = OpenOptions::new().create(true).append(true).mode(0o600).custom_flags(nofollow).open(path);
+    let file = OpenOptions::new().create(true).append(true).mode(0o600).custom_flags(no_follow()).open(path);
     let file = file.with_context(|| path.display().to_string())?;
     let meta = file.metadata().with_context(|| path.display().to_string())?;
     check_owner(path, &meta)?;
@@ -48,6 +47,15 @@ pub(super) fn create_file(path: &Path) -> std::io::Result<File> {
         _ => {}
     }
     OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)
+}
+
+/// Reads a file that is not a symbolic link.
+pub(super) fn read_file(path: &Path) -> std::io::Result<String> {
+    std::io::read_to_string(OpenOptions::new().read(true).custom_flags(no_follow()).open(path)?)
+}
+
+fn no_follow() -> i32 {
+    i32::try_from(OFlags::NOFOLLOW.bits()).unwrap_or_default()
 }
 
 fn check_owner(path: &Path, meta: &fs::Metadata) -> Result<()> {

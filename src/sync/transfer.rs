@@ -3,6 +3,7 @@
 
 use std::collections::HashSet;
 use std::fs;
+use std::io::Write;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -10,8 +11,8 @@ use std::time::Duration;
 use anyhow::Result;
 use xshell::Cmd;
 
-use super::journal;
 use super::worktree::Worktree;
+use super::{journal, private};
 use crate::deadline::Deadline;
 use crate::exec::Finished;
 use crate::git::Git;
@@ -99,7 +100,7 @@ pub(super) fn before_fetch(worktree: &Worktree) -> Result<()> {
     if path.symlink_metadata().is_err() {
         let packs = temporary_packs(worktree);
         let names: Vec<_> = packs.iter().filter_map(|path| path.file_name()?.to_str()).collect();
-        fs::write(&path, names.join("\n"))?;
+        private::create_file(&path)?.write_all(names.join("\n").as_bytes())?;
     }
     Ok(())
 }

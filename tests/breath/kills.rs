@@ -46,6 +46,10 @@ impl Driver {
         self
     }
 
+    pub(crate) fn spawn(mut self) -> std::process::Child {
+        self.0.spawn().unwrap()
+    }
+
     pub(crate) fn run(mut self) -> ExitStatus {
         self.0.status().unwrap()
     }

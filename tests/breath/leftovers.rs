@@ -100,12 +100,31 @@ fn a_ref_lock_that_does_not_fit_the_mark_is_a_person_s() {
     mark();
     fs::write(&lock, "something else\n").unwrap();
     assert_eq!(repo.breathe().verdict, BreatheVerdict::Busy);
+    // A lock that was there before the breath marked the ref.
     fs::write(&lock, "").unwrap();
-    let older = SystemTime::now() - Duration::from_secs(60);
-    File::options().append(true).open(&lock).unwrap().set_times(FileTimes::new().set_modified(older)).unwrap();
-    mark();
+    fs::write(repo.dot_git("mirror/mark"), format!("{new}\nlocked refs/heads/main\n")).unwrap();
     assert_eq!(repo.breathe().verdict, BreatheVerdict::Busy);
     assert!(lock.exists());
+}
+
+#[test]
+fn a_breath_s_own_lock_is_recognised_whatever_its_date() {
+    let far = Duration::from_secs(70 * 365 * 24 * 3600);
+    for date in [SystemTime::UNIX_EPOCH, SystemTime::now() - Duration::from_secs(60), SystemTime::now() + far] {
+        let world = World::new();
+        let repo = world.clone_as("one");
+        repo.breathe();
+        let new = world.incoming(&[("a", "new\n")]);
+        fs::write(repo.dot_git("mirror/mark"), format!("{new}\nrefs/heads/main\nHEAD\n")).unwrap();
+        for name in ["refs/heads/main.lock", "HEAD.lock", "refs/breath/origin/main.lock"] {
+            let lock = repo.dot_git(name);
+            fs::write(&lock, "").unwrap();
+            File::options().append(true).open(&lock).unwrap().set_times(FileTimes::new().set_modified(date)).unwrap();
+        }
+        let outcome = repo.breathe();
+        assert_eq!((outcome.verdict, repo.head()), (BreatheVerdict::InStep, new), "{outcome:?}");
+        repo.is_sound();
+    }
 }
 
 /// A repository that was turning from `old` to `new` when it was killed.
