@@ -107,7 +107,7 @@ fn what_contradicts_is_parked_on_the_remote() {
 
 #[test]
 fn a_server_that_is_gone_or_hangs_is_not_reached_and_nothing_is_lost() {
-    let mut stage = Stage::new("3s");
+    let mut stage = Stage::new("8s");
     stage.commit("a", "one", "1\n");
     stage.sshd.freeze();
     let said = stage.breathe("a");
@@ -116,6 +116,7 @@ fn a_server_that_is_gone_or_hangs_is_not_reached_and_nothing_is_lost() {
     stage.sshd.kill();
     stage.breathe("a").expect(3, "unreachable");
     stage.sshd.restart();
+    // sshd needs a moment to listen again.
     for _ in 0..10 {
         let said = stage.breathe("a");
         if said.status == 0 {
@@ -123,4 +124,26 @@ fn a_server_that_is_gone_or_hangs_is_not_reached_and_nothing_is_lost() {
         }
     }
     assert_eq!(stage.git(&stage.network.path().join("bare.git"), &["log", "--format=%s", "main"]), "a: one");
+}
+
+#[test]
+fn a_remote_that_answers_but_cannot_serve_is_not_unreachable() {
+    let stage = Stage::new("60s");
+    stage.commit("a", "one", "1\n");
+    let directory = stage.network.path().join("a");
+    stage.git(&directory, &["config", "remote.origin.uploadpack", "/nowhere/git-upload-pack"]);
+    let object = stage.breathe("a").expect(1, "refused");
+    assert!(object["reason"].as_str().unwrap().contains("install git on the remote"), "{object:#}");
+    stage.git(&directory, &["config", "--unset", "remote.origin.uploadpack"]);
+    let lock = stage.network.path().join("bare.git/refs/heads/main.lock");
+    std::fs::write(&lock, "").unwrap();
+    let object = stage.breathe("a").expect(3, "busy");
+    assert!(object["reason"].as_str().unwrap().contains("main.lock"), "{object:#}");
+    std::fs::remove_file(lock).unwrap();
+    stage.breathe("a").expect(0, "in-step");
+    if rustix::process::geteuid().is_root() {
+        std::os::unix::fs::chown(stage.network.path().join("bare.git"), Some(12345), None).unwrap();
+        let object = stage.breathe("a").expect(1, "refused");
+        assert!(object["reason"].as_str().unwrap().contains("dubious ownership"), "{object:#}");
+    }
 }

@@ -126,6 +126,7 @@ const REMOTE_RULES: &[(&str, &str)] = &[
     ("unpacker error", "the remote could not store the commits: check free space, owner and permissions there"),
     ("No space left on device", "the disk of the remote is full: make room there"),
     ("dubious ownership", "on the remote, allow it with `git config --global --add safe.directory DIRECTORY`"),
+    ("git is not installed", "install git on the remote, in the PATH of its ssh sessions"),
     ("not our ref", "the repository on the remote is damaged: `git fsck` there names the objects and refs"),
     ("remote error:", "look at the repository on the remote"),
 ];
@@ -163,6 +164,13 @@ pub(super) fn remote_lock(text: &str) -> Option<&str> {
 fn lock_in(line: &str) -> Option<&str> {
     let end = line.find(".lock': File exists")? + ".lock".len();
     line[..end].rsplit('\'').next()
+}
+
+/// What the remote's shell says if git is not installed there.
+pub(super) fn missing_git(text: &str) -> Option<&str> {
+    let program = |line: &str| ["git-upload-pack", "git-receive-pack"].iter().any(|program| line.contains(program));
+    let missing = |line: &str| line.contains("not found") || line.contains("No such file or directory");
+    text.lines().find(|line| program(line) && missing(line))
 }
 
 /// The first line that contains `pattern`.

@@ -48,7 +48,8 @@ fn check_branch_ref(worktree: &Worktree) -> Result<(), SyncError> {
             let text = String::from_utf8_lossy(&content);
             !text.starts_with("ref:") && !is_object_id(text.trim_end())
         }
-        Err(_) => worktree.branch_tip()?.is_none() && last_logged(worktree).is_some(),
+        Err(_) if is_packed(worktree) => false,
+        Err(_) => last_logged(worktree).is_some() && worktree.branch_tip()?.is_none(),
     };
     if !is_damaged {
         return Ok(());
@@ -61,6 +62,12 @@ fn check_branch_ref(worktree: &Worktree) -> Result<(), SyncError> {
     };
     let reason = format!("{name} is empty, garbled or lost, for example after a power loss; {remedy}");
     Err(SyncError::Failed(anyhow!(reason)))
+}
+
+/// Whether `packed-refs` has the branch.
+fn is_packed(worktree: &Worktree) -> bool {
+    let packed = fs::read_to_string(worktree.git.common().join("packed-refs")).unwrap_or_default();
+    packed.lines().any(|line| line.split_once(' ').is_some_and(|(_, name)| name == worktree.branch))
 }
 
 /// The last commit of the branch, according to its reflog.

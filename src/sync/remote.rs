@@ -161,6 +161,9 @@ impl RemoteBranch<'_> {
         if never_connected && text.contains("detected dubious ownership") {
             return self.refusal(&diagnosis::line_with(text, "detected dubious ownership"), "dubious ownership");
         }
+        if never_connected && let Some(line) = diagnosis::missing_git(text) {
+            return self.refusal(line, "git is not installed");
+        }
         // Then the other lines come from the remote's git.
         if text.contains("remote error:") {
             return self.refusal(&diagnosis::line_with(text, "remote error:"), text);

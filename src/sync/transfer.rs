@@ -17,8 +17,9 @@ use crate::deadline::Deadline;
 use crate::exec::Finished;
 use crate::git::Git;
 
-/// How often the bytes that a transfer has moved are counted.
-const SAMPLE_INTERVAL: Duration = Duration::from_millis(100);
+/// How many times the bytes that a transfer has moved are counted.
+const SAMPLES: u32 = 16;
+const MIN_SAMPLE_INTERVAL: Duration = Duration::from_millis(20);
 /// A transfer that moved less than this in the second half of its time does not advance.
 const MIN_ADVANCE_BYTES: u64 = 16 * 1024;
 /// The time limit of a slow transfer grows to this many times the configured one at most.
@@ -39,8 +40,9 @@ pub(super) struct Transferred {
 pub(super) fn run(git: &Git, cmd: Cmd<'_>, deadline: Deadline) -> Result<Transferred> {
     let mut running = git.start_remote(cmd)?;
     let mut samples = Vec::new();
+    let interval = deadline.left() / SAMPLES;
     loop {
-        let next = Deadline::after(SAMPLE_INTERVAL).sooner(deadline);
+        let next = Deadline::after(interval.max(MIN_SAMPLE_INTERVAL)).sooner(deadline);
         if let Some(finished) = running.wait_a_while(next)? {
             return Ok(Transferred { finished, is_advancing: false });
         }

@@ -60,7 +60,7 @@ fn a_slow_transfer_ends_after_a_few_breaths_without_partial_packs() {
         let (mut cut_short, end) = (0, Instant::now() + Duration::from_secs(120));
         loop {
             let outcome = Breath { timeout: Duration::from_secs(1), ..repo.breath() }.breathe().unwrap();
-            assert_eq!(temporary(&repo), [PathBuf::new(); 0]);
+            assert_eq!(temporary(&repo), Vec::<PathBuf>::new());
             if outcome.verdict == BreatheVerdict::InStep {
                 break;
             }
