@@ -5,10 +5,8 @@
 //! deadline given by the caller, run the user's hooks, and do not inherit the lock: a credential
 //! cache started by one of them would keep holding it.
 
-use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::os::fd::AsFd;
-use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -18,26 +16,22 @@ use xshell::{Cmd, Shell, cmd};
 use crate::deadline::Deadline;
 use crate::exec::{Ended, Exec, Finished, Running};
 
+mod activity;
 mod environment;
+mod parse;
 
-/// How long a local command may take. The deadline of a breath does not shorten it: stopping such a
-/// command halfway gains nothing.
+pub use activity::{Activity, processes};
+pub use parse::{UnusableRepository, error_line, is_object_id, path_from_bytes};
+
+use parse::{head_target, parse_settings};
+
+/// How long a local command may do nothing. The deadline of a breath does not shorten it: stopping such
+/// a command halfway gains nothing.
 pub(crate) const LOCAL_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long a local command may take at all.
+const MAX_LOCAL_RUN: Duration = Duration::from_secs(3600);
 /// How much output of a local command is kept: enough for a list of a few million files.
 const MAX_OUTPUT_BYTES: u64 = 512 << 20;
-
-/// A repository exists, but git cannot or may not use it: another owner, a damaged `HEAD` or
-/// configuration.
-#[derive(Debug)]
-pub struct UnusableRepository(String);
-
-impl std::fmt::Display for UnusableRepository {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl std::error::Error for UnusableRepository {}
 
 /// A repository on this machine.
 #[derive(Debug)]
@@ -194,7 +188,7 @@ impl Git {
     /// Runs a local command with `input` as its standard input.
     ///
     /// # Errors
-    /// When it could not be started, took more than a minute, or wrote more than fits in memory.
+    /// When it could not be started, did nothing for a minute, or wrote more than fits in memory.
     pub fn run(&self, cmd: Cmd<'_>, input: &[u8]) -> Result<Finished> {
         let shown = cmd.to_string();
         let exec = Exec::new(environment::local(cmd)).stdin(input).keeping(MAX_OUTPUT_BYTES);
@@ -202,9 +196,9 @@ impl Git {
             Some(lock) => exec.holding(lock.as_fd()),
             None => exec,
         };
-        let finished = exec.run(Deadline::after(LOCAL_TIMEOUT)).with_context(|| shown.clone())?;
+        let finished = exec.start().and_then(wait_while_active).with_context(|| shown.clone())?;
         if finished.ended == Ended::TimedOut {
-            bail!("{shown}: still running after a minute");
+            bail!("{shown}: did nothing for a minute, or ran for an hour");
         }
         if finished.cut {
             bail!("{shown}: too much output");
@@ -329,60 +323,17 @@ impl Git {
     }
 }
 
-/// The ref that a `HEAD` file names; none if it holds a commit.
-fn head_target(path: &Path) -> Result<Option<String>> {
-    let text = fs::read(path).with_context(|| path.display().to_string())?;
-    let text = String::from_utf8_lossy(&text);
-    let text = text.trim_end();
-    match text.strip_prefix("ref:").map(str::trim) {
-        Some(name) if !name.is_empty() && !name.contains('\0') => Ok(Some(name.to_owned())),
-        None if is_object_id(text) => Ok(None),
-        _ => {
-            let message = format!(
-                "{}: empty or garbled, for example after a power loss; write it again: `echo 'ref: refs/heads/BRANCH' > {0}`",
-                path.display()
-            );
-            Err(UnusableRepository(message).into())
+/// Waits for a local command, for as long as it does something.
+fn wait_while_active(mut running: Running) -> std::io::Result<Finished> {
+    let (last, mut before) = (Deadline::after(MAX_LOCAL_RUN), Activity::default());
+    loop {
+        if let Some(finished) = running.wait_a_while(Deadline::after(LOCAL_TIMEOUT).sooner(last))? {
+            return Ok(finished);
         }
+        let now = Activity::of_group(running.group());
+        if now == before || last.has_passed() {
+            return running.end();
+        }
+        before = now;
     }
-}
-
-/// The line of stderr that says what went wrong, for people: the first error that git reports, else
-/// the first line of a hook, a filter or ssh.
-pub fn error_line(finished: &Finished) -> String {
-    let plain = |line: &str| line.chars().filter(|c| !c.is_control()).take(300).collect::<String>();
-    let is_noise = |line: &str| {
-        line.is_empty()
-            || ["warning:", "hint:", "@@@"].iter().any(|start| line.starts_with(start))
-            // These only summarise the lines before them.
-            || line.contains("Could not read from remote repository")
-            || line.starts_with("error: failed to push some refs")
-    };
-    let lines = || finished.stderr.lines().map(str::trim).filter(|line| !is_noise(line));
-    let is_error = |line: &&str| {
-        let start = line.get(..6).unwrap_or_default().to_ascii_lowercase();
-        start.starts_with("error") || start.starts_with("fatal:")
-    };
-    let found = lines().find(is_error).or_else(|| lines().next()).map(plain);
-    found.or_else(|| finished.last_line()).unwrap_or_else(|| format!("{:?}", finished.ended))
-}
-
-/// Whether this is a full object id.
-pub fn is_object_id(text: &str) -> bool {
-    matches!(text.len(), 40 | 64) && text.bytes().all(|byte| byte.is_ascii_hexdigit())
-}
-
-/// A path as git prints it: bytes, not necessarily text.
-pub fn path_from_bytes(bytes: &[u8]) -> &Path {
-    Path::new(OsStr::from_bytes(bytes))
-}
-
-fn parse_settings(list: &[u8]) -> Vec<(String, String)> {
-    let text = String::from_utf8_lossy(list);
-    // A name without a value means true.
-    text.split_terminator('\0').map(|entry| entry.split_once('\n').unwrap_or((entry, "true"))).map(owned).collect()
-}
-
-fn owned((key, value): (&str, &str)) -> (String, String) {
-    (key.to_owned(), value.to_owned())
 }

@@ -33,9 +33,9 @@ pub struct BreatheFacts {
     pub inhale: Option<Transfer>,
     /// What went out; null if nothing did.
     pub exhale: Option<Transfer>,
-    /// Where local commits that cannot be rebased were stored; null if there are none.
+    /// Where local commits that cannot go to the branch were stored; null if there are none.
     pub parked: Option<Parked>,
-    /// The files that conflict or are in the way.
+    /// The files that conflict, are in the way, or could not be committed.
     pub files: Vec<String>,
 }
 

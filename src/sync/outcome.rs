@@ -14,9 +14,9 @@ pub enum BreatheVerdict {
     /// Going on would have lost somebody's work, or somebody said no. Nothing here changed except what
     /// `inhale` reports.
     Refused,
-    /// The remote did not answer in time, or refused the login.
+    /// The remote did not answer in time, refused the login, or a transfer needs more time.
     Unreachable,
-    /// Another breath, or another program that uses git, is running here.
+    /// Another breath or another git is running here, or a lock is in the way on the remote.
     Busy,
     /// The branch moved at every try, usually because others pushed first.
     Raced,
@@ -35,7 +35,7 @@ pub struct Transfer {
     pub commits: u64,
 }
 
-/// Where the local commits of a conflict were stored on the remote.
+/// Where local commits that cannot go to the branch were stored on the remote.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Parked {
     /// The ref, in full.
@@ -55,9 +55,9 @@ pub struct BreathOutcome {
     pub inhale: Option<Transfer>,
     /// What went out; `from` and `to` are the remote's branch. None if nothing did.
     pub exhale: Option<Transfer>,
-    /// Where the local commits of a conflict are safe.
+    /// Where the local commits are safe that cannot go to the branch.
     pub parked: Option<Parked>,
-    /// The files of a conflict or a refusal, converted to UTF-8 if necessary.
+    /// The files of a conflict or a refusal, and those that could not be committed; in UTF-8.
     pub files: Vec<String>,
 }
 

@@ -15,7 +15,7 @@ use super::worktree::Worktree;
 use super::{journal, private};
 use crate::deadline::Deadline;
 use crate::exec::Finished;
-use crate::git::Git;
+use crate::git::{Activity, Git, processes};
 
 /// How many times the bytes that a transfer has moved are counted.
 const SAMPLES: u32 = 16;
@@ -46,7 +46,7 @@ pub(super) fn run(git: &Git, cmd: Cmd<'_>, deadline: Deadline) -> Result<Transfe
         if let Some(finished) = running.wait_a_while(next)? {
             return Ok(Transferred { finished, is_advancing: false });
         }
-        samples.push(bytes_read(running.group()));
+        samples.push(Activity::of_group(running.group()).bytes_read);
         if deadline.has_passed() {
             break;
         }
@@ -54,26 +54,6 @@ pub(super) fn run(git: &Git, cmd: Cmd<'_>, deadline: Deadline) -> Result<Transfe
     let half = samples.get(samples.len() / 2).copied().unwrap_or_default();
     let is_advancing = samples.last().is_some_and(|last| last.saturating_sub(half) >= MIN_ADVANCE_BYTES);
     Ok(Transferred { finished: running.end()?, is_advancing })
-}
-
-/// The bytes that all processes of a group have read so far, from files, pipes and sockets.
-fn bytes_read(group: i32) -> u64 {
-    let in_group = |dir: &Path| {
-        let stat = fs::read_to_string(dir.join("stat")).unwrap_or_default();
-        stat.rsplit(") ").next().and_then(|rest| rest.split(' ').nth(2)?.parse().ok()) == Some(group)
-    };
-    let read = |dir: &Path| -> Option<u64> {
-        let io = fs::read_to_string(dir.join("io")).ok()?;
-        io.lines().find_map(|line| line.strip_prefix("rchar: "))?.parse().ok()
-    };
-    processes().filter(|dir| in_group(dir)).filter_map(|dir| read(&dir)).sum()
-}
-
-fn processes() -> impl Iterator<Item = PathBuf> {
-    let is_process = |path: &PathBuf| {
-        path.file_name().and_then(|name| name.to_str()).is_some_and(|name| name.bytes().all(|b| b.is_ascii_digit()))
-    };
-    fs::read_dir("/proc").into_iter().flatten().flatten().map(|entry| entry.path()).filter(is_process)
 }
 
 /// The time limit of this breath: the configured one, or more after a transfer that was cut short.

@@ -188,7 +188,7 @@ fn a_linked_work_tree_and_a_directory_in_one_breathe_too() {
     linked.write("x", "x\n").commit("local");
     world.incoming(&[("b", "new\n")]);
     let inner = linked.path().join("dir");
-    let outcome = three_mirror::sync::Breath { repo: &inner, ..linked.breath() }.breathe().unwrap();
+    let outcome = crate::world::breathe(three_mirror::sync::Breath { repo: &inner, ..linked.breath() });
     assert_eq!(outcome.verdict, BreatheVerdict::InStep, "{outcome:?}");
     assert_eq!((linked.read("b"), linked.status()), ("new\n".into(), String::new()));
     assert_eq!(linked.head(), world.remote().tip("main"));

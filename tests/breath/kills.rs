@@ -132,7 +132,7 @@ fn change(other: &Repo) {
 
 type Files = BTreeMap<PathBuf, (u32, Vec<u8>)>;
 
-/// What an undisturbed breath makes of a scene, against which those that were killed are held.
+/// The result of an undisturbed breath; a killed breath must end the same.
 struct Model {
     scene: Scene,
     world: World,
@@ -190,13 +190,13 @@ impl Random {
     }
 }
 
-/// When and whom to kill.
+/// When to kill which processes.
 #[derive(Clone, Copy, Debug)]
 struct Kill {
-    /// Not before the tree begins to turn.
-    turning: bool,
+    /// Not before the checkout begins.
+    in_checkout: bool,
     after: Duration,
-    /// Every git that works here too, and not only the breath.
+    /// Every git that works here too, not only the breath.
     all: bool,
 }
 
@@ -210,25 +210,25 @@ fn a_breath_killed_at_any_moment_loses_nothing() {
     println!("MIRROR_TEST_SEED={seed} MIRROR_TEST_KILLS={kills}");
     let models: Vec<Model> = SCENES.into_iter().map(model).collect();
     let mut random = Random(seed);
-    let mut turning = 0;
+    let mut in_checkout = 0;
     for n in 0..kills {
         let model = &models[(n % models.len() as u64) as usize];
         let window = random.below(2) == 0 && !matches!(model.scene, Scene::Local | Scene::Conflict);
         let most = if window { 9_000 } else { model.took.as_micros() as u64 };
         let kill =
-            Kill { turning: window, after: Duration::from_micros(random.below(most)), all: random.below(2) == 0 };
-        turning += u32::from(trial(model, kill, n));
+            Kill { in_checkout: window, after: Duration::from_micros(random.below(most)), all: random.below(2) == 0 };
+        in_checkout += u32::from(trial(model, kill, n));
     }
-    println!("{turning} of {kills} were killed while the tree turned");
-    assert!(u64::from(turning) * 8 >= kills, "too few kills hit the tree while it turned");
+    println!("{in_checkout} of {kills} were killed during the checkout");
+    assert!(u64::from(in_checkout) * 8 >= kills, "too few kills hit the checkout");
 }
 
-/// Says whether the tree was turning when the breath was killed.
+/// Returns whether the breath was killed during its checkout.
 fn trial(model: &Model, kill: Kill, n: u64) -> bool {
     let dir = scratch();
     let repo = copy(&model.world, &dir.path().join("w"));
     let about = format!("kill {n}, {:?}, {kill:?}", model.scene);
-    let turning = run_and_kill(model, kill, &repo);
+    let in_checkout = run_and_kill(model, kill, &repo);
     assert_eq!(mine(&repo), model.mine, "{about}: right after the kill");
     repo.git(&["cat-file", "-e", &format!("{}^{{tree}}", model.head)]);
     let remote = Repo(dir.path().join("w/remote.git"));
@@ -245,14 +245,14 @@ fn trial(model: &Model, kill: Kill, n: u64) -> bool {
         assert_eq!(remote.tip("main"), repo.head(), "{about}");
     }
     repo.is_sound();
-    turning
+    in_checkout
 }
 
 fn run_and_kill(model: &Model, kill: Kill, repo: &Repo) -> bool {
     let mut driver = Driver::new(repo).committing(model.scene == Scene::Committing, repo);
     let mut child = driver.0.spawn().unwrap();
     let intent = repo.path().join(".git/mirror/intent");
-    while kill.turning && !intent.exists() && child.try_wait().unwrap().is_none() {
+    while kill.in_checkout && !intent.exists() && child.try_wait().unwrap().is_none() {
         std::thread::sleep(Duration::from_micros(100));
     }
     std::thread::sleep(kill.after);

@@ -1,4 +1,4 @@
-//! Locks and half-turned trees: ours are put right, a person's are left alone.
+//! Locks and interrupted checkouts: a breath repairs its own and leaves a person's alone.
 
 use std::fs::{self, File, FileTimes};
 use std::os::unix::fs::symlink;
@@ -22,7 +22,7 @@ fn one_breath_at_a_time() {
     repo.breathe();
     let lock = File::open(repo.dot_git("mirror/breath.lock")).unwrap();
     lock.lock().unwrap();
-    assert_eq!(repo.breathe().verdict, BreatheVerdict::Busy);
+    assert_eq!(repo.breath().breathe().unwrap().verdict, BreatheVerdict::Busy);
     drop(lock);
     assert_eq!(repo.breathe().verdict, BreatheVerdict::InStep);
 }
@@ -127,8 +127,8 @@ fn a_breath_s_own_lock_is_recognised_whatever_its_date() {
     }
 }
 
-/// A repository that was turning from `old` to `new` when it was killed.
-struct Half {
+/// A repository whose breath was killed during the checkout from `old` to `new`.
+struct Interrupted {
     _world: World,
     repo: Repo,
     old: String,
@@ -137,7 +137,7 @@ struct Half {
 
 const LONG: &str = "a line that is long enough to be cut\n";
 
-fn half() -> Half {
+fn interrupted() -> Interrupted {
     let world = World::new();
     let repo = world.clone_as("one");
     repo.breathe();
@@ -153,11 +153,11 @@ fn half() -> Half {
     fs::write(repo.dot_git("mirror/intent"), intent).unwrap();
     fs::write(repo.dot_git("mirror/token"), "").unwrap();
     fs::hard_link(repo.dot_git("mirror/token"), repo.dot_git("index.lock")).unwrap();
-    Half { _world: world, repo, old, new }
+    Interrupted { _world: world, repo, old, new }
 }
 
 #[test]
-fn a_half_turned_tree_is_put_right() {
+fn an_interrupted_checkout_is_undone_and_done_again() {
     let torn: [fn(&Repo); 8] = [
         |_| {},
         |repo| _ = repo.write("a", &LONG.repeat(10_000)),
@@ -174,25 +174,25 @@ fn a_half_turned_tree_is_put_right() {
         },
     ];
     for (n, torn) in torn.into_iter().enumerate() {
-        let half = half();
-        torn(&half.repo);
-        // Where the remote cannot be asked, what is put right is all that happens.
-        half.repo.git(&["config", "remote.origin.url", "../nowhere.git"]);
-        assert_eq!(half.repo.breathe().verdict, BreatheVerdict::Unreachable);
-        assert_eq!((half.repo.head(), half.repo.status()), (half.old, String::new()), "case {n}");
-        assert!(!half.repo.path().join("added").exists());
-        half.repo.is_sound();
-        half.repo.git(&["config", "remote.origin.url", "../remote.git"]);
-        assert_eq!(half.repo.breathe().verdict, BreatheVerdict::InStep);
-        assert_eq!((half.repo.head(), half.repo.status()), (half.new, String::new()), "case {n}");
-        half.repo.is_sound();
+        let stage = interrupted();
+        torn(&stage.repo);
+        // Without the remote, the repair is all that happens.
+        stage.repo.git(&["config", "remote.origin.url", "../nowhere.git"]);
+        assert_eq!(stage.repo.breathe().verdict, BreatheVerdict::Unreachable);
+        assert_eq!((stage.repo.head(), stage.repo.status()), (stage.old, String::new()), "case {n}");
+        assert!(!stage.repo.path().join("added").exists());
+        stage.repo.is_sound();
+        stage.repo.git(&["config", "remote.origin.url", "../remote.git"]);
+        assert_eq!(stage.repo.breathe().verdict, BreatheVerdict::InStep);
+        assert_eq!((stage.repo.head(), stage.repo.status()), (stage.new, String::new()), "case {n}");
+        stage.repo.is_sound();
     }
 }
 
 #[test]
 fn what_a_person_wrote_after_the_kill_stays() {
-    let half = half();
-    let repo = &half.repo;
+    let stage = interrupted();
+    let repo = &stage.repo;
     fs::remove_file(repo.path().join("b")).unwrap();
     repo.write("a", "a person's\n").write("added/file", "a person's\n").write("added/other", "a person's\n");
     let outcome = repo.breathe();
@@ -201,25 +201,25 @@ fn what_a_person_wrote_after_the_kill_stays() {
     for name in ["a", "added/file", "added/other"] {
         assert_eq!(repo.read(name), "a person's\n");
     }
-    assert_eq!((repo.read("b"), repo.head()), ("b\n".into(), half.old));
+    assert_eq!((repo.read("b"), repo.head()), ("b\n".into(), stage.old));
     repo.is_sound();
 }
 
 #[test]
-fn a_turned_tree_only_lacks_its_branch() {
-    let half = half();
-    half.repo.git(&["config", "remote.origin.url", "../nowhere.git"]);
-    fs::remove_file(half.repo.dot_git("index.lock")).unwrap();
-    half.repo.git(&["read-tree", "-m", "-u", &half.old, &half.new]);
-    assert_eq!(half.repo.breathe().verdict, BreatheVerdict::Unreachable);
-    assert_eq!((half.repo.head(), half.repo.status()), (half.new, String::new()));
-    half.repo.is_sound();
+fn a_complete_checkout_only_lacks_its_branch() {
+    let stage = interrupted();
+    stage.repo.git(&["config", "remote.origin.url", "../nowhere.git"]);
+    fs::remove_file(stage.repo.dot_git("index.lock")).unwrap();
+    stage.repo.git(&["read-tree", "-m", "-u", &stage.old, &stage.new]);
+    assert_eq!(stage.repo.breathe().verdict, BreatheVerdict::Unreachable);
+    assert_eq!((stage.repo.head(), stage.repo.status()), (stage.new, String::new()));
+    stage.repo.is_sound();
 }
 
 #[test]
 fn a_person_who_went_on_after_the_kill_is_not_disturbed() {
-    let half = half();
-    let repo = &half.repo;
+    let stage = interrupted();
+    let repo = &stage.repo;
     repo.git(&["config", "remote.origin.url", "../nowhere.git"]);
     fs::remove_file(repo.dot_git("index.lock")).unwrap();
     repo.write("a", "a person's\n").write("added/file", "");
@@ -274,11 +274,11 @@ fn a_filter_that_fails_half_way_leaves_the_tree_as_it_was() {
 }
 
 #[test]
-fn a_commit_made_while_the_tree_turns_is_not_lost() {
+fn a_commit_made_during_the_checkout_is_not_lost() {
     let world = World::new();
     let repo = world.clone_as("one");
     let by_hand = repo.git(&["commit-tree", "-p", "HEAD", "-m", "by hand", "HEAD^{tree}"]);
-    // A filter runs in the very middle of a turn.
+    // A filter runs in the middle of the checkout.
     let commit = format!("git update-ref refs/heads/main {by_hand} && cat");
     repo.git(&["config", "filter.sly.smudge", &commit]);
     world.incoming(&[("files/5", "new\n"), (".gitattributes", "files/5 filter=sly\n")]);
@@ -305,7 +305,7 @@ fn breathe_on_a_full_disk(repo: &Repo, kib: u64) -> std::process::Output {
 }
 
 #[test]
-fn a_full_disk_makes_nobody_else_s_of_what_a_killed_breath_wrote() {
+fn on_a_full_disk_the_files_of_a_killed_breath_are_still_its_own() {
     let world = World::new();
     let repo = world.clone_as("one");
     repo.breathe();

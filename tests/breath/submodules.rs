@@ -5,11 +5,11 @@ use std::fs;
 
 use three_mirror::sync::{Breath, BreathOutcome, BreatheVerdict};
 
-use crate::world::{Repo, World, git};
+use crate::world::{Repo, World, breathe, git};
 
 impl Repo {
     pub(crate) fn breathe_committing(&self) -> BreathOutcome {
-        Breath { commit: true, ..self.breath() }.breathe().unwrap()
+        breathe(Breath { commit: true, ..self.breath() })
     }
 
     /// Breathes twice: the first breath takes the incoming commit, the second finds what is stale.

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use three_mirror::sync::{Breath, BreatheVerdict};
 
 use crate::kills::Driver;
-use crate::world::{Repo, World, executable};
+use crate::world::{Repo, World, breathe, executable};
 
 /// An `upload-pack` that sends 64 KiB every 50 ms.
 fn slow(world: &World, repo: &Repo) {
@@ -59,7 +59,7 @@ fn a_slow_transfer_ends_after_a_few_breaths_without_partial_packs() {
         // On a busy machine nothing may arrive in time; then the next breath has no more time either.
         let (mut cut_short, end) = (0, Instant::now() + Duration::from_secs(120));
         loop {
-            let outcome = Breath { timeout: Duration::from_secs(1), ..repo.breath() }.breathe().unwrap();
+            let outcome = breathe(Breath { timeout: Duration::from_secs(1), ..repo.breath() });
             assert_eq!(temporary(&repo), Vec::<PathBuf>::new());
             if outcome.verdict == BreatheVerdict::InStep {
                 break;
@@ -84,7 +84,7 @@ fn an_impatient_breath_keeps_to_its_time_limit() {
     for _ in 0..2 {
         let began = Instant::now();
         let breath = Breath { timeout: Duration::from_millis(300), patient: false, ..repo.breath() };
-        assert_eq!(breath.breathe().unwrap().verdict, BreatheVerdict::Unreachable);
+        assert_eq!(breathe(breath).verdict, BreatheVerdict::Unreachable);
         assert!(began.elapsed() < Duration::from_secs(3), "{:?}", began.elapsed());
         assert!(!repo.path().join(".git/mirror/time-limit").exists());
     }

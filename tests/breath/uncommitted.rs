@@ -108,7 +108,7 @@ fn commit_commits_it_first() {
     repo.write("b", "mine\n").write("new", "mine\n").write("ignored", "i\n");
     fs::remove_file(repo.path().join("dir/c")).unwrap();
     world.incoming(&[("a", "theirs\n")]);
-    let outcome = Breath { commit: true, ..repo.breath() }.breathe().unwrap();
+    let outcome = crate::world::breathe(Breath { commit: true, ..repo.breath() });
     assert_eq!(outcome.verdict, BreatheVerdict::InStep, "{outcome:?}");
     let log = repo.log();
     assert!(log[0].starts_with("mirror: uncommitted work of spb at 20"), "{log:?}");
@@ -122,7 +122,7 @@ fn commit_commits_it_first() {
     assert_eq!(repo.git(&["ls-files"]), "a\nb\nnew");
     repo.is_sound();
     let head = repo.head();
-    let outcome = Breath { commit: true, ..repo.breath() }.breathe().unwrap();
+    let outcome = crate::world::breathe(Breath { commit: true, ..repo.breath() });
     assert_eq!(
         (outcome.verdict, repo.head()),
         (BreatheVerdict::InStep, head),
@@ -135,7 +135,7 @@ fn commit_makes_the_first_commit_too() {
     let world = World::empty();
     let repo = world.clone_as("one");
     repo.write("x", "x\n");
-    let outcome = Breath { commit: true, ..repo.breath() }.breathe().unwrap();
+    let outcome = crate::world::breathe(Breath { commit: true, ..repo.breath() });
     assert_eq!(outcome.verdict, BreatheVerdict::InStep, "{outcome:?}");
     assert_eq!((repo.head(), repo.status()), (world.remote().tip("main"), String::new()));
     repo.is_sound();
@@ -151,7 +151,7 @@ fn what_is_not_merged_yet_is_never_committed() {
     let before = (repo.head(), repo.status(), repo.files());
     world.incoming(&[("b", "theirs\n")]);
     for commit in [false, true] {
-        let outcome = Breath { commit, ..repo.breath() }.breathe().unwrap();
+        let outcome = crate::world::breathe(Breath { commit, ..repo.breath() });
         assert_eq!(
             (outcome.verdict, &outcome.files[..]),
             (BreatheVerdict::Refused, &["a".to_owned()][..]),

@@ -1,4 +1,4 @@
-//! A remote and clones of it in a temporary directory, apart from the settings of whoever tests.
+//! A remote and clones of it in a temporary directory, without the tester's own settings.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -6,7 +6,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::Once;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use three_mirror::sync::{Breath, BreathOutcome};
 
@@ -158,7 +158,7 @@ impl Repo {
     }
 
     pub(crate) fn breathe(&self) -> BreathOutcome {
-        self.breath().breathe().unwrap()
+        breathe(self.breath())
     }
 
     /// Every file of the work tree: mode, and bytes or a link's target.
@@ -213,6 +213,19 @@ fn walk_all(dir: &Path, see: &mut impl FnMut(&Path, &fs::Metadata)) {
         let path = entry.unwrap().path();
         let Ok(meta) = fs::symlink_metadata(&path) else { continue };
         if meta.is_dir() { walk_all(&path, see) } else { see(&path, &meta) }
+    }
+}
+
+/// Breathes. A process that another test is just starting may still hold the lock of the last breath
+/// until it has executed its program; that is waited for.
+pub(crate) fn breathe(breath: Breath<'_>) -> BreathOutcome {
+    let end = Instant::now() + Duration::from_secs(10);
+    loop {
+        let outcome = breath.breathe().unwrap();
+        if outcome.reason != "another breath is running in this repository" || Instant::now() > end {
+            return outcome;
+        }
+        std::thread::sleep(Duration::from_millis(10));
     }
 }
 
