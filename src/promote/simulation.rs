@@ -208,6 +208,7 @@ fn request(config: &Config) -> Request<'_> {
         config,
         local_node: None,
         services: config.services.iter().collect(),
+        check: None,
         options: Options::default(),
         view: None,
         handed_over: BTreeMap::new(),
