@@ -24,6 +24,8 @@ use crate::clock::Deadline;
 mod capture;
 mod groups;
 mod inherited;
+#[cfg(test)]
+mod tests;
 
 use capture::{Capture, file_holding};
 pub use groups::{end_all, ended_child, reap_orphans, take_signals};

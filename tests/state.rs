@@ -108,6 +108,31 @@ fn state_of_an_earlier_version_is_closed_to_others() {
 }
 
 #[test]
+fn a_cache_that_another_user_can_have_written_runs_no_program_of_his() {
+    let place = Place::new(GIT_LEASE);
+    place.shell("git init -q --bare lease.git && \"$MIRROR\" promote").expect(0, "started");
+    let cache = place.state().join("lease-bot.git");
+    let config = cache.join(".git/config");
+    let owned = place.network.path().join("owned");
+    for loose in [cache.clone(), cache.join(".git"), config.clone()] {
+        // git would run this instead of reading the remote.
+        let evil = format!(
+            "[protocol \"ext\"]\n\tallow = always\n[url \"ext::touch {} %S\"]\n\tinsteadOf = {}\n",
+            owned.display(),
+            place.network.path().display()
+        );
+        let before = std::fs::read_to_string(&config).unwrap();
+        std::fs::write(&config, before + &evil).unwrap();
+        let mode = std::fs::metadata(&loose).unwrap().mode() & 0o7777;
+        set_mode(&loose, mode | 0o022);
+        place.run("lease show bot").expect(0, "granted");
+        assert!(!owned.exists(), "{}", loose.display());
+        assert!(!std::fs::read_to_string(&config).unwrap().contains("ext"), "it was made anew");
+        assert!(modes(&cache).iter().all(|(_, mode)| mode & 0o77 == 0));
+    }
+}
+
+#[test]
 fn no_other_user_can_hold_a_lock() {
     let (place, Some(other)) = (Place::new(""), OtherUser::new()) else { return };
     open(place.network.path());
