@@ -284,6 +284,16 @@ fn whois_brain() {
     assert_eq!(contract.verdicts.len(), 6);
 }
 
+#[test]
+fn beat() {
+    let mut contract = Contract::of(&["beat"]);
+    let ports = Ports::new();
+    let place = Place::new(&format!("{}[chains]\nbrain = [\"a\", \"b\"]\n{DEADLINES}", nodes(&ports)));
+    contract.keeps(&place.run("beat"), "none", 1);
+    place.run("whois-brain --check --self a");
+    contract.keeps(&place.run("beat"), "fresh", 0);
+}
+
 /// A port of this machine where a connection is neither accepted nor refused.
 struct BlackHole {
     port: u16,
