@@ -17,6 +17,8 @@ const BY_HAND: [&str; 2] = ["man/mirror-cycle.7", "man/mirror.toml.5"];
 /// The day on which the pages were last worked on; a page without one is refused by linters, and the
 /// day of the build would make every build differ.
 const DATE: &str = "2026-11-22";
+/// What an editor reads that follows the first line of an example.
+const NODE_LIST_SCHEMA: &str = "examples/mirror.schema.json";
 const MANUAL: &str = "mirror manual";
 const SCRIPTS: [(&str, &str); 3] =
     [("bash", "completions/mirror.bash"), ("zsh", "completions/_mirror"), ("fish", "completions/mirror.fish")];
@@ -218,6 +220,7 @@ fn files_in(root: &Path) -> Vec<String> {
 fn generated() -> BTreeMap<String, String> {
     let scripts = SCRIPTS.map(|(shell, name)| (name.to_owned(), completions::script(shell).expect(shell)));
     let mut files = BTreeMap::from(scripts);
+    files.insert(NODE_LIST_SCHEMA.to_owned(), format!("{:#}\n", three_mirror::config::schema()));
     let mut program = Cli::command().disable_help_subcommand(true);
     program.build();
     let names = names_of(&program);

@@ -9,7 +9,8 @@ use super::{
     whois_brain,
 };
 use crate::cli;
-use crate::cli::completion::OBJECTS;
+use crate::cli::completion::{NODE_LIST, OBJECTS};
+use crate::config;
 use crate::output::{Envelope, ExitStatus, OutputMode, ReportFacts};
 use crate::usage_error::UsageError;
 
@@ -52,9 +53,14 @@ fn of<F: ReportFacts + JsonSchema + 'static>() -> serde_json::Value {
 
 pub(super) fn run(arguments: &cli::Schema, output_mode: OutputMode) -> Result<ExitStatus> {
     let wanted = arguments.command.join("-");
+    if wanted == NODE_LIST {
+        return Ok(output_mode.print(&format!("{:#}\n", config::schema())));
+    }
     let Some(make) = OBJECTS.into_iter().zip(MAKERS).find_map(|(name, make)| (name == wanted).then_some(make)) else {
         let known = OBJECTS.join(", ");
-        return Err(UsageError::new(format!("no command named {wanted:?} prints an object; there are {known}")));
+        return Err(UsageError::new(format!(
+            "no command named {wanted:?} prints an object; there are {known} and {NODE_LIST}"
+        )));
     };
     Ok(output_mode.print(&format!("{:#}\n", make())))
 }
