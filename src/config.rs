@@ -20,6 +20,7 @@ mod model;
 mod problem;
 mod raw;
 mod resolve;
+mod schema;
 mod text;
 mod validate;
 mod values;
@@ -28,6 +29,7 @@ pub use address::{Address, Witness};
 pub use budget::{Budget, budget, stale_beat};
 pub use model::{Breath, Config, Cycle, Guard, Lease, Method, Node, Probe, Service, Store};
 pub use problem::{Places, Problem, Severity};
+pub use schema::schema;
 pub use values::{Failback, is_git_name};
 
 /// A configuration, and what is wrong with it.

@@ -423,3 +423,50 @@ fn what_cannot_be_seen_in_a_command_is_refused() {
     std::fs::write(directory.path().join("mirror.toml"), &list).expect("written");
     assert_eq!(mirror(directory.path(), ["chain", "check"]).status, 0);
 }
+
+/// A node list as an editor's validator sees it; none for what is not TOML.
+fn as_json(path: &Path) -> Option<Value> {
+    toml::from_str(&std::fs::read_to_string(path).expect("is read")).ok()
+}
+
+#[test]
+fn the_schema_of_the_node_list_takes_what_mirror_takes() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let schema: Value =
+        serde_json::from_str(&mirror(directory.path(), ["schema", "mirror.toml"]).stdout).expect("JSON");
+    let validator = jsonschema::validator_for(&schema).expect("a schema");
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let examples =
+        std::fs::read_dir(root.join("examples")).expect("is there").map(|entry| entry.expect("is there").path());
+    let examples = examples.filter(|path| path.extension().is_some_and(|extension| extension == "toml"));
+    let mut taken = 0;
+    for path in samples("good", "toml").into_iter().chain(examples) {
+        let json = as_json(&path).expect("TOML");
+        let errors: Vec<String> = validator.iter_errors(&json).map(|error| format!("{error}")).collect();
+        assert!(errors.is_empty(), "{}: {errors:#?}", path.display());
+        taken += 1;
+    }
+    assert!(taken >= 10, "only {taken}");
+    // What is wrong in kind, an editor can mark. What is wrong in meaning, `chain check` tells.
+    let kinds = [
+        "type-",
+        "unknown-",
+        "method-",
+        "port-",
+        "attempts-",
+        "missing-",
+        "name-",
+        "expect-",
+        "restarts-",
+        "window-number",
+    ];
+    let mut refused = 0;
+    for path in samples("bad", "toml") {
+        let name = path.file_stem().expect("a name").to_str().expect("UTF-8");
+        let Some(json) = as_json(&path).filter(|_| kinds.iter().any(|kind| name.starts_with(kind))) else { continue };
+        // JSON Schema takes 22.0 for an integer.
+        assert!(!validator.is_valid(&json) || name == "port-float", "{name} is taken");
+        refused += 1;
+    }
+    assert!(refused >= 60, "only {refused}");
+}

@@ -24,6 +24,8 @@ const BY_HAND: [&str; 5] = [
 /// The day of the last work on the pages. Linters refuse a page without one, and the day of the build
 /// would make every build differ.
 const DATE: &str = "2026-11-26";
+/// The schema that an editor reads by the first line of an example.
+const NODE_LIST_SCHEMA: &str = "examples/mirror.schema.json";
 const MANUAL: &str = "mirror manual";
 const SCRIPTS: [(&str, &str); 3] =
     [("bash", "completions/mirror.bash"), ("zsh", "completions/_mirror"), ("fish", "completions/mirror.fish")];
@@ -239,6 +241,7 @@ fn files_in(root: &Path) -> Vec<String> {
 fn generated() -> BTreeMap<String, String> {
     let scripts = SCRIPTS.map(|(shell, name)| (name.to_owned(), completions::script(shell).expect(shell)));
     let mut files = BTreeMap::from(scripts);
+    files.insert(NODE_LIST_SCHEMA.to_owned(), format!("{:#}\n", three_mirror::config::schema()));
     let mut program = Cli::command().disable_help_subcommand(true);
     program.build();
     let names = names_of(&program);

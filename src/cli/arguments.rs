@@ -238,7 +238,7 @@ pub struct History {
 /// `mirror schema`.
 #[derive(Debug, Args)]
 pub struct Schema {
-    /// The command, such as `probe` or `chain show`
+    /// The command, such as `probe` or `chain show`, or `mirror.toml` for the node list
     #[arg(value_name = "COMMAND", required = true, num_args = 1..=2, add = ArgValueCandidates::new(completion::objects))]
     pub command: Vec<String>,
 }

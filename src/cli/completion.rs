@@ -29,6 +29,9 @@ pub(crate) const OBJECTS: [&str; 15] = [
     "history",
 ];
 
+/// What is not a command and has a schema too: the node list.
+pub(crate) const NODE_LIST: &str = "mirror.toml";
+
 /// The configuration that the line being completed would use. Where there is none, or a broken one,
 /// nothing is offered: a completion is no place for an error.
 fn in_force() -> Option<Config> {
@@ -76,9 +79,9 @@ pub(crate) fn services() -> Vec<CompletionCandidate> {
     in_force().map_or_else(Vec::new, |config| offer(config.services.keys()))
 }
 
-/// The commands that print an object.
+/// What has a schema.
 pub(crate) fn objects() -> Vec<CompletionCandidate> {
-    OBJECTS.iter().map(|name| CompletionCandidate::new(*name)).collect()
+    OBJECTS.iter().chain([&NODE_LIST]).map(|name| CompletionCandidate::new(*name)).collect()
 }
 
 /// The topics of `mirror help`, and the commands.

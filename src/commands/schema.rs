@@ -6,7 +6,8 @@ use schemars::generate::SchemaSettings;
 
 use super::{chain_check, chain_show, hold, lease, pause, probe, promote, resume, whois_brain};
 use crate::cli;
-use crate::cli::completion::OBJECTS;
+use crate::cli::completion::{NODE_LIST, OBJECTS};
+use crate::config;
 use crate::output::{Envelope, ExitStatus, OutputMode, ReportFacts};
 use crate::usage_error::UsageError;
 
@@ -50,9 +51,14 @@ fn of<F: ReportFacts + JsonSchema + 'static>() -> serde_json::Value {
 
 pub(super) fn run(arguments: &cli::Schema, output_mode: OutputMode) -> Result<ExitStatus> {
     let wanted = arguments.command.join("-");
+    if wanted == NODE_LIST {
+        return Ok(output_mode.print(&format!("{:#}\n", config::schema())));
+    }
     let Some(make) = OBJECTS.into_iter().zip(MAKERS).find_map(|(name, make)| (name == wanted).then_some(make)) else {
         let known = OBJECTS.join(", ");
-        return Err(UsageError::new(format!("no command named {wanted:?} prints an object; there are {known}")));
+        return Err(UsageError::new(format!(
+            "no command named {wanted:?} prints an object; there are {known} and {NODE_LIST}"
+        )));
     };
     Ok(output_mode.print(&format!("{:#}\n", make())))
 }

@@ -22,24 +22,35 @@ use crate::name::Name;
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct File {
+    /// The node that this machine is, where its addresses do not tell.
     #[serde(rename = "self")]
     pub(super) local_node: Option<Spanned<Name>>,
+    /// The directory where state is kept.
     pub(super) state: Option<FilePath>,
+    /// The nodes: NAME = "ADDRESS", or NAME = { address = "ADDRESS", … }.
     #[serde(default)]
     pub(super) nodes: Spanned<IndexMap<Spanned<Name>, Node>>,
+    /// The chains: NAME = [nodes in order]; the first one alive leads. The chain `brain` is that of the controllers.
     #[serde(default)]
     pub(super) chains: Spanned<IndexMap<Spanned<Name>, Members>>,
+    /// The intervals of the watchdog.
     #[serde(default)]
     pub(super) cycle: Table<Cycle>,
+    /// How a node is asked whether it is alive.
     pub(super) probe: Option<Spanned<Table<NetworkProbe>>>,
+    /// How a command runs on a node.
     #[serde(default)]
     pub(super) remote: Table<Remote>,
+    /// What is kept alive, by name.
     #[serde(default)]
     pub(super) services: IndexMap<Spanned<Name>, Table<Service>>,
+    /// What a breath synchronises.
     #[serde(default)]
     pub(super) breath: Table<Breath>,
+    /// Addresses outside the node list that prove a network.
     #[serde(default)]
     pub(super) witness: Table<WitnessList>,
+    /// Where the leases of all services are.
     pub(super) lease: Option<Spanned<Table<Lease>>>,
 }
 
@@ -67,27 +78,35 @@ impl<T: Default> Default for Spanned<T> {
     }
 }
 
-impl<T: JsonSchema> JsonSchema for Spanned<T> {
-    fn inline_schema() -> bool {
-        T::inline_schema()
-    }
+/// The schema of what is wrapped.
+macro_rules! schema_of_inner {
+    ($name:ident) => {
+        impl<T: JsonSchema> JsonSchema for $name<T> {
+            fn inline_schema() -> bool {
+                T::inline_schema()
+            }
 
-    fn schema_name() -> std::borrow::Cow<'static, str> {
-        T::schema_name()
-    }
+            fn schema_name() -> std::borrow::Cow<'static, str> {
+                T::schema_name()
+            }
 
-    fn schema_id() -> std::borrow::Cow<'static, str> {
-        T::schema_id()
-    }
+            fn schema_id() -> std::borrow::Cow<'static, str> {
+                T::schema_id()
+            }
 
-    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
-        T::json_schema(generator)
-    }
+            fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+                T::json_schema(generator)
+            }
+        }
+    };
 }
 
+schema_of_inner!(Spanned);
+schema_of_inner!(Text);
+schema_of_inner!(Table);
+
 /// A text in a list. What is wrong with it is reported where it stands, and not where the list begins.
-#[derive(Clone, JsonSchema)]
-#[schemars(transparent)]
+#[derive(Clone)]
 pub(super) struct Text<T>(T);
 
 impl<T> Deref for Text<T> {
@@ -118,8 +137,7 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Text<T> {
 }
 
 /// A table, and not a list of its values, which serde would accept as well.
-#[derive(Clone, Default, JsonSchema)]
-#[schemars(transparent)]
+#[derive(Clone, Default)]
 pub(super) struct Table<T>(T);
 
 impl<T> Deref for Table<T> {
@@ -154,9 +172,13 @@ pub(super) struct Node(pub(super) NodeTable);
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct NodeTable {
+    /// An IPv4 address, an IPv6 address or a host name.
     pub(super) address: Address,
+    /// The ssh port. Default: 22.
     pub(super) port: Option<Port>,
+    /// The login name. Default: that of [remote].
     pub(super) user: Option<LoginName>,
+    /// What differs from [probe] for this node.
     pub(super) probe: Option<Spanned<Table<Probe>>>,
 }
 
@@ -197,8 +219,11 @@ impl JsonSchema for Node {
 #[derive(Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Cycle {
+    /// From one check to the next. Default: 5s.
     pub(super) check: Option<Spanned<DurationText>>,
+    /// From one breath to the next. Default: 12s.
     pub(super) sync: Option<Spanned<DurationText>>,
+    /// What a recovery may take. Default: 10s.
     pub(super) recovery: Option<Spanned<DurationText>>,
 }
 
@@ -206,13 +231,21 @@ pub(super) struct Cycle {
 #[derive(Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct NetworkProbe {
+    /// Default: tcp.
     pub(super) method: Option<Method>,
+    /// The port for tcp and ssh-banner. Default: 22.
     pub(super) port: Option<Port>,
+    /// The deadline of an answer. Default: 750ms.
     pub(super) timeout: Option<Spanned<DurationText>>,
+    /// How many tries may start within `timeout`. Default: 3.
     pub(super) attempts: Option<Attempts>,
+    /// For http: the URL, in which {node}, {address}, {port} and {user} may stand.
     pub(super) url: Option<UrlTemplate>,
+    /// For http: the status. Default: 200.
     pub(super) expect: Option<HttpStatus>,
+    /// For exec: a command of this machine that ends in 0 where the node is alive.
     pub(super) command: Option<ShellCommand>,
+    /// Whether other nodes are asked before the node that runs a service is taken for dead. Default: false.
     pub(super) second_opinion: Option<bool>,
 }
 
@@ -220,12 +253,19 @@ pub(super) struct NetworkProbe {
 #[derive(Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Probe {
+    /// Default: that of [probe]; so for each key.
     pub(super) method: Option<Method>,
+    /// The port for tcp and ssh-banner.
     pub(super) port: Option<Port>,
+    /// The deadline of an answer.
     pub(super) timeout: Option<Spanned<DurationText>>,
+    /// How many tries may start within `timeout`.
     pub(super) attempts: Option<Attempts>,
+    /// For http: the URL, in which {node}, {address}, {port} and {user} may stand.
     pub(super) url: Option<UrlTemplate>,
+    /// For http: the status.
     pub(super) expect: Option<HttpStatus>,
+    /// For exec: a command of this machine that ends in 0 where the node is alive.
     pub(super) command: Option<ShellCommand>,
 }
 
@@ -242,22 +282,34 @@ pub(super) enum Method {
 #[derive(Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Remote {
+    /// The login name. Default: root.
     pub(super) user: Option<LoginName>,
+    /// The program and its arguments; {command}, {node}, {address}, {port} and {user} are filled in. Default: ssh.
     pub(super) command: Option<CommandTemplate>,
 }
 
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Service {
+    /// The chain on whose leader it runs. Default: that of its own name.
     pub(super) chain: Option<Spanned<Name>>,
+    /// Ends in 0 when the service runs, in 1 to 125 when it does not.
     pub(super) status: Option<ShellCommand>,
+    /// Starts it, and ends.
     pub(super) start: Option<ShellCommand>,
+    /// Stops it.
     pub(super) stop: Option<ShellCommand>,
+    /// What stopping may take, and starting as much again. Default: 5s.
     pub(super) timeout: Option<Spanned<DurationText>>,
+    /// When it returns to a better node: "always", "never", or a time. Default: 1m.
     pub(super) failback: Option<Spanned<Failback>>,
+    /// Found dead where it was started more often than this in `window`, it is taken elsewhere. Default: 3.
     pub(super) restarts: Option<Restarts>,
+    /// The time in which `restarts` are counted. Default: 5m.
     pub(super) window: Option<Spanned<DurationText>>,
+    /// A probe that is asked instead of `status` where the service is.
     pub(super) health: Option<Spanned<Table<Probe>>>,
+    /// What differs from [lease] for this service.
     pub(super) lease: Option<Spanned<Table<ServiceLease>>>,
 }
 
@@ -265,18 +317,31 @@ pub(super) struct Service {
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Lease {
+    /// Where the leases are.
     pub(super) store: StoreKind,
+    /// How long a read may be relied on. Default: 2s.
     pub(super) valid: Option<Spanned<DurationText>>,
+    /// The time to stop, and what clocks may drift apart. Default: 1s.
     pub(super) grace: Option<Spanned<DurationText>>,
+    /// Who stops the service on a node that its lease no longer names. Default: hold.
     pub(super) guard: Option<Spanned<Guard>>,
+    /// For git: the URL.
     pub(super) remote: Option<Spanned<GitUrl>>,
+    /// What stands before the name of a service in a ref or key.
     pub(super) prefix: Option<Spanned<SingleLine>>,
+    /// For etcd: the URLs of the members.
     pub(super) endpoints: Option<Spanned<Vec<Spanned<Text<Endpoint>>>>>,
+    /// For etcd: the certificates of the authorities.
     pub(super) ca: Option<Spanned<FilePath>>,
+    /// For etcd: our certificate.
     pub(super) cert: Option<Spanned<FilePath>>,
+    /// For etcd: the key of `cert`.
     pub(super) key: Option<Spanned<FilePath>>,
+    /// For etcd: the user.
     pub(super) user: Option<Spanned<SingleLine>>,
+    /// For etcd: the file with the password of `user`.
     pub(super) password_file: Option<Spanned<FilePath>>,
+    /// For file: the directory.
     pub(super) path: Option<Spanned<FilePath>>,
 }
 
@@ -284,8 +349,11 @@ pub(super) struct Lease {
 #[derive(Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct ServiceLease {
+    /// How long a read may be relied on.
     pub(super) valid: Option<Spanned<DurationText>>,
+    /// The time to stop, and what clocks may drift apart.
     pub(super) grace: Option<Spanned<DurationText>>,
+    /// Who stops the service on a node that its lease no longer names.
     pub(super) guard: Option<Spanned<Guard>>,
 }
 
@@ -310,16 +378,22 @@ impl StoreKind {
 #[derive(Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Breath {
+    /// The repository. Default: the current directory.
     pub(super) repo: Option<FilePath>,
+    /// The name of its remote. Default: origin.
     pub(super) remote: Option<GitName>,
+    /// The branch. Default: main.
     pub(super) branch: Option<GitName>,
+    /// The deadline of all that goes over the network. Default: 15s.
     pub(super) timeout: Option<Spanned<DurationText>>,
+    /// Whether uncommitted work is committed first. Default: false.
     pub(super) commit: Option<bool>,
 }
 
 #[derive(Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct WitnessList {
+    /// ADDRESS, ADDRESS:PORT or [IPV6]:PORT.
     #[serde(default)]
     pub(super) addresses: Vec<Text<Witness>>,
 }

@@ -12,6 +12,7 @@ use crate::template;
 /// When a service returns to a better node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(try_from = "String")]
+#[schemars(extend("pattern" = "^(always|never|\\s*[0-9].*)$"))]
 pub enum Failback {
     /// As soon as the better node is seen alive.
     Always,
@@ -86,7 +87,7 @@ number_value!(Restarts(u32), "a number of restarts", 0..=1000);
 number_value!(HttpStatus(u16), "an HTTP status", 100..=599);
 
 text_value!(
-    /// A length of time with its unit.
+    /// A length of time with its unit, such as "750ms", "5s" or "1m 30s".
     DurationText(Duration),
     |text| humantime::parse_duration(&text).map_err(|_| {
         format!("{} is not a duration; write a number and its unit, such as \"750ms\" or \"5s\"", quoted(&text))
