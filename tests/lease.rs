@@ -475,6 +475,28 @@ fn a_register_from_a_backup_is_not_obeyed_until_it_is_repaired() {
 }
 
 #[test]
+fn a_forged_epoch_is_not_obeyed_and_does_not_use_up_the_epochs() {
+    const LAST: u64 = (1 << 53) - 1;
+    let stage = Stage::settled(BRIEF);
+    stage.change("\"1h\"", "\"1ms\"");
+    stage.seed("c", LAST, LeaseState::Granted, None);
+    let object = stage.promote("").expect(3, "unknown");
+    let reason = only(&object)["reason"].as_str().unwrap();
+    assert!(reason.contains("jumped from epoch 1 to 9007199254740991"), "{reason}");
+    let object = stage.run("lease repair bot").expect(0, "repaired");
+    assert_eq!(object["epoch"], 2, "{object:#}");
+    stage.promote("").expect(0, "started");
+    assert_eq!(stage.bot.runs_on(), ["a"]);
+    // A network that knows no other record goes on from there.
+    let stage = Stage::new(BRIEF);
+    stage.seed("a", LAST, LeaseState::Granted, None);
+    stage.promote("").expect(0, "started");
+    let object = stage.promote("--to b").expect(0, "moved");
+    assert_eq!(list(leased(&object)), told(LAST, "a", 1, "b", Some("a")));
+    stage.run("lease check bot --self b").expect(0, "self");
+}
+
+#[test]
 fn what_is_no_lease_is_not_obeyed() {
     let stage = Stage::settled(BRIEF);
     stage.change("\"1h\"", "\"1ms\"");

@@ -458,7 +458,9 @@ impl World {
 
     fn observe(&mut self, node: usize, guard: bool, reading: Observation, local_node: bool) -> Result<(), String> {
         let lease_view = if guard { &mut self.nodes[node].guard } else { &mut self.nodes[node].brain };
+        let ended = reading.ended;
         let noted = if local_node { lease_view.observe_own_write(reading) } else { lease_view.observe(reading) };
+        lease_view.published(ended);
         noted.map_err(|distrust| format!("schedule {}: {distrust}", self.number))
     }
 
@@ -559,7 +561,7 @@ impl World {
                 }
                 self.at(at, Event::BrainThinks { node, boot });
             }
-            TakeoverStep::Settled => {}
+            TakeoverStep::Publish | TakeoverStep::Settled => {}
         }
     }
 

@@ -40,6 +40,7 @@ struct CanonicalLease {
     valid_ms: u128,
     grace_ms: u128,
     guard: lease::Guard,
+    failsafe: bool,
 }
 
 #[derive(Serialize)]
@@ -109,6 +110,7 @@ pub(super) fn digest(file: &raw::File) -> String {
                         lease::GRACE,
                     ),
                     guard: guard.map_or(lease::Guard::Hold, |guard| *guard.get_ref()),
+                    failsafe: network.failsafe.unwrap_or(lease::FAILSAFE),
                 }
             }),
         };

@@ -16,6 +16,7 @@ use crate::chain::Name;
 
 pub(super) const VALID: Duration = Duration::from_secs(2);
 pub(super) const GRACE: Duration = Duration::from_secs(1);
+pub(super) const FAILSAFE: bool = true;
 /// Below these a lease is lost to what is usual on a busy machine: a read over a shared connection takes
 /// some 20 ms, and may take a third of `valid`.
 const LEAST_VALID: Duration = Duration::from_millis(300);
@@ -76,6 +77,8 @@ pub struct Lease {
     pub grace: Duration,
     /// Who stops the service on a node that the lease no longer names.
     pub guard: Guard,
+    /// Whether the holder may go on while the arbiter is away and all voters vouch for it.
+    pub failsafe: bool,
 }
 
 impl Lease {
@@ -303,7 +306,7 @@ impl Resolver<'_> {
             let span = said.or(guard.map(Spanned::span)).unwrap_or(span);
             self.error(span, "short-valid", format!("{at}.valid"), message);
         }
-        Some(Lease { valid, grace, guard: guarded })
+        Some(Lease { valid, grace, guard: guarded, failsafe: table.failsafe.unwrap_or(FAILSAFE) })
     }
 
     fn warn_of_node(

@@ -183,6 +183,7 @@ pub(super) struct Lease {
     pub(super) valid: Option<Spanned<Span>>,
     pub(super) grace: Option<Spanned<Span>>,
     pub(super) guard: Option<Spanned<Guard>>,
+    pub(super) failsafe: Option<bool>,
     pub(super) remote: Option<Spanned<GitUrl>>,
     pub(super) prefix: Option<Spanned<Line>>,
     pub(super) endpoints: Option<Spanned<Vec<Spanned<Endpoint>>>>,

@@ -37,6 +37,9 @@ pub struct Stopped {
 pub enum TakeoverStep {
     /// Replace the latest record with this claim. From then on no node may run the service.
     Claim(LeaseRecord),
+    /// Make the claim visible to this node's witness, call [`LeaseView::published`], and ask again. No wait
+    /// has begun before, and no stop that was ordered before counts.
+    Publish,
     /// Ask again at this time, or as soon as `stop` has confirmed.
     Wait {
         /// When the old holder has certainly stopped.
@@ -62,7 +65,9 @@ pub enum TakeoverStep {
 ///   from before there was a lease obeys no register; the brain stops it as it does without a lease.)
 /// - An unfinished claim for another node is replaced by a claim in the next epoch, which inherits
 ///   `previous_holder` and the wait so far.
-/// - A confirmed stop counts if it was ordered after the register was known to name no holder.
+/// - A claim is published before the wait begins, so that the [failsafe](super::failsafe) of the old holder
+///   ends before anything is granted.
+/// - A confirmed stop counts if it was ordered after the wait began.
 pub fn next_step(
     lease_view: &LeaseView,
     stopped: &[Stopped],
@@ -80,13 +85,14 @@ pub fn next_step(
     if record.state == LeaseState::Granted {
         return TakeoverStep::Settled;
     }
-    let unheld_since = latest.unheld_since.unwrap_or(now);
+    if record.previous_holder.as_ref() == Some(&record.holder) {
+        return TakeoverStep::Grant(request.grant(record));
+    }
+    let Some(unheld_since) = latest.unheld_since else { return TakeoverStep::Publish };
     let until = unheld_since.plus(params.wait());
     let has_confirmed =
         |node: &Name| stopped.iter().any(|stopped| stopped.node == *node && stopped.issued > unheld_since);
-    let no_other_runs =
-        record.previous_holder.as_ref().is_some_and(|previous| *previous == record.holder || has_confirmed(previous));
-    if no_other_runs || now >= until {
+    if now >= until || record.previous_holder.as_ref().is_some_and(has_confirmed) {
         return TakeoverStep::Grant(request.grant(record));
     }
     TakeoverStep::Wait { until, stop: record.previous_holder.clone() }

@@ -16,10 +16,9 @@ use crate::chain::Name;
 use crate::config::{self, Service};
 use crate::deadline::Deadline;
 use crate::lease::client::{LeaseClient, LeaseError};
-use crate::lease::{self, LeaseRecord, LeaseView, Stopped, TakeoverStep};
+use crate::lease::{self, LeaseRecord, LeaseView, Stopped, TakeoverStep, witness};
 use crate::output::millis;
 use crate::service::Instance;
-use crate::state::history;
 use crate::state::{ServiceRecord, StateDir};
 
 /// The part of a probe's timeout after which a look has found something that it waits for, however
@@ -168,9 +167,15 @@ impl<'a> Takeover<'a> {
         self.lease_client.as_ref().ok_or_else(|| LeaseError::Unreadable("no [lease]".to_owned()))
     }
 
-    fn keep(&self) {
-        if !self.request.dry_run {
-            history::keep_lease_view(self.store, self.request.local_node, self.name, &self.lease_view);
+    /// Keeps what is known, and lets the wait for a claim begin.
+    fn keep(&mut self) {
+        if self.request.dry_run {
+            return;
+        }
+        let published = witness::publish(self.store, self.request.local_node, self.name, &mut self.lease_view);
+        if !published && !self.lease.failsafe {
+            // No holder asks this node's witness.
+            self.lease_view.published(BootInstant::now());
         }
     }
 
@@ -298,6 +303,7 @@ impl<'a> Takeover<'a> {
                     self.waited += begun.until(BootInstant::now());
                 }
                 TakeoverStep::Claim(value) | TakeoverStep::Grant(value) => self.swap(target, &value)?,
+                TakeoverStep::Publish => self.keep(),
             }
         }
         Err(Refusal::Unknown(format!("Other brains wrote the lease of {} all the time.", self.name)))
@@ -307,18 +313,24 @@ impl<'a> Takeover<'a> {
         let params = lease::Params::from(self.lease);
         let name = self.name;
         let unknown = |doubt: LeaseError| Refusal::Unknown(format!("The lease of {name} is unknown: {doubt}."));
+        if self.unfinished().is_some() {
+            // The wait counts only as long as other nodes can see the claim.
+            self.keep();
+        }
         self.open().map_err(unknown)?;
         let Some(lease_client) = &self.lease_client else {
             return Err(unknown(LeaseError::Unreadable("no [lease]".to_owned())));
         };
         let signature = lease_client.signature().map_err(unknown)?;
-        Ok(lease::takeover::next_step(
-            &self.lease_view,
-            stopped,
-            &signature.request(target, why),
-            BootInstant::now(),
-            &params,
-        ))
+        let request = signature.request(target, why);
+        let step = lease::takeover::next_step(&self.lease_view, stopped, &request, BootInstant::now(), &params);
+        match step {
+            TakeoverStep::Publish => Err(Refusal::Unknown(format!(
+                "The claim of {name} cannot be shown to other nodes: {} cannot be written.",
+                self.store.directory().display()
+            ))),
+            step => Ok(step),
+        }
     }
 
     /// Since when the register has named nobody, as far as is known here.
