@@ -48,6 +48,8 @@ impl Stage {
     }
 
     fn around(bot: Bot, commands: &str, lease: &str, service: &str) -> Self {
+        // `mirror` runs on no node here, and only nodes of the brain chain may wait under the failsafe.
+        let failsafe = if lease.contains("failsafe") { "" } else { "failsafe = false" };
         let stage = Self { bot, ports: [(); 3].map(|()| Port::silent()), network: Network::new("") };
         std::fs::create_dir(stage.leases()).unwrap();
         let [a, b, c] = stage.ports.each_ref().map(Port::number);
@@ -55,7 +57,7 @@ impl Stage {
             "[nodes]\na = {{ address = \"127.0.0.1\", port = {a} }}\nb = {{ address = \"127.0.0.1\", port = {b} }}\n\
              c = {{ address = \"127.0.0.1\", port = {c} }}\n[chains]\nbrain = [\"a\", \"b\", \"c\"]\n\
              bot = [\"a\", \"b\", \"c\"]\n[cycle]\nsync = \"1h\"\n[probe]\ntimeout = \"10s\"\n\
-             [remote]\ncommand = {LOCAL}\n[services.bot]\n{commands}\n{service}\n[lease]\n{lease}\n"
+             [remote]\ncommand = {LOCAL}\n[services.bot]\n{commands}\n{service}\n[lease]\n{lease}\n{failsafe}\n"
         ));
         stage
     }

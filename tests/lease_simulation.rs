@@ -537,7 +537,7 @@ impl World {
         }
         let target = self.nodes[node].wish.unwrap_or(first);
         let nonce = Nonce(u128::from(self.dice.roll()));
-        let want = ClaimRequest { target: &self.nodes[target].name, by: "", why: None, at: "", nonce };
+        let want = ClaimRequest { target: &self.nodes[target].name, by: "", why: None, at: "", nonce, may_wait: true };
         let me = &self.nodes[node];
         let (began, boot) = (self.boot_instant(node), me.boot);
         match next_step(&me.brain, &me.stops, &want, began, &self.wait) {
@@ -561,7 +561,7 @@ impl World {
                 }
                 self.at(at, Event::BrainThinks { node, boot });
             }
-            TakeoverStep::Publish | TakeoverStep::Settled => {}
+            TakeoverStep::Publish | TakeoverStep::LeaveToBrain | TakeoverStep::Settled => {}
         }
     }
 

@@ -8,7 +8,7 @@ use crate::chain;
 use crate::config::{self, Config};
 
 /// The commands that print an object, a command of two words by both.
-pub(crate) const OBJECTS: [&str; 14] = [
+pub(crate) const OBJECTS: [&str; 15] = [
     "probe",
     "whois-brain",
     "breathe",
@@ -19,6 +19,7 @@ pub(crate) const OBJECTS: [&str; 14] = [
     "lease-check",
     "lease-history",
     "lease-repair",
+    "lease-witness",
     "hold",
     "pause",
     "resume",

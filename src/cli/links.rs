@@ -6,7 +6,7 @@ use std::path::Path;
 /// What the binary is called when it is called by its own name.
 const PROGRAM: &str = "mirror";
 /// The commands a link can be named after, and what such a link stands for.
-const LINKS: [(&str, &[&str]); 18] = [
+const LINKS: [(&str, &[&str]); 19] = [
     ("probe", &["probe"]),
     ("whois-brain", &["whois-brain"]),
     ("breathe", &["breathe"]),
@@ -19,6 +19,7 @@ const LINKS: [(&str, &[&str]); 18] = [
     ("lease-check", &["lease", "check"]),
     ("lease-history", &["lease", "history"]),
     ("lease-repair", &["lease", "repair"]),
+    ("lease-witness", &["lease", "witness"]),
     ("hold", &["hold"]),
     ("pause", &["pause"]),
     ("resume", &["resume"]),

@@ -69,6 +69,12 @@ pub(super) const LEASE_REPAIR_STATUSES: &str = statuses!(
     unknown: "busy: a promotion of the service is under way here; unknown: the register\n     \
               cannot be read, or it is not known whether the claim was written"
 );
+pub(super) const LEASE_WITNESS_STATUSES: &str = statuses!(
+    "vouched: this node knows of nothing newer than the grant",
+    no: "newer-known: this node knows of a newer claim or grant; lists-differ: its\n     \
+         node list is another one",
+    unknown: "unknown: what this node knows cannot be read"
+);
 pub(super) const HOLD_STATUSES: &str = concat!(
     "Exit status:",
     "\n  0  ended: once the command has run, its own status, whatever that is; 128 and the\n     ",

@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::Context;
 
-use crate::chain::Name;
+use crate::chain::{BRAIN, Name};
 use crate::config::{self, Config, Lease};
 use crate::deadline::Deadline;
 use crate::lease::codec::{LeaseRegister, SwapDeadlines, SwapOutcome};
@@ -33,6 +33,7 @@ pub struct LeaseClient<'a> {
     pub lease: Lease,
     register: Box<dyn Register + Send>,
     by: String,
+    may_wait: bool,
 }
 
 /// Why a lease is unknown.
@@ -88,7 +89,10 @@ impl<'a> LeaseClient<'a> {
         let lease = config.services.get(service).and_then(|service| service.lease);
         let (Some(_), Some(lease)) = (&config.lease, lease) else { return Ok(None) };
         let register = open_register(config, state_dir, local_node, service.as_str())?;
-        Ok(register.map(|register| Self { service, lease, register, by: signed_by(local_node) }))
+        let is_voter =
+            local_node.is_some_and(|node| config.chains.get(BRAIN).is_some_and(|chain| chain.contains(node)));
+        let may_wait = is_voter || !lease.failsafe;
+        Ok(register.map(|register| Self { service, lease, register, by: signed_by(local_node), may_wait }))
     }
 
     /// Its time limits, as the rules take them.
@@ -156,7 +160,7 @@ impl<'a> LeaseClient<'a> {
     pub fn signature(&self) -> Result<Signature<'_>, LeaseError> {
         let nonce = Nonce::fresh().map_err(|error| LeaseError::Unreadable(format!("no random bits: {error}")))?;
         let at = humantime::format_rfc3339_millis(SystemTime::now()).to_string();
-        Ok(Signature { by: &self.by, at, nonce })
+        Ok(Signature { by: &self.by, at, nonce, may_wait: self.may_wait })
     }
 }
 
@@ -169,12 +173,14 @@ pub struct Signature<'a> {
     pub at: String,
     /// Used for no other write.
     pub nonce: Nonce,
+    may_wait: bool,
 }
 
 impl Signature<'_> {
     /// The request to have the lease granted to `target`.
     pub fn request<'b>(&'b self, target: &'b Name, why: Option<&'b str>) -> ClaimRequest<'b> {
-        ClaimRequest { target, by: self.by, why, at: &self.at, nonce: self.nonce }
+        let Self { by, at, nonce, may_wait } = self;
+        ClaimRequest { target, by, why, at, nonce: *nonce, may_wait: *may_wait }
     }
 }
 

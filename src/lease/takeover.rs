@@ -19,6 +19,9 @@ pub struct ClaimRequest<'a> {
     pub at: &'a str,
     /// Never used before: each attempt at a swap is a new write.
     pub nonce: Nonce,
+    /// Whether holders ask this machine's witness, or use no failsafe. Otherwise it must not grant by
+    /// waiting: a holder would not learn of its claim.
+    pub may_wait: bool,
 }
 
 /// A node confirmed that it stopped the service.
@@ -49,6 +52,8 @@ pub enum TakeoverStep {
     },
     /// Replace the claim with this grant. From then on the target may start.
     Grant(LeaseRecord),
+    /// The wait is over, but this machine may not grant. Leave the claim to a brain.
+    LeaveToBrain,
     /// The target holds the lease.
     Settled,
 }
@@ -92,10 +97,14 @@ pub fn next_step(
     let until = unheld_since.plus(params.wait());
     let has_confirmed =
         |node: &Name| stopped.iter().any(|stopped| stopped.node == *node && stopped.issued > unheld_since);
-    if now >= until || record.previous_holder.as_ref().is_some_and(has_confirmed) {
+    if record.previous_holder.as_ref().is_some_and(has_confirmed) {
         return TakeoverStep::Grant(request.grant(record));
     }
-    TakeoverStep::Wait { until, stop: record.previous_holder.clone() }
+    match (now >= until, request.may_wait) {
+        (false, _) => TakeoverStep::Wait { until, stop: record.previous_holder.clone() },
+        (true, true) => TakeoverStep::Grant(request.grant(record)),
+        (true, false) => TakeoverStep::LeaveToBrain,
+    }
 }
 
 /// A claim that takes back a register that went back, as after a restore from a backup: later than both
@@ -110,7 +119,7 @@ pub fn repair_claim(
     (at, nonce): (&str, Nonce),
 ) -> Option<LeaseRecord> {
     let latest = known.into_iter().chain(found).max_by(|one, other| one.order(other))?;
-    let request = ClaimRequest { target: &latest.holder, by, why: Some(why), at, nonce };
+    let request = ClaimRequest { target: &latest.holder, by, why: Some(why), at, nonce, may_wait: false };
     Some(request.claim(next_epoch(latest.epoch), None))
 }
 

@@ -34,8 +34,12 @@ fn read(began: f64, ended: f64, value: Option<&LeaseRecord>) -> Observation {
 }
 
 fn step(lease_view: &LeaseView, stopped: &[Stopped], target: &str, now: f64) -> TakeoverStep {
+    step_of(lease_view, stopped, target, now, true)
+}
+
+fn step_of(lease_view: &LeaseView, stopped: &[Stopped], target: &str, now: f64, may_wait: bool) -> TakeoverStep {
     let target = name(target);
-    let request = ClaimRequest { target: &target, by: "tester", why: None, at: "", nonce: Nonce(99) };
+    let request = ClaimRequest { target: &target, by: "tester", why: None, at: "", nonce: Nonce(99), may_wait };
     takeover::next_step(lease_view, stopped, &request, at(now), &PARAMS)
 }
 
@@ -111,6 +115,8 @@ fn a_takeover_waits_and_a_confirmed_stop_does_not() {
     assert_eq!(step(&lease_view, &[], "b", 14.9), wait);
     let grant = TakeoverStep::Grant(LeaseRecord { nonce: Nonce(99), ..record("b", 5, LeaseState::Granted, "a") });
     assert_eq!(step(&lease_view, &[], "b", 15.0), grant);
+    assert_eq!(step_of(&lease_view, &[], "b", 15.0, false), TakeoverStep::LeaveToBrain);
+    assert_eq!(step_of(&lease_view, &stopped("a", 12.1), "b", 12.5, false), grant, "confirmed");
     assert_eq!(step(&lease_view, &stopped("a", 12.1), "b", 12.5), grant);
     assert_eq!(step(&lease_view, &stopped("a", 11.9), "b", 12.5), wait, "ordered before the claim was published");
     assert_eq!(step(&lease_view, &stopped("c", 12.1), "b", 12.5), wait, "another node");

@@ -1,7 +1,8 @@
 //! This node's witness: the file in which all its processes keep what they know of a lease, and from
 //! which it answers the holder's questions under the [failsafe](super::failsafe).
 
-use super::LeaseView;
+use super::failsafe::{self, Grant};
+use super::{LeaseRecord, LeaseView};
 use crate::boot_instant::BootInstant;
 use crate::chain::Name;
 use crate::state::{StateDir, history};
@@ -31,4 +32,37 @@ pub fn publish(state_dir: &StateDir, local_node: Option<&Name>, service: &Name, 
         history::keep_lease_view(state_dir, local_node, service, lease_view);
     }
     true
+}
+
+/// The answer to a holder's question.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Testimony {
+    /// Nothing newer than the grant is known.
+    Vouched,
+    /// A newer record is known.
+    NewerKnown,
+    /// The file cannot be read; why. That is not a yes: it may show a claim.
+    Unreadable(String),
+}
+
+/// Whether this node vouches for the grant, and the record that it knows.
+pub fn testify(state_dir: &StateDir, service: &Name, grant: &Grant) -> (Testimony, Option<LeaseRecord>) {
+    if let Err(why) = is_readable(state_dir, service) {
+        return (Testimony::Unreadable(why), None);
+    }
+    let known = state_dir.lease_view(service).value().cloned();
+    let testimony = if failsafe::vouches(known.as_ref(), grant) { Testimony::Vouched } else { Testimony::NewerKnown };
+    (testimony, known)
+}
+
+/// Distinguishes a missing file from one that cannot be read or parsed.
+fn is_readable(state_dir: &StateDir, service: &Name) -> Result<(), String> {
+    let path = state_dir.directory().join(format!("lease-{service}.json"));
+    match std::fs::read(&path) {
+        Ok(bytes) => serde_json::from_slice::<serde::de::IgnoredAny>(&bytes)
+            .map(drop)
+            .map_err(|error| format!("{}: {error}", path.display())),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(format!("{}: {error}", path.display())),
+    }
 }

@@ -303,7 +303,7 @@ impl<'a> Takeover<'a> {
                     self.waited += begun.until(BootInstant::now());
                 }
                 TakeoverStep::Claim(value) | TakeoverStep::Grant(value) => self.swap(target, &value)?,
-                TakeoverStep::Publish => self.keep(),
+                TakeoverStep::Publish | TakeoverStep::LeaveToBrain => self.keep(),
             }
         }
         Err(Refusal::Unknown(format!("Other brains wrote the lease of {} all the time.", self.name)))
@@ -329,8 +329,30 @@ impl<'a> Takeover<'a> {
                 "The claim of {name} cannot be shown to other nodes: {} cannot be written.",
                 self.store.directory().display()
             ))),
+            TakeoverStep::LeaveToBrain => self.leave_to_brain(target),
             step => Ok(step),
         }
+    }
+
+    /// This machine is no node of the brain chain, so it must not grant by waiting. Gives a brain the time to
+    /// grant the claim.
+    fn leave_to_brain(&mut self, target: &Name) -> Result<TakeoverStep, Refusal> {
+        let give_up_at = BootInstant::now().plus(self.lease.valid + self.lease.grace + self.request.config.cycle.check);
+        while BootInstant::now() < give_up_at {
+            self.read_anew();
+            if self.holder() == Some(target) {
+                return Ok(TakeoverStep::Settled);
+            }
+            if self.unfinished().is_none_or(|claim| claim.holder != *target) {
+                break;
+            }
+            std::thread::sleep(self.lease.interval());
+        }
+        Err(Refusal::Unknown(format!(
+            "The lease of {} is claimed for {target}, and this machine is no node of the brain chain, so a brain grants \
+             it at its next check.",
+            self.name
+        )))
     }
 
     /// Since when the register has named nobody, as far as is known here.
