@@ -459,7 +459,10 @@ impl Lease {
             state.guards[n].round = None;
             let round =
                 [Action::GuardBeginsRound(n), Action::VoterAnswers(n, 0), Action::VoterAnswers(n, 1), Action::Tick];
-            state = self.steps(&state, &round).unwrap();
+            for action in round {
+                // Under a broken rule a round may end before its last answer.
+                state = self.step(&state, action).unwrap_or(state.clone());
+            }
             runs(&state)
         })
     }

@@ -192,7 +192,7 @@ fn voters(context: &Context, service: &Name) -> Voters {
     let service = service.clone();
     let ask = move |voter: &Name, grant: &Grant, deadline: Deadline| {
         if Some(voter) == local_node.as_ref() {
-            return witness::testify(&StateDir::open(&config), &service, grant).0 == Testimony::Vouched;
+            return witness::testify(&config, &service, grant).0 == Testimony::Vouched;
         }
         let Some(node) = config.nodes.get(voter) else { return false };
         let (Grant { holder, epoch }, digest) = (grant, &config.digest);

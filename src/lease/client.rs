@@ -13,6 +13,7 @@ use crate::chain::{BRAIN, Name};
 use crate::config::{self, Config, Lease};
 use crate::deadline::Deadline;
 use crate::lease::codec::{LeaseRegister, SwapDeadlines, SwapOutcome};
+use crate::lease::witness;
 use crate::lease::{ClaimRequest, LeaseRecord, LeaseView, Nonce, Observation, Params, Regression, VersionedRecord};
 use crate::register::etcd::{Cluster, EtcdRegister};
 use crate::register::file::FileRegister;
@@ -91,7 +92,7 @@ impl<'a> LeaseClient<'a> {
         let register = open_register(config, state_dir, local_node, service.as_str())?;
         let is_voter =
             local_node.is_some_and(|node| config.chains.get(BRAIN).is_some_and(|chain| chain.contains(node)));
-        let may_wait = is_voter || !lease.failsafe;
+        let may_wait = !lease.failsafe || is_voter && witness::is_shared(config);
         Ok(register.map(|register| Self { service, lease, register, by: signed_by(local_node), may_wait }))
     }
 

@@ -5,6 +5,7 @@ use super::failsafe::{self, Grant};
 use super::{LeaseRecord, LeaseView};
 use crate::boot_instant::BootInstant;
 use crate::chain::Name;
+use crate::config::Config;
 use crate::state::{StateDir, history};
 
 /// Keeps the view in the file, and records news in the history. A claim's wait begins only once the file
@@ -34,6 +35,13 @@ pub fn publish(state_dir: &StateDir, local_node: Option<&Name>, service: &Name, 
     true
 }
 
+/// Whether this process keeps its state where the node's other processes keep theirs: in the directory that
+/// the node list or the service manager names, or in root's. Another user's own directory shows no claim
+/// of root's, and root's shows none of that user.
+pub fn is_shared(config: &Config) -> bool {
+    config.state.is_some() || std::env::var_os("STATE_DIRECTORY").is_some() || rustix::process::geteuid().is_root()
+}
+
 /// The answer to a holder's question.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Testimony {
@@ -46,8 +54,13 @@ pub enum Testimony {
 }
 
 /// Whether this node vouches for the grant, and the record that it knows.
-pub fn testify(state_dir: &StateDir, service: &Name, grant: &Grant) -> (Testimony, Option<LeaseRecord>) {
-    if let Err(why) = is_readable(state_dir, service) {
+pub fn testify(config: &Config, service: &Name, grant: &Grant) -> (Testimony, Option<LeaseRecord>) {
+    if !is_shared(config) {
+        let why = "the state of this user is not the node's; name a directory as `state` in the node list";
+        return (Testimony::Unreadable(why.to_owned()), None);
+    }
+    let state_dir = StateDir::open(config);
+    if let Err(why) = is_readable(&state_dir, service) {
         return (Testimony::Unreadable(why), None);
     }
     let known = state_dir.lease_view(service).value().cloned();

@@ -334,7 +334,7 @@ impl<'a> Takeover<'a> {
         }
     }
 
-    /// This machine is no node of the brain chain, so it must not grant by waiting. Gives a brain the time to
+    /// Holders do not ask this machine's witness, so it must not grant by waiting. Gives a brain the time to
     /// grant the claim.
     fn leave_to_brain(&mut self, target: &Name) -> Result<TakeoverStep, Refusal> {
         let give_up_at = BootInstant::now().plus(self.lease.valid + self.lease.grace + self.request.config.cycle.check);
@@ -349,8 +349,8 @@ impl<'a> Takeover<'a> {
             std::thread::sleep(self.lease.interval());
         }
         Err(Refusal::Unknown(format!(
-            "The lease of {} is claimed for {target}, and this machine is no node of the brain chain, so a brain grants \
-             it at its next check.",
+            "The lease of {} is claimed for {target}. Only a node of the brain chain, with the node's own state, may wait \
+             to grant it, so a brain does that at its next check.",
             self.name
         )))
     }

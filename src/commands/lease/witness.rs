@@ -11,7 +11,6 @@ use crate::lease::failsafe::Grant;
 use crate::lease::witness::{self, Testimony};
 use crate::lease::{LeaseRecord, LeaseState};
 use crate::output::{self, ExitStatus, Report, ReportFacts, Style};
-use crate::state::StateDir;
 
 /// Whether this node vouches for the grant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -91,7 +90,7 @@ pub(in crate::commands) fn run(arguments: &cli::LeaseWitness, context: &Context)
     let (service, _) = context.config.service(&arguments.service)?;
     let grant = Grant { holder: arguments.holder.clone(), epoch: arguments.epoch };
     let Grant { holder, epoch } = &grant;
-    let (testimony, known) = witness::testify(&StateDir::open(&context.config), service, &grant);
+    let (testimony, known) = witness::testify(&context.config, service, &grant);
     let (verdict, reason) = match &testimony {
         _ if arguments.digest != context.config.digest => (
             LeaseWitnessVerdict::ListsDiffer,
