@@ -315,6 +315,14 @@ pub enum Lease {
     /// read. A restore also brings back pauses, or loses them.
     #[command(after_long_help = LEASE_REPAIR_STATUSES)]
     Repair(LeaseRepair),
+
+    /// Answer whether this node knows of nothing newer than a grant
+    ///
+    /// `mirror hold` asks this of every node of the brain chain while the arbiter is away. If all of them
+    /// say yes, the holder goes on: every grant that it did not confirm follows a wait, and no node is
+    /// waiting. The answer comes from this node's state; nothing is asked and nothing is written.
+    #[command(after_long_help = LEASE_WITNESS_STATUSES)]
+    Witness(LeaseWitness),
 }
 
 /// An error of the command line, in one line like every other error.

@@ -153,6 +153,7 @@ pub fn run(cli: &Cli) -> Result<ExitCode> {
         Command::Lease(Lease::Check(arguments)) => lease::check::run(arguments, &load()?),
         Command::Lease(Lease::History(arguments)) => lease::history::run(arguments, &load()?),
         Command::Lease(Lease::Repair(arguments)) => lease::repair::run(arguments, &load()?),
+        Command::Lease(Lease::Witness(arguments)) => lease::witness::run(arguments, &load()?),
         Command::Hold(arguments) => return hold::run(arguments, &load()?),
         Command::Pause(arguments) => pause::run(arguments, &load()?),
         Command::Resume(arguments) => resume::run(arguments, &load()?),

@@ -1,8 +1,9 @@
 //! Runs a command while the run rule of the [lease](crate::lease) allows it, and no longer.
 //!
-//! Three parts work side by side, and none waits for another:
+//! Four parts work side by side, and none waits for another:
 //! - the [poller] reads the register in threads, any of which may hang;
 //! - this process [judges](policy) each read, and tells the supervisor until when the command may run;
+//! - while the register cannot be read, the [failsafe] asks the other nodes, in threads as well;
 //! - the [supervisor], a process between this one and the command, starts the command, and ends it with
 //!   everything that it started when the time is up.
 //!
@@ -15,6 +16,7 @@
 mod backstop;
 mod cgroup;
 pub mod command;
+pub mod failsafe;
 pub mod ipc;
 pub mod kill_timer;
 pub mod machine_lock;
@@ -38,6 +40,7 @@ use anyhow::Result;
 
 use crate::chain::Name;
 use crate::lease::{LeaseView, Params};
+use failsafe::Voters;
 use poller::OpenRegister;
 use supervisor::Supervisor;
 
@@ -55,6 +58,8 @@ pub struct HoldRequest<'a> {
     pub known: LeaseView,
     /// Opens the register.
     pub open: Arc<OpenRegister>,
+    /// The voters of the failsafe; none without it.
+    pub voters: Option<Arc<Voters>>,
 }
 
 /// What happens while a command is held.
@@ -78,6 +83,11 @@ pub enum HoldEvent {
     },
     /// Reads extend the permit again.
     Recovered,
+    /// The register cannot be read, and all voters extended the permit for the first time.
+    FailsafeBegan {
+        /// How many they are.
+        voters: usize,
+    },
     /// The command is told to stop; why, as half a sentence.
     Stopping(String),
 }

@@ -24,14 +24,18 @@
 //! `tests/lease_model.rs` checks these rules in every order of events, `tests/lease_simulation.rs`
 //! with five nodes and random faults.
 //!
+//! While the register cannot be read, the [`failsafe`] lets the holder go on.
+//!
 //! [`codec`] and [`client`] connect the rules to a register.
 
 pub mod client;
 pub mod codec;
+pub mod failsafe;
 mod nonce;
 pub mod record;
 pub mod takeover;
 mod view;
+pub mod witness;
 
 #[cfg(test)]
 mod tests;

@@ -5,6 +5,8 @@
 
 #[path = "hold/deaths.rs"]
 mod deaths;
+#[path = "hold/failsafe.rs"]
+mod failsafe;
 #[path = "hold/lease.rs"]
 mod lease;
 #[path = "hold/manager.rs"]
@@ -58,7 +60,7 @@ impl Field {
             self = "a"
             nodes = {{ a = "192.0.2.1", b = "192.0.2.2" }}
             chains = {{ brain = ["a", "b"], bot = ["a", "b"] }}
-            lease = {{ store = "file", path = "lease", valid = "{valid}", grace = "{grace}" }}
+            lease = {{ store = "file", path = "lease", failsafe = false, valid = "{valid}", grace = "{grace}" }}
             [services.bot]
             status = "false"
             start = "false"

@@ -44,6 +44,8 @@ impl Stage {
     }
 
     fn around(bot: Bot, commands: &str, lease: &str, service: &str) -> Self {
+        // `mirror` runs on no node here, and only nodes of the brain chain may wait under the failsafe.
+        let failsafe = if lease.contains("failsafe") { "" } else { "failsafe = false" };
         let stage = Self { bot, ports: [(); 3].map(|()| Port::silent()), network: Network::new("") };
         std::fs::create_dir(stage.leases()).unwrap();
         let [a, b, c] = stage.ports.each_ref().map(Port::number);
@@ -51,7 +53,7 @@ impl Stage {
             "[nodes]\na = {{ address = \"127.0.0.1\", port = {a} }}\nb = {{ address = \"127.0.0.1\", port = {b} }}\n\
              c = {{ address = \"127.0.0.1\", port = {c} }}\n[chains]\nbrain = [\"a\", \"b\", \"c\"]\n\
              bot = [\"a\", \"b\", \"c\"]\n[cycle]\nsync = \"1h\"\n[probe]\ntimeout = \"10s\"\n\
-             [remote]\ncommand = {LOCAL}\n[services.bot]\n{commands}\n{service}\n[lease]\n{lease}\n"
+             [remote]\ncommand = {LOCAL}\n[services.bot]\n{commands}\n{service}\n[lease]\n{lease}\n{failsafe}\n"
         ));
         stage
     }
@@ -468,6 +470,28 @@ fn a_register_from_a_backup_is_not_obeyed_until_it_is_repaired() {
     }
     stage.fall("b");
     stage.promote("").expect(0, "moved");
+}
+
+#[test]
+fn a_forged_epoch_is_not_obeyed_and_does_not_use_up_the_epochs() {
+    const LAST: u64 = (1 << 53) - 1;
+    let stage = Stage::settled(BRIEF);
+    stage.change("\"1h\"", "\"1ms\"");
+    stage.seed("c", LAST, LeaseState::Granted, None);
+    let object = stage.promote("").expect(3, "unknown");
+    let reason = only(&object)["reason"].as_str().unwrap();
+    assert!(reason.contains("jumped from epoch 1 to 9007199254740991"), "{reason}");
+    let object = stage.run("lease repair bot").expect(0, "repaired");
+    assert_eq!(object["epoch"], 2, "{object:#}");
+    stage.promote("").expect(0, "started");
+    assert_eq!(stage.bot.runs_on(), ["a"]);
+    // A network that knows no other record goes on from there.
+    let stage = Stage::new(BRIEF);
+    stage.seed("a", LAST, LeaseState::Granted, None);
+    stage.promote("").expect(0, "started");
+    let object = stage.promote("--to b").expect(0, "moved");
+    assert_eq!(list(leased(&object)), told(LAST, "a", 1, "b", Some("a")));
+    stage.run("lease check bot --self b").expect(0, "self");
 }
 
 #[test]

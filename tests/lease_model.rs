@@ -8,6 +8,9 @@
 //! The guards do the worst that is allowed: a service starts as soon as its guard learns that it may,
 //! and ends at the last moment at which it must.
 //!
+//! In some scopes the register may be unreadable for a holder for any time, and the failsafe lets it go on:
+//! the brains answer its questions from their witnesses, which may lose what they know at any time.
+//!
 //! The checker must find the counterexample of each broken variant, or the model would prove nothing.
 #![allow(clippy::unwrap_used)]
 
@@ -18,6 +21,7 @@ use std::time::Duration;
 use stateright::{Checker, HasDiscoveries, Model, Property};
 use three_mirror::boot_instant::BootInstant;
 use three_mirror::chain::Name;
+use three_mirror::lease::failsafe;
 use three_mirror::lease::{
     self, ClaimRequest, Latest, LeaseRecord, LeaseView, Nonce, Observation, Params, Stopped, TakeoverStep,
     VersionedRecord, takeover,
@@ -70,6 +74,18 @@ enum Rule {
     BlindSwap,
     /// A brain waits for the confirmation, however long.
     NoEnd,
+    /// A voter says yes whatever it knows.
+    YesWhateverKnown,
+    /// A voter says no only because of claims that it wrote itself.
+    OwnClaimsOnly,
+    /// A brain stamps the beginning of its wait before its witness shows the claim.
+    StampBeforePublishing,
+    /// One voter is not asked.
+    OneVoterNotAsked,
+    /// A holder counts from the last answer of a round instead of its first question.
+    CountFromAnswer,
+    /// A holder that has stopped starts again after a unanimous round.
+    StartOnYes,
 }
 
 /// How far the search goes in each direction; in all at once, it would take days.
@@ -88,6 +104,10 @@ struct Scope {
     delays: bool,
     /// The nodes that the brains may want.
     targets: &'static [u8],
+    /// The nodes that reach the register to read it before they run.
+    readers: &'static [usize],
+    /// The nodes that use the failsafe.
+    failsafe: &'static [usize],
     /// Whose clocks are slow, in each of the beginnings.
     slow: &'static [[bool; NODES]],
 }
@@ -98,14 +118,38 @@ const SOME_CLOCKS: &[[bool; NODES]] =
     &[[false, false, false], [true, false, false], [true, false, true], [false, true, false]];
 
 /// Swaps that arrive late.
-const LATE: Scope =
-    Scope { last_epoch: 2, granted: true, late_swaps: true, delays: false, targets: &[0, 1, 2], slow: WORST_CLOCKS };
+const LATE: Scope = Scope {
+    last_epoch: 2,
+    granted: true,
+    late_swaps: true,
+    delays: false,
+    targets: &[0, 1, 2],
+    readers: &[0, 1, 2],
+    failsafe: &[],
+    slow: WORST_CLOCKS,
+};
 /// One takeover more.
-const LONG: Scope =
-    Scope { last_epoch: 3, granted: true, late_swaps: false, delays: false, targets: &[0, 1, 2], slow: SOME_CLOCKS };
+const LONG: Scope = Scope {
+    last_epoch: 3,
+    granted: true,
+    late_swaps: false,
+    delays: false,
+    targets: &[0, 1, 2],
+    readers: &[0, 1, 2],
+    failsafe: &[],
+    slow: SOME_CLOCKS,
+};
 /// A register that was never written.
-const NEW: Scope =
-    Scope { last_epoch: 2, granted: false, late_swaps: false, delays: false, targets: &[0, 1, 2], slow: SOME_CLOCKS };
+const NEW: Scope = Scope {
+    last_epoch: 2,
+    granted: false,
+    late_swaps: false,
+    delays: false,
+    targets: &[0, 1, 2],
+    readers: &[0, 1, 2],
+    failsafe: &[],
+    slow: SOME_CLOCKS,
+};
 /// Every step by itself.
 const SLOW_NETWORK: Scope = Scope {
     last_epoch: 2,
@@ -113,8 +157,16 @@ const SLOW_NETWORK: Scope = Scope {
     late_swaps: false,
     delays: true,
     targets: &[1],
+    readers: &[0, 1, 2],
+    failsafe: &[],
     slow: &[[true, false, false]],
 };
+/// The failsafe of the holder.
+const FAILSAFE: Scope = Scope { last_epoch: 2, failsafe: &[0], targets: &[0, 1], slow: WORST_CLOCKS, ..LONG };
+/// The failsafe while every step takes its time.
+const SLOW_FAILSAFE: Scope = Scope { failsafe: &[0], ..SLOW_NETWORK };
+/// The failsafe of each holder, over one takeover more.
+const LONG_FAILSAFE: Scope = Scope { failsafe: &[0, 1], targets: &[0, 1], slow: &[[true, false, false]], ..LONG };
 
 struct Lease {
     rule: Rule,
@@ -128,6 +180,8 @@ struct State {
     register: Option<Short>,
     guards: [Guard; NODES],
     brains: [Brain; BRAINS],
+    /// What each brain's witness shows.
+    witnesses: [Option<Short>; BRAINS],
     /// A swap that is under way, and whose sender no longer listens.
     orphan: Option<Swap>,
     slow: [bool; NODES],
@@ -144,6 +198,10 @@ struct Guard {
     runs: Option<(Short, u8)>,
     /// A read under way: how long ago it began, and once it is answered, the grant.
     read: Option<(u8, Option<Short>)>,
+    /// A round under way: how long ago it began, and which voters have said yes.
+    round: Option<(u8, [bool; BRAINS])>,
+    /// The last grant that the service ran under; only where a broken rule makes use of it.
+    last: Option<Short>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
@@ -208,6 +266,10 @@ enum Action {
     RegisterSwapsOrphan,
     NodeStops(usize),
     BrainHearsOfStop(usize),
+    GuardBeginsRound(usize),
+    VoterAnswers(usize, usize),
+    BrainPublishes(usize),
+    WitnessForgets(usize),
     /// Some of these at once, nothing coming in between.
     GuardReads(usize),
     BrainReads(usize),
@@ -288,6 +350,7 @@ impl Lease {
             why: None,
             at: "",
             nonce: self.nonce(number, target, brain.seen.map(|(seen, _)| seen)),
+            may_wait: true,
         };
         takeover::next_step(&self.brain_view(brain), stopped.as_slice(), &want, NOW, &self.wait())
     }
@@ -319,6 +382,10 @@ impl Lease {
         let reading = Observation { began: NOW, ended, found: found.map(|short| self.found(short)) };
         let noted = if own_write { lease_view.observe_own_write(reading) } else { lease_view.observe(reading) };
         state.distrusted |= noted.is_err();
+        lease_view.published(ended);
+        if !self.scope.failsafe.is_empty() && self.rule != Rule::StampBeforePublishing {
+            state.witnesses[b] = lease_view.value().map(|record| self.short(record));
+        }
         state.brains[b].version = version;
         if lease_view.seen.as_ref().is_none_or(|seen| seen.unheld_since.is_none_or(|since| since == ended)) {
             // A stop that was ordered before this was known says nothing about it.
@@ -328,6 +395,76 @@ impl Lease {
             let age = |boot_instant: BootInstant| u8::try_from(boot_instant.until(NOW).as_secs()).unwrap();
             (self.short(&seen.found.value), seen.unheld_since.map(age))
         });
+    }
+
+    /// The voter answers from its witness. A no ends the round; the last yes extends the run.
+    fn voter_answers(&self, state: &mut State, n: usize, b: usize) -> Option<()> {
+        let grant = state.guards[n].runs.map(|(grant, _)| grant).or(state.guards[n].last)?;
+        let (age, yes) = state.guards[n].round.as_mut()?;
+        let known = match self.rule {
+            Rule::YesWhateverKnown => None,
+            Rule::OwnClaimsOnly => state.witnesses[b].filter(|known| written_by(*known) == b),
+            _ => state.witnesses[b],
+        };
+        let question = failsafe::Grant { holder: self.names[n].clone(), epoch: grant.epoch.into() };
+        if yes[b] || !failsafe::vouches(known.map(|known| self.long(known)).as_ref(), &question) {
+            state.guards[n].round = None;
+            return Some(());
+        }
+        yes[b] = true;
+        let is_asked = |voter: usize| voter != 1 || self.rule != Rule::OneVoterNotAsked;
+        if (0..BRAINS).all(|voter| yes[voter] || !is_asked(voter)) {
+            let began = if self.rule == Rule::CountFromAnswer { NOW } else { ago(*age) };
+            self.round_ends(&mut state.guards[n], &question, grant, began);
+        }
+        Some(())
+    }
+
+    fn round_ends(&self, guard: &mut Guard, question: &failsafe::Grant, grant: Short, began: BootInstant) {
+        guard.round = None;
+        let age = match guard.runs {
+            // It was told to stop.
+            Some((_, age)) if age >= VALID => return,
+            Some((_, age)) => age,
+            None if self.rule == Rule::StartOnYes => u8::MAX,
+            None => return,
+        };
+        let mut lease_view = LeaseView {
+            seen: Some(Latest {
+                found: self.found(grant),
+                last_read_began: Some(ago(age)),
+                first_seen: BootInstant::default(),
+                unheld_since: None,
+                written_after: None,
+                read_after: None,
+            }),
+        };
+        lease_view.renew(question, began);
+        if lease_view.permit(&question.holder, NOW, &self.params()).is_some() {
+            let began = lease_view.seen.and_then(|latest| latest.last_read_began).unwrap();
+            guard.runs = Some((grant, u8::try_from(began.until(NOW).as_secs()).unwrap()));
+        }
+    }
+
+    /// Whether the holder runs on while the arbiter is away, all voters are up and no claim is made.
+    fn holder_runs_on(&self, state: &State) -> bool {
+        let Some(grant) = state.register.filter(|record| record.granted) else { return true };
+        let n = usize::from(grant.holder);
+        let runs = |state: &State| state.guards[n].runs.is_some_and(|(held, age)| held == grant && age < VALID);
+        if !self.scope.failsafe.contains(&n) || !runs(state) {
+            return true;
+        }
+        let mut state = state.clone();
+        (0..8).all(|_| {
+            state.guards[n].round = None;
+            let round =
+                [Action::GuardBeginsRound(n), Action::VoterAnswers(n, 0), Action::VoterAnswers(n, 1), Action::Tick];
+            for action in round {
+                // Under a broken rule a round may end before its last answer.
+                state = self.step(&state, action).unwrap_or(state.clone());
+            }
+            runs(&state)
+        })
     }
 
     fn guard_hears(&self, state: &mut State, n: usize, age: u8, short: Short) {
@@ -348,6 +485,7 @@ impl Lease {
             let seen = lease_view.seen.unwrap();
             let age = u8::try_from(seen.last_read_began.unwrap().until(NOW).as_secs()).unwrap();
             guard.runs = Some((self.short(&seen.found.value), age));
+            guard.last = guard.runs.map(|(grant, _)| grant).filter(|_| self.rule == Rule::StartOnYes);
         }
     }
 
@@ -387,6 +525,9 @@ impl Lease {
                     guard.runs = guard.runs.map(|(s, age)| (s, age + rate)).filter(|(_, age)| *age < VALID + STOP);
                     let late = |age: u8| age >= VALID && self.rule != Rule::StaleRead;
                     guard.read = guard.read.map(|(age, s)| ((age + rate).min(VALID), s)).filter(|(age, _)| !late(*age));
+                    let round = guard.round.map(|(age, yes)| ((age + rate).min(VALID), yes));
+                    let counts = |age: u8| age < VALID || self.rule == Rule::CountFromAnswer;
+                    guard.round = round.filter(|(age, _)| counts(*age));
                 }
                 for (b, brain) in state.brains.iter_mut().enumerate() {
                     let rate = if state.slow[b] { SLOW } else { FAST };
@@ -409,7 +550,10 @@ impl Lease {
                 self.guard_hears(&mut state, n, age, short);
             }
             Action::Crash(n) => {
-                state.guards[n] = Guard::default();
+                state.guards[n] = Guard { last: state.guards[n].last, ..Guard::default() };
+                if let Some(witness) = state.witnesses.get_mut(n) {
+                    *witness = None;
+                }
                 if let Some(brain) = state.brains.get_mut(n) {
                     if let Some((swap, Stage::Sent)) = brain.swap {
                         self.comes_late(&mut state.orphan, swap);
@@ -501,6 +645,33 @@ impl Lease {
                 let Stop::Done(node) = state.brains[b].stop else { return None };
                 state.brains[b].stop = Stop::Confirmed(node);
             }
+            Action::GuardBeginsRound(n) => {
+                let guard = &mut state.guards[n];
+                if guard.round.is_some() || guard.runs.is_none() && guard.last.is_none() {
+                    return None;
+                }
+                guard.round = Some((0, [false; BRAINS]));
+            }
+            Action::VoterAnswers(n, b) => self.voter_answers(&mut state, n, b)?,
+            Action::BrainPublishes(b) => {
+                let (seen, _) = state.brains[b].seen?;
+                if state.witnesses[b] == Some(seen) {
+                    return None;
+                }
+                state.witnesses[b] = Some(seen);
+                if self.rule != Rule::StampBeforePublishing {
+                    state.brains[b].seen = Some((seen, (!seen.granted).then_some(0)));
+                    state.brains[b].stop = Stop::None;
+                }
+            }
+            Action::WitnessForgets(b) => {
+                state.witnesses[b].take()?;
+                // The brain notices that before it grants, and its wait begins anew.
+                if self.rule != Rule::StampBeforePublishing {
+                    state.brains[b].seen = state.brains[b].seen.map(|(seen, _)| (seen, None));
+                    state.brains[b].stop = Stop::None;
+                }
+            }
         }
         Some(state)
     }
@@ -565,6 +736,11 @@ impl Lease {
     }
 }
 
+/// The brain whose nonce this is.
+fn written_by(short: Short) -> usize {
+    usize::from(short.nonce.wrapping_sub(1) % 4)
+}
+
 fn ago(age: u8) -> BootInstant {
     BootInstant::since_boot(Duration::from_secs(1000 - u64::from(age)))
 }
@@ -589,8 +765,18 @@ impl Model for Lease {
         let state = |slow: &[bool; NODES], register: Option<Short>| {
             let mut guards = [Guard::default(); NODES];
             guards[0].runs = register.map(|grant| (grant, 0));
-            let brains = [Brain::default(); BRAINS];
-            State { register, guards, brains, orphan: None, slow: *slow, went_back: false, distrusted: false }
+            guards[0].last = register.filter(|_| self.rule == Rule::StartOnYes);
+            let (brains, witnesses) = ([Brain::default(); BRAINS], [None; BRAINS]);
+            State {
+                register,
+                guards,
+                brains,
+                witnesses,
+                orphan: None,
+                slow: *slow,
+                went_back: false,
+                distrusted: false,
+            }
         };
         self.scope.slow.iter().map(|slow| state(slow, self.scope.granted.then_some(grant))).collect()
     }
@@ -599,6 +785,9 @@ impl Model for Lease {
         actions.extend([Action::Tick, Action::RegisterSwapsOrphan]);
         for n in 0..NODES {
             actions.push(Action::Crash(n));
+            if !self.scope.readers.contains(&n) {
+                continue;
+            }
             if self.scope.delays {
                 // A guard that nobody ever names has nothing to hear.
                 if n != 0 && !self.scope.targets.contains(&(n as u8)) {
@@ -609,7 +798,14 @@ impl Model for Lease {
                 actions.push(Action::GuardReads(n));
             }
         }
+        for &n in self.scope.failsafe {
+            actions.push(Action::GuardBeginsRound(n));
+            actions.extend((0..BRAINS).map(|b| Action::VoterAnswers(n, b)));
+        }
         for b in 0..BRAINS {
+            if !self.scope.failsafe.is_empty() {
+                actions.extend([Action::BrainPublishes(b), Action::WitnessForgets(b)]);
+            }
             if self.scope.delays {
                 actions.push(Action::SwapIsLost(b));
                 actions.extend([Action::BrainAsks(b), Action::RegisterAnswersBrain(b), Action::BrainHears(b)]);
@@ -650,6 +846,7 @@ impl Model for Lease {
             Property::always("someone runs eventually", |model: &Self, state: &State| {
                 (0..BRAINS).all(|survivor| model.recovers(state, survivor))
             }),
+            Property::always("a quiet holder runs on", |model: &Self, state: &State| model.holder_runs_on(state)),
             Property::sometimes("another node runs", |_, state: &State| state.guards[1].runs.is_some()),
         ]
     }
@@ -732,4 +929,59 @@ fn a_register_that_does_not_compare_goes_back() {
 #[test]
 fn a_wait_without_end_lets_nobody_run() {
     breaks(Rule::NoEnd, LATE, "someone runs eventually");
+}
+
+#[test]
+fn never_two_under_the_failsafe() {
+    holds(FAILSAFE);
+}
+
+#[test]
+fn never_two_under_the_failsafe_when_every_step_takes_its_time() {
+    holds(SLOW_FAILSAFE);
+}
+
+#[test]
+fn never_two_under_the_failsafe_of_each_holder() {
+    holds(LONG_FAILSAFE);
+}
+
+#[test]
+fn a_voter_that_says_yes_whatever_it_knows_makes_two_run() {
+    breaks(Rule::YesWhateverKnown, FAILSAFE, TWO);
+}
+
+#[test]
+fn a_voter_that_counts_only_its_own_claims_makes_two_run() {
+    breaks(Rule::OwnClaimsOnly, FAILSAFE, TWO);
+}
+
+#[test]
+fn a_wait_that_begins_before_the_claim_is_published_makes_two_run() {
+    breaks(Rule::StampBeforePublishing, FAILSAFE, TWO);
+}
+
+#[test]
+fn a_voter_that_is_not_asked_makes_two_run() {
+    breaks(Rule::OneVoterNotAsked, FAILSAFE, TWO);
+}
+
+#[test]
+fn a_round_that_counts_from_its_answers_makes_two_run() {
+    breaks(Rule::CountFromAnswer, FAILSAFE, TWO);
+}
+
+#[test]
+fn a_failsafe_without_room_for_drift_makes_two_run() {
+    breaks(Rule::NoDrift, Scope { readers: &[1, 2], ..FAILSAFE }, TWO);
+}
+
+#[test]
+fn a_failsafe_without_a_wait_makes_two_run() {
+    breaks(Rule::NoWait, Scope { readers: &[1, 2], ..FAILSAFE }, TWO);
+}
+
+#[test]
+fn a_start_on_a_yes_makes_two_run() {
+    breaks(Rule::StartOnYes, FAILSAFE, TWO);
 }

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use three_mirror::boot_instant::BootInstant;
 use three_mirror::chain::Name;
+use three_mirror::lease::failsafe::{self, Grant, Round};
 use three_mirror::lease::takeover::next_step;
 use three_mirror::lease::{
     ClaimRequest, LeaseRecord, LeaseView, Nonce, Observation, Params, Stopped, TakeoverStep, VersionedRecord,
@@ -146,7 +147,21 @@ enum Event {
         node: usize,
         issued: BootInstant,
     },
-    StoreError,
+    VoterAsked {
+        guard: usize,
+        life: u64,
+        voter: usize,
+        began: BootInstant,
+        grant: Grant,
+    },
+    VoterAnswers {
+        guard: usize,
+        life: u64,
+        voter: usize,
+        began: BootInstant,
+        yes: bool,
+    },
+    Fault,
     Heal {
         link: (usize, usize),
     },
@@ -173,7 +188,11 @@ struct Node {
     /// Counts the guard's lives: what an earlier one asked is not heard by a later one.
     life: u64,
     run: Option<Run>,
+    /// The latest round of questions to all voters, and when it began.
+    round: Option<(Round, BootInstant, Grant)>,
     brain: LeaseView,
+    /// What this node's processes have published; it may be lost in a crash.
+    witness: Option<LeaseRecord>,
     boot: u64,
     question: u64,
     open: Option<LeaseRecord>,
@@ -197,6 +216,8 @@ struct World {
     params: Params,
     wait: Params,
     takeovers: u64,
+    /// How often the failsafe extended a run.
+    extensions: u64,
     verbose: bool,
 }
 
@@ -214,7 +235,9 @@ impl World {
             guard: LeaseView::default(),
             life: 0,
             run: None,
+            round: None,
             brain: LeaseView::default(),
+            witness: None,
             boot: 0,
             question: 0,
             open: None,
@@ -237,6 +260,7 @@ impl World {
             params: Params { valid: nanos(VALID), grace: nanos(GRACE) },
             wait,
             takeovers: 0,
+            extensions: 0,
             verbose: std::env::var_os("MIRROR_SCHEDULE").is_some(),
         };
         for node in 0..NODES {
@@ -245,7 +269,7 @@ impl World {
             world.at(tick, Event::BrainTicks { node, boot: 0 });
         }
         let first = world.dice.below(3000 * MS);
-        world.at(first, Event::StoreError);
+        world.at(first, Event::Fault);
         world
     }
 
@@ -298,7 +322,7 @@ impl World {
     }
 
     /// Runs the schedule to its end. The error is a broken promise.
-    fn run(&mut self) -> Result<u64, String> {
+    fn run(&mut self) -> Result<(u64, u64), String> {
         let mut healed = false;
         while let Some(Reverse((time, _, body))) = self.events.pop() {
             if time > END {
@@ -332,7 +356,7 @@ impl World {
         let running: Vec<_> = self.nodes.iter().filter_map(runs).collect();
         let named = register.as_ref().map(|found| &found.value).filter(|value| value.granted_to().is_some());
         match named {
-            Some(value) if running == [(value.holder.clone(), value.epoch)] => Ok(self.takeovers),
+            Some(value) if running == [(value.holder.clone(), value.epoch)] => Ok((self.takeovers, self.extensions)),
             _ => Err(format!("schedule {number}: in the end run {running:?}, and the register holds {register:?}")),
         }
     }
@@ -349,11 +373,13 @@ impl World {
             | Event::BrainGivesUp { node, .. }
             | Event::StopArrives { node, .. }
             | Event::StopEnds { node, .. } => Some(*node),
+            Event::VoterAsked { voter, .. } => Some(*voter),
+            Event::VoterAnswers { guard, .. } => Some(*guard),
             Event::BrainHearsOfStop { brain, .. } => Some(*brain),
             Event::GuardAsks { .. }
             | Event::BrainAsks { .. }
             | Event::SwapArrives { .. }
-            | Event::StoreError
+            | Event::Fault
             | Event::Heal { .. }
             | Event::Thaw { .. } => None,
         }
@@ -365,6 +391,7 @@ impl World {
                 let began = self.boot_instant(node);
                 self.send(node, ARBITER, Event::GuardAsks { node, life, began });
                 self.after(POLL, Event::GuardPolls { node, life });
+                self.begin_round(node);
             }
             Event::GuardAsks { node, life, began } => {
                 let found = self.register.clone();
@@ -374,6 +401,13 @@ impl World {
                 let ended = self.boot_instant(node);
                 self.observe(node, true, Observation { began, ended, found }, false)?;
                 self.guard_acts(node);
+            }
+            Event::VoterAsked { guard, life, voter, began, grant } => {
+                let yes = failsafe::vouches(self.nodes[voter].witness.as_ref(), &grant);
+                self.send(voter, guard, Event::VoterAnswers { guard, life, voter, began, yes });
+            }
+            Event::VoterAnswers { guard, life, voter, began, yes } if life == self.nodes[guard].life && yes => {
+                self.take_yes(guard, voter, began);
             }
             Event::GuardWakes { node, life } if life == self.nodes[node].life => self.guard_acts(node),
             Event::BrainTicks { node, boot } if boot == self.nodes[node].boot => {
@@ -442,7 +476,7 @@ impl World {
                 self.nodes[brain].stops.push(Stopped { node, issued });
                 self.think(brain);
             }
-            Event::StoreError => self.fault(),
+            Event::Fault => self.fault(),
             Event::Heal { link: (a, b) } => {
                 self.cut[a][b] = false;
             }
@@ -457,8 +491,14 @@ impl World {
     }
 
     fn observe(&mut self, node: usize, guard: bool, reading: Observation, local_node: bool) -> Result<(), String> {
-        let lease_view = if guard { &mut self.nodes[node].guard } else { &mut self.nodes[node].brain };
+        let me = &mut self.nodes[node];
+        let lease_view = if guard { &mut me.guard } else { &mut me.brain };
+        let ended = reading.ended;
         let noted = if local_node { lease_view.observe_own_write(reading) } else { lease_view.observe(reading) };
+        if !guard {
+            me.witness = lease_view.value().cloned();
+            lease_view.published(ended);
+        }
         noted.map_err(|distrust| format!("schedule {}: {distrust}", self.number))
     }
 
@@ -506,12 +546,43 @@ impl World {
     /// Restarts the guard, which keeps only the record of its view.
     fn reset_guard(&mut self, node: usize) {
         let me = &mut self.nodes[node];
-        me.run = None;
+        (me.run, me.round) = (None, None);
         me.guard.forget_times();
         me.life += 1;
         let life = me.life;
         let pause = self.dice.below(300 * MS);
         self.after(pause, Event::GuardPolls { node, life });
+    }
+
+    /// Asks all voters when the latest good read is half used up.
+    fn begin_round(&mut self, node: usize) {
+        let now = self.boot_instant(node);
+        let me = &self.nodes[node];
+        let renewed = me.guard.seen.as_ref().and_then(|latest| latest.last_read_began);
+        let late = renewed.is_some_and(|renewed| renewed.until(now) >= self.params.valid / 2);
+        let Some(run) = me.run.as_ref().filter(|run| run.ends.is_none() && late) else { return };
+        let (life, grant) = (me.life, Grant { holder: me.name.clone(), epoch: run.epoch });
+        let names: Vec<Name> = self.nodes.iter().map(|node| node.name.clone()).collect();
+        self.nodes[node].round = Some((Round::begin(&names, now), now, grant.clone()));
+        for voter in 0..NODES {
+            self.send(node, voter, Event::VoterAsked { guard: node, life, voter, began: now, grant: grant.clone() });
+        }
+    }
+
+    fn take_yes(&mut self, node: usize, voter: usize, began: BootInstant) {
+        let (now, voter) = (self.local(node), self.nodes[voter].name.clone());
+        let me = &mut self.nodes[node];
+        let Some((round, _, grant)) = me.round.as_mut().filter(|(_, round_began, _)| *round_began == began) else {
+            return;
+        };
+        round.add_yes(&voter);
+        let may_extend = me.run.as_ref().is_some_and(|run| run.ends.is_none() && now < run.until);
+        if let Some(began) = round.unanimous_since().filter(|_| may_extend) {
+            me.guard.renew(grant, began);
+            me.round = None;
+            self.extensions += 1;
+            self.guard_acts(node);
+        }
     }
 
     fn ask(&mut self, node: usize) {
@@ -535,7 +606,7 @@ impl World {
         }
         let target = self.nodes[node].wish.unwrap_or(first);
         let nonce = Nonce(u128::from(self.dice.roll()));
-        let want = ClaimRequest { target: &self.nodes[target].name, by: "", why: None, at: "", nonce };
+        let want = ClaimRequest { target: &self.nodes[target].name, by: "", why: None, at: "", nonce, may_wait: true };
         let me = &self.nodes[node];
         let (began, boot) = (self.boot_instant(node), me.boot);
         match next_step(&me.brain, &me.stops, &want, began, &self.wait) {
@@ -559,14 +630,14 @@ impl World {
                 }
                 self.at(at, Event::BrainThinks { node, boot });
             }
-            TakeoverStep::Settled => {}
+            TakeoverStep::Publish | TakeoverStep::LeaveToBrain | TakeoverStep::Settled => {}
         }
     }
 
     fn fault(&mut self) {
         let pause = self.dice.below(2500 * MS);
         if self.now + pause < TROUBLE {
-            self.after(pause, Event::StoreError);
+            self.after(pause, Event::Fault);
         }
         let node = self.dice.below(NODES as u64) as usize;
         let lasts = self.dice.below(9000 * MS).min(TROUBLE.saturating_sub(self.now));
@@ -604,6 +675,7 @@ impl World {
                 let boot = me.boot;
                 if self.dice.one_in(2) {
                     (self.nodes[node].brain, self.nodes[node].guard) = (LeaseView::default(), LeaseView::default());
+                    self.nodes[node].witness = None;
                 }
                 self.after(lasts / 4, Event::BrainTicks { node, boot });
             }
@@ -620,16 +692,20 @@ fn nanos(boot_instant: BootInstant) -> u64 {
     BootInstant::default().until(boot_instant).as_nanos().try_into().unwrap()
 }
 
-/// Runs so many schedules on both processors, and counts the takeovers in them.
-fn run(schedules: u64, wait: Params) -> Result<u64, String> {
-    let (next, takeovers) = (AtomicU64::new(0), AtomicU64::new(0));
+/// Runs so many schedules on both processors; counts the takeovers and the extensions by failsafe.
+fn run(schedules: u64, wait: Params) -> Result<(u64, u64), String> {
+    let next = AtomicU64::new(0);
+    let (takeovers, extensions) = (AtomicU64::new(0), AtomicU64::new(0));
     let work = || loop {
         let seed = next.fetch_add(1, Ordering::Relaxed);
         if seed >= schedules {
             return Ok(());
         }
         match World::new(seed, wait).run() {
-            Ok(more) => drop(takeovers.fetch_add(more, Ordering::Relaxed)),
+            Ok((more_takeovers, more_extensions)) => {
+                takeovers.fetch_add(more_takeovers, Ordering::Relaxed);
+                extensions.fetch_add(more_extensions, Ordering::Relaxed);
+            }
             Err(wrong) => {
                 next.store(schedules, Ordering::Relaxed);
                 return Err(wrong);
@@ -640,7 +716,7 @@ fn run(schedules: u64, wait: Params) -> Result<u64, String> {
         let threads = [scope.spawn(work), scope.spawn(work)];
         threads.into_iter().try_for_each(|thread| thread.join().unwrap())
     })?;
-    Ok(takeovers.into_inner())
+    Ok((takeovers.into_inner(), extensions.into_inner()))
 }
 
 fn params(valid: u64, grace: u64) -> Params {
@@ -656,8 +732,9 @@ fn never_two_whatever_fails() {
     }
     let schedules = number("MIRROR_SCHEDULES").unwrap_or(20_000);
     let begun = std::time::Instant::now();
-    let takeovers = run(schedules, params(VALID, GRACE)).unwrap();
-    println!("{schedules} schedules, {takeovers} takeovers, {:?}", begun.elapsed());
+    let (takeovers, extensions) = run(schedules, params(VALID, GRACE)).unwrap();
+    println!("{schedules} schedules, {takeovers} takeovers, {extensions} extensions, {:?}", begun.elapsed());
+    assert!(extensions > schedules, "the failsafe did too little: {extensions} extensions");
     assert!(takeovers > schedules * 2, "too little happened: {takeovers} takeovers");
 }
 

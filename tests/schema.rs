@@ -404,6 +404,7 @@ fn lease() {
     let mut check = Contract::of(&["lease", "check"]);
     let mut history = Contract::of(&["lease", "history"]);
     let mut repair = Contract::of(&["lease", "repair"]);
+    let mut witness = Contract::of(&["lease", "witness"]);
     let mut promote = Contract::of(&["promote"]);
     let ports = Ports::new();
     let place = Place::new(&format!(
@@ -423,8 +424,16 @@ fn lease() {
     show.keeps(&place.run("lease show"), "vacant", 1);
     check.keeps(&place.run("lease check web --self a"), "vacant", 1);
     repair.keeps(&place.run("lease repair web"), "sound", 0);
-    let object = promote.keeps(&place.run("promote"), "started", 0);
+    // Only a node of the brain chain may wait for the first grant.
+    let object = promote.keeps(&place.run("promote --self a"), "started", 0);
     assert_eq!(object["services"][0]["fencing"], "lease", "{object}");
+    let shown: Value = serde_json::from_str(&place.run("chain show").stdout).expect("an object");
+    let digest = shown["digest"].as_str().expect("a digest").to_owned();
+    let ask = |epoch: u64, digest: &str| {
+        place.run(&format!("lease witness web --holder a --epoch {epoch} --digest {digest}"))
+    };
+    witness.keeps(&ask(1, &digest), "vouched", 0);
+    witness.keeps(&ask(1, "0123456789abcdef"), "lists-differ", 1);
     show.keeps(&place.run("lease show web"), "granted", 0);
     check.keeps(&place.run("lease check web --self a"), "self", 0);
     check.keeps(&place.run("lease check web --self b"), "other", 1);
@@ -434,6 +443,7 @@ fn lease() {
     repair.keeps(&place.run("lease repair web"), "repaired", 0);
     show.keeps(&place.run("lease show"), "claimed", 1);
     check.keeps(&place.run("lease check web --self a"), "claimed", 1);
+    witness.keeps(&ask(1, &digest), "newer-known", 1);
     assert_eq!((show.verdicts.len(), check.verdicts.len(), repair.verdicts.len()), (4, 5, 3));
 }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 use clap::{Args, ValueHint};
 use clap_complete::engine::ArgValueCandidates;
 
+use crate::chain::Name;
 use crate::cli::completion;
 
 /// `mirror lease show`.
@@ -47,6 +48,26 @@ pub struct LeaseRepair {
     /// The reason, kept as `why` in the register
     #[arg(long, value_name = "TEXT")]
     pub why: Option<String>,
+}
+
+/// `mirror lease witness`.
+#[derive(Debug, Args)]
+pub struct LeaseWitness {
+    /// The service
+    #[arg(value_name = "SERVICE", add = ArgValueCandidates::new(completion::services))]
+    pub service: String,
+
+    /// The node that holds the lease
+    #[arg(long, value_name = "NODE", add = ArgValueCandidates::new(completion::nodes))]
+    pub holder: Name,
+
+    /// The epoch in which it was granted
+    #[arg(long, value_name = "N")]
+    pub epoch: u64,
+
+    /// The digest of the holder's node list
+    #[arg(long, value_name = "DIGEST")]
+    pub digest: String,
 }
 
 /// `mirror probe`.

@@ -11,7 +11,7 @@ use crate::chain;
 use crate::config::{self, Config};
 
 /// The commands that print an object, a command of two words by both.
-pub(crate) const OBJECTS: [&str; 15] = [
+pub(crate) const OBJECTS: [&str; 16] = [
     "probe",
     "whois-brain",
     "beat",
@@ -23,6 +23,7 @@ pub(crate) const OBJECTS: [&str; 15] = [
     "lease-check",
     "lease-history",
     "lease-repair",
+    "lease-witness",
     "hold",
     "pause",
     "resume",

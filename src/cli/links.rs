@@ -6,7 +6,7 @@ use std::path::Path;
 /// The binary's own name.
 const PROGRAM: &str = "mirror";
 /// The names of links, and the command that each is.
-const LINKS: [(&str, &[&str]); 20] = [
+const LINKS: [(&str, &[&str]); 21] = [
     ("probe", &["probe"]),
     ("whois-brain", &["whois-brain"]),
     ("beat", &["beat"]),
@@ -20,6 +20,7 @@ const LINKS: [(&str, &[&str]); 20] = [
     ("lease-check", &["lease", "check"]),
     ("lease-history", &["lease", "history"]),
     ("lease-repair", &["lease", "repair"]),
+    ("lease-witness", &["lease", "witness"]),
     ("hold", &["hold"]),
     ("pause", &["pause"]),
     ("resume", &["resume"]),

@@ -74,6 +74,12 @@ pub(super) const LEASE_REPAIR_STATUSES: &str = statuses!(
     unknown: "busy: a promotion of the service runs here; unknown: the register cannot be\n     \
               read, or it is unknown whether the claim was written"
 );
+pub(super) const LEASE_WITNESS_STATUSES: &str = statuses!(
+    "vouched: this node knows of nothing newer than the grant",
+    no: "newer-known: this node knows of a newer claim or grant; lists-differ: its\n     \
+         node list is another one",
+    unknown: "unknown: what this node knows cannot be read"
+);
 pub(super) const HOLD_STATUSES: &str = concat!(
     "Exit status:",
     "\n  0  ended: the status is the command's own, whatever that is, or 128 and the number\n     ",

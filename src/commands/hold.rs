@@ -10,15 +10,20 @@ use serde::Serialize;
 use sha2::{Digest, Sha256};
 
 use super::Context;
-use crate::chain::Name;
+use super::lease::witness::is_yes;
+use crate::chain::{BRAIN, Name};
 use crate::cli;
 use crate::config::{Config, Lease, Store};
+use crate::deadline::Deadline;
 use crate::hold::command::HeldCommand;
+use crate::hold::failsafe::Voters;
 use crate::hold::machine_lock::MachineLock;
 use crate::hold::poller::OpenRegister;
 use crate::hold::supervisor::Supervisor;
 use crate::hold::{self, HoldRequest};
 use crate::lease::client;
+use crate::lease::failsafe::Grant;
+use crate::lease::witness::{self, Testimony};
 use crate::output::{self, ExitStatus, Style};
 use crate::state::{Lock, StateDir, history};
 use crate::usage_error::UsageError;
@@ -78,6 +83,11 @@ pub struct HoldFacts {
     pub exit_status: Option<u8>,
     /// Whether the command had to be killed; null while it runs.
     pub killed: Option<bool>,
+    /// Since when the command has run by the failsafe, RFC 3339, UTC: the register cannot be read, and all
+    /// voters vouch for the grant. Null otherwise.
+    pub failsafe_since: Option<String>,
+    /// How many voters vouch; null without the failsafe.
+    pub voters: Option<usize>,
 }
 
 impl output::ReportFacts for HoldFacts {
@@ -119,6 +129,7 @@ pub(super) fn run(arguments: &cli::Hold, context: &Context) -> Result<ExitCode> 
         check,
         known: state_dir.lease_view(service),
         open: opener(context, service),
+        voters: lease.failsafe.then(|| Arc::new(voters(context, service))),
     };
     let (outcome, lease_view) = hold::hold(&request, supervisor, &mut |event, view| reporter.event(event, view))?;
     history::keep_lease_view(&state_dir, Some(node), service, &lease_view);
@@ -170,6 +181,26 @@ fn interval(arguments: &cli::Hold, lease: &Lease) -> Result<Duration> {
             )))
         }
     }
+}
+
+/// The nodes of the brain chain, and how each is asked: this node by its file, the others by
+/// `mirror lease witness`.
+fn voters(context: &Context, service: &Name) -> Voters {
+    let names = context.config.chains.get(BRAIN).map(|chain| chain.to_vec()).unwrap_or_default();
+    let (config, local_node, remote) = (context.config.clone(), context.local_node.clone(), context.remote());
+    let service = service.clone();
+    let ask = move |voter: &Name, grant: &Grant, deadline: Deadline| {
+        if Some(voter) == local_node.as_ref() {
+            return witness::testify(&config, &service, grant).0 == Testimony::Vouched;
+        }
+        let Some(node) = config.nodes.get(voter) else { return false };
+        let (Grant { holder, epoch }, digest) = (grant, &config.digest);
+        let question =
+            format!("mirror lease witness --json {service} --holder {holder} --epoch {epoch} --digest {digest}");
+        let answer = remote.ask(voter, node, &question, deadline);
+        answer.status == Some(0) && is_yes(&answer.output, &service, grant, digest)
+    };
+    Voters { names, ask: Arc::new(ask) }
 }
 
 fn opener(context: &Context, service: &Name) -> Arc<OpenRegister> {

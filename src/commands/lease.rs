@@ -13,6 +13,7 @@ pub mod check;
 pub mod history;
 pub mod repair;
 pub mod show;
+pub mod witness;
 
 /// The usage error of a lease command without a `[lease]`.
 fn no_lease(context: &Context) -> anyhow::Error {

@@ -27,6 +27,7 @@ const MAKERS: [Make; OBJECTS.len()] = [
     of::<lease::check::LeaseCheckFacts>,
     of::<lease::history::LeaseHistoryFacts>,
     of::<lease::repair::LeaseRepairFacts>,
+    of::<lease::witness::LeaseWitnessFacts>,
     of::<hold::HoldFacts>,
     of::<pause::PauseFacts>,
     of::<resume::ResumeFacts>,

@@ -223,6 +223,8 @@ pub struct Lease {
     pub grace: Duration,
     /// Who stops the service on a node that the lease no longer names.
     pub guard: Guard,
+    /// Whether the holder goes on while the arbiter is away and every node that may grant agrees.
+    pub failsafe: bool,
 }
 
 impl Lease {

@@ -325,6 +325,8 @@ pub(super) struct Lease {
     pub(super) grace: Option<Spanned<DurationText>>,
     /// Who stops the service on a node that its lease no longer names. Default: hold.
     pub(super) guard: Option<Spanned<Guard>>,
+    /// Whether the holder goes on while the arbiter is away and every node that may grant agrees. Default: true.
+    pub(super) failsafe: Option<bool>,
     /// For git: the URL.
     pub(super) remote: Option<Spanned<GitUrl>>,
     /// What stands before the name of a service in a ref or key.

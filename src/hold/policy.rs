@@ -2,6 +2,7 @@
 
 use crate::boot_instant::BootInstant;
 use crate::chain::Name;
+use crate::lease::failsafe::Grant;
 use crate::lease::{LeaseView, Observation, Params, Permit};
 
 /// What a read means for the command.
@@ -13,6 +14,8 @@ pub enum Judgement {
     Denied(String),
     /// Nothing follows from the read; why, as half a sentence. An earlier permit expires as before.
     Unknown(String),
+    /// The same, and the register did answer: the failsafe must not contradict it.
+    Distrusted(String),
 }
 
 /// Judges the reads of a lease for one command on one node.
@@ -23,6 +26,8 @@ pub struct RunPolicy {
     since: BootInstant,
     lease_view: LeaseView,
     epoch: Option<u64>,
+    /// When the last unanimous round began.
+    vouched_for: Option<BootInstant>,
 }
 
 impl RunPolicy {
@@ -31,7 +36,7 @@ impl RunPolicy {
     /// before only helps to recognise a register that went back.
     pub fn new(node: Name, params: Params, since: BootInstant, mut known: LeaseView) -> Self {
         known.forget_times();
-        Self { node, params, since, lease_view: known, epoch: None }
+        Self { node, params, since, lease_view: known, epoch: None, vouched_for: None }
     }
 
     /// Takes in a read, and judges it at `now`.
@@ -40,7 +45,7 @@ impl RunPolicy {
             return Judgement::Unknown("the read began before this hold did".to_owned());
         }
         if let Err(regression) = self.lease_view.observe(observation) {
-            return Judgement::Unknown(regression.to_string());
+            return Judgement::Distrusted(regression.to_string());
         }
         if let Some(permit) = self.lease_view.permit(&self.node, now, &self.params) {
             return match self.epoch {
@@ -62,6 +67,33 @@ impl RunPolicy {
                 )),
             },
         }
+    }
+
+    /// Takes in a unanimous round of voters, and judges it at `now`. It permits only what was started before.
+    pub fn judge_round(&mut self, grant: &Grant, began: BootInstant, now: BootInstant) -> Judgement {
+        if began < self.since || self.epoch != Some(grant.epoch) || grant.holder != self.node {
+            return Judgement::Unknown("the voters vouched for another grant".to_owned());
+        }
+        // Not in the view itself, which says only what the register said.
+        let mut renewed = self.lease_view.clone();
+        renewed.renew(grant, began);
+        match renewed.permit(&self.node, now, &self.params) {
+            Some(permit) if permit.epoch == grant.epoch => {
+                self.vouched_for = self.vouched_for.max(Some(began));
+                Judgement::Permitted(permit)
+            }
+            _ => Judgement::Unknown("the voters answered too late".to_owned()),
+        }
+    }
+
+    /// What the voters are asked to vouch for; none before the start.
+    pub fn grant(&self) -> Option<Grant> {
+        self.epoch.map(|epoch| Grant { holder: self.node.clone(), epoch })
+    }
+
+    /// When the last read or round began that renewed the permit.
+    pub fn renewed(&self) -> Option<BootInstant> {
+        self.lease_view.seen.as_ref().and_then(|latest| latest.last_read_began).max(self.vouched_for)
     }
 
     /// The command was started under this epoch. From now on no other epoch permits it.
@@ -130,7 +162,23 @@ mod tests {
         let mut second = RunPolicy::new(name("a"), PARAMS, at(11.0), known);
         assert!(matches!(second.judge(grant(10.5), at(11.0)), Judgement::Unknown(_)));
         // But it still helps to recognise a register that went back.
-        assert!(matches!(second.judge(read(11.5, "a", 3, LeaseState::Granted), at(11.6)), Judgement::Unknown(_)));
+        assert!(matches!(second.judge(read(11.5, "a", 3, LeaseState::Granted), at(11.6)), Judgement::Distrusted(_)));
+    }
+
+    #[test]
+    fn a_round_of_voters_extends_a_run_and_starts_none() {
+        let mut policy = policy();
+        let grant = Grant { holder: name("a"), epoch: 4 };
+        assert!(matches!(policy.judge(read(10.0, "a", 4, LeaseState::Granted), at(10.1)), Judgement::Permitted(_)));
+        assert!(matches!(policy.judge_round(&grant, at(11.0), at(11.1)), Judgement::Unknown(_)), "nothing runs");
+        policy.started(4);
+        let permit = Judgement::Permitted(Permit { epoch: 4, until: at(14.0) });
+        assert_eq!(policy.judge_round(&grant, at(11.0), at(11.1)), permit);
+        assert!(matches!(policy.judge_round(&grant, at(9.0), at(11.1)), Judgement::Unknown(_)), "before this hold");
+        let other = Grant { epoch: 5, ..grant.clone() };
+        assert!(matches!(policy.judge_round(&other, at(12.0), at(12.1)), Judgement::Unknown(_)));
+        policy.judge(read(12.0, "b", 5, LeaseState::Claimed), at(12.1));
+        assert!(matches!(policy.judge_round(&grant, at(12.2), at(12.3)), Judgement::Unknown(_)), "a claim is known");
     }
 
     #[test]
@@ -150,7 +198,7 @@ mod tests {
             assert!(matches!(judgement, Judgement::Denied(_)), "{holder} {epoch}: {judgement:?}");
         }
         let empty = Observation { began: at(15.0), ended: at(15.1), found: None };
-        assert!(matches!(policy.judge(empty.clone(), at(15.2)), Judgement::Unknown(_)), "it went back");
+        assert!(matches!(policy.judge(empty.clone(), at(15.2)), Judgement::Distrusted(_)), "it went back");
         let mut fresh = RunPolicy::new(name("a"), PARAMS, at(10.0), LeaseView::default());
         assert!(matches!(fresh.judge(empty, at(15.2)), Judgement::Denied(_)), "it never held anything");
     }

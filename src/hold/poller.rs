@@ -13,7 +13,7 @@ use crate::chain::Name;
 use crate::deadline::Deadline;
 use crate::lease::Observation;
 use crate::lease::codec::LeaseRegister;
-use crate::register::Register;
+use crate::register::{Register, StoreError};
 
 /// Opens the register; each thread has its own.
 pub type OpenRegister = dyn Fn() -> Result<Box<dyn Register + Send>> + Send + Sync;
@@ -28,6 +28,8 @@ pub enum PollResult {
     Read(Observation),
     /// No answer; why.
     Failed(String),
+    /// An answer that is not a lease; why.
+    Foreign(String),
 }
 
 /// The readers, which end with the process.
@@ -107,7 +109,8 @@ impl Reader {
         let lease_register = LeaseRegister { register: register.as_ref(), service: &self.service };
         match lease_register.read(Deadline::after(self.timeout)) {
             Ok(observation) => PollResult::Read(observation),
-            Err(error) => PollResult::Failed(error.to_string()),
+            Err(StoreError::Failed(why)) => PollResult::Failed(why),
+            Err(StoreError::Foreign(why)) => PollResult::Foreign(why),
         }
     }
 }

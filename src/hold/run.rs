@@ -8,6 +8,7 @@ use anyhow::{Context, Result};
 use rustix::event::{PollFd, PollFlags};
 use rustix::io::Errno;
 
+use super::failsafe::Failsafe;
 use super::ipc::{CommandEnd, Received, SupervisorOrder, SupervisorReport};
 use super::policy::{Judgement, RunPolicy};
 use super::poller::{PollResult, Poller};
@@ -20,18 +21,38 @@ use crate::boot_instant::BootInstant;
 use crate::exec;
 use crate::lease::{LeaseView, Permit};
 
+const NO_ANSWER: &str = "the register did not answer in time";
+
 struct HoldRun<'a> {
     request: &'a HoldRequest<'a>,
     supervisor: Supervisor,
     policy: RunPolicy,
-    signals: UnixStream,
-    timer: Timer,
+    wakeups: Wakeups,
+    failsafe: Option<Failsafe>,
     /// The command, once the supervisor was ordered to start it.
     instance: Option<Instance>,
     /// Whether the supervisor reported that nothing runs.
     nothing_runs: bool,
-    /// Why reads do not extend the permit; none while they do.
-    read_error: Option<String>,
+    reads: Reads,
+}
+
+/// What makes this process look around, besides the supervisor and the poller.
+struct Wakeups {
+    signals: UnixStream,
+    timer: Timer,
+    /// Readable when a round of the failsafe has ended.
+    round_ended: Option<UnixStream>,
+}
+
+/// How the reads have gone since the last one that extended the permit.
+#[derive(Default)]
+struct Reads {
+    /// Why they do not extend it; none if none has failed.
+    error: Option<String>,
+    /// Whether the register answered, and must not be obeyed.
+    distrusted: bool,
+    /// Whether the voters have extended the permit instead.
+    by_failsafe: bool,
 }
 
 /// The command, and how long it may run.
@@ -52,15 +73,27 @@ pub(super) fn run(
     supervisor: Supervisor,
     on_event: &mut OnEvent<'_>,
 ) -> Result<(HoldOutcome, LeaseView)> {
+    let (failsafe, round_ended) = match &request.voters {
+        None => (None, None),
+        Some(voters) => {
+            let (failsafe, round_ended) = Failsafe::new(Arc::clone(voters), request.params)?;
+            (Some(failsafe), Some(round_ended))
+        }
+    };
+    let wakeups = Wakeups {
+        signals: termination_signals().context("cannot handle signals")?,
+        timer: Timer::new().context("cannot create a timer")?,
+        round_ended,
+    };
     let mut hold = HoldRun {
         request,
         supervisor,
         policy: RunPolicy::new(request.node.clone(), request.params, BootInstant::now(), request.known.clone()),
-        signals: termination_signals().context("cannot handle signals")?,
-        timer: Timer::new().context("cannot create a timer")?,
+        wakeups,
+        failsafe,
         instance: None,
         nothing_runs: false,
-        read_error: None,
+        reads: Reads::default(),
     };
     let poller = Poller::start(request.service, Arc::clone(&request.open), request.check, request.params.valid)?;
     let outcome = hold.run(&poller, on_event);
@@ -81,7 +114,7 @@ impl HoldRun<'_> {
             if let Some(outcome) = self.take_reports(on_event) {
                 return Ok(outcome);
             }
-            if drain(&self.signals) {
+            if drain(&self.wakeups.signals) {
                 if self.instance.is_none() {
                     return Ok(HoldOutcome::Interrupted);
                 }
@@ -94,7 +127,9 @@ impl HoldRun<'_> {
                     return Ok(outcome);
                 }
             }
+            self.take_rounds(on_event);
             let now = BootInstant::now();
+            let round_due = self.begin_round_if_due(now);
             let wake_at = match &self.instance {
                 None if now >= give_up_at => return Ok(HoldOutcome::Unknown(self.why_unknown())),
                 None => give_up_at,
@@ -110,9 +145,13 @@ impl HoldRun<'_> {
                     continue;
                 }
             };
-            self.timer.set(Some(wake_at))?;
-            let fds = [self.supervisor.link.as_fd(), self.signals.as_fd(), poller.wake.as_fd(), self.timer.as_fd()];
-            match rustix::event::poll(&mut fds.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)), None) {
+            self.wakeups.timer.set(Some(round_due.map_or(wake_at, |due| due.min(wake_at))))?;
+            let link = self.supervisor.link.as_fd();
+            let wakeups = &self.wakeups;
+            let fds = [link, wakeups.signals.as_fd(), poller.wake.as_fd(), wakeups.timer.as_fd()];
+            let fds = fds.into_iter().chain(wakeups.round_ended.as_ref().map(AsFd::as_fd));
+            let mut fds: Vec<_> = fds.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)).collect();
+            match rustix::event::poll(&mut fds, None) {
                 Ok(_) | Err(Errno::INTR) => {}
                 Err(error) => return Err(error.into()),
             }
@@ -152,16 +191,25 @@ impl HoldRun<'_> {
         let judgement = match result {
             PollResult::Read(observation) => self.policy.judge(observation, now),
             PollResult::Failed(why) => Judgement::Unknown(why),
+            PollResult::Foreign(why) => Judgement::Distrusted(why),
         };
+        self.reads.distrusted |= matches!(judgement, Judgement::Distrusted(_));
         match (judgement, &self.instance) {
             (Judgement::Permitted(permit), None) => self.start(permit),
-            (Judgement::Permitted(Permit { until, .. }), Some(_)) => self.extend(until, now, on_event),
+            (Judgement::Permitted(Permit { until, .. }), Some(_)) => {
+                if self.extend(until, now) {
+                    if std::mem::take(&mut self.reads).error.is_some() {
+                        on_event(&HoldEvent::Recovered, self.policy.lease_view());
+                    }
+                    on_event(&HoldEvent::Extended, self.policy.lease_view());
+                }
+            }
             (Judgement::Denied(why), None) => return Some(HoldOutcome::NotOurs(why)),
             (Judgement::Denied(why), Some(_)) => self.stop(StopReason::LeaseLost(why.clone()), &why, on_event),
-            (Judgement::Unknown(why), None) => self.read_error = Some(why),
-            (Judgement::Unknown(why), Some(instance)) => {
+            (Judgement::Unknown(why) | Judgement::Distrusted(why), None) => self.reads.error = Some(why),
+            (Judgement::Unknown(why) | Judgement::Distrusted(why), Some(instance)) => {
                 let (left, stopping) = (now.until(instance.window.stops()), instance.is_stopping());
-                if self.read_error.replace(why.clone()).is_none() && !stopping {
+                if self.reads.error.replace(why.clone()).is_none() && !stopping {
                     on_event(&HoldEvent::AtRisk { why, left }, self.policy.lease_view());
                 }
             }
@@ -176,19 +224,55 @@ impl HoldRun<'_> {
         self.supervisor.link.send(&SupervisorOrder::Start { epoch, until });
     }
 
-    fn extend(&mut self, until: BootInstant, now: BootInstant, on_event: &mut OnEvent<'_>) {
-        let Some(instance) = &mut self.instance else { return };
+    /// Whether the permit was extended.
+    fn extend(&mut self, until: BootInstant, now: BootInstant) -> bool {
+        let Some(instance) = &mut self.instance else { return false };
         // If the permit expired meanwhile, this process was frozen: a read of now says nothing of the
         // time that it missed.
         if instance.is_stopping() || now >= instance.window.stops() {
-            return;
+            return false;
         }
         instance.window.extend(until);
         self.supervisor.link.send(&SupervisorOrder::Extend { until });
-        if self.read_error.take().is_some() {
-            on_event(&HoldEvent::Recovered, self.policy.lease_view());
+        true
+    }
+
+    /// Takes the rounds of the failsafe that have ended.
+    fn take_rounds(&mut self, on_event: &mut OnEvent<'_>) {
+        if let Some(wake) = &self.wakeups.round_ended {
+            drain(wake);
         }
-        on_event(&HoldEvent::Extended, self.policy.lease_view());
+        while let Some(vouched) = self.failsafe.as_mut().and_then(Failsafe::next_vouched) {
+            let now = BootInstant::now();
+            let judgement = self.policy.judge_round(&vouched.grant, vouched.began, now);
+            if let Judgement::Permitted(Permit { until, .. }) = judgement
+                && !self.reads.distrusted
+                && self.extend(until, now)
+            {
+                if !std::mem::replace(&mut self.reads.by_failsafe, true) {
+                    // A read that is merely late is an error from now on, so that its return is reported.
+                    self.reads.error.get_or_insert_with(|| NO_ANSWER.to_owned());
+                    let voters = self.failsafe.as_ref().map_or(0, Failsafe::voters);
+                    on_event(&HoldEvent::FailsafeBegan { voters }, self.policy.lease_view());
+                }
+                on_event(&HoldEvent::Extended, self.policy.lease_view());
+            }
+        }
+    }
+
+    /// Begins a round of the failsafe if the register is late or cannot be read; otherwise, when that is due.
+    fn begin_round_if_due(&mut self, now: BootInstant) -> Option<BootInstant> {
+        let runs = self.instance.as_ref().is_some_and(|instance| !instance.is_stopping());
+        if !runs || self.reads.distrusted {
+            return None;
+        }
+        let (grant, renewed) = (self.policy.grant()?, self.policy.renewed()?);
+        let failsafe = self.failsafe.as_mut()?;
+        let read_failed = self.reads.error.is_some();
+        if now >= failsafe.due(renewed, read_failed) {
+            failsafe.begin(grant, now);
+        }
+        Some(failsafe.due(renewed, read_failed))
     }
 
     fn stop(&mut self, reason: StopReason, why: &str, on_event: &mut OnEvent<'_>) {
@@ -204,7 +288,7 @@ impl HoldRun<'_> {
     }
 
     fn why_unknown(&self) -> String {
-        self.read_error.clone().unwrap_or_else(|| "the register did not answer in time".to_owned())
+        self.reads.error.clone().unwrap_or_else(|| NO_ANSWER.to_owned())
     }
 }
 

@@ -9,10 +9,11 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::Context;
 
-use crate::chain::Name;
+use crate::chain::{BRAIN, Name};
 use crate::config::{self, Config, Lease};
 use crate::deadline::Deadline;
 use crate::lease::codec::{LeaseRegister, SwapDeadlines, SwapOutcome};
+use crate::lease::witness;
 use crate::lease::{ClaimRequest, LeaseRecord, LeaseView, Nonce, Observation, Params, Regression, VersionedRecord};
 use crate::register::etcd::{Cluster, EtcdRegister};
 use crate::register::file::FileRegister;
@@ -33,6 +34,7 @@ pub struct LeaseClient<'a> {
     pub lease: Lease,
     register: Box<dyn Register + Send>,
     by: String,
+    may_wait: bool,
 }
 
 /// Why a lease is unknown.
@@ -88,7 +90,10 @@ impl<'a> LeaseClient<'a> {
         let lease = config.services.get(service).and_then(|service| service.lease);
         let (Some(_), Some(lease)) = (&config.lease, lease) else { return Ok(None) };
         let register = open_register(config, state_dir, local_node, service.as_str())?;
-        Ok(register.map(|register| Self { service, lease, register, by: signed_by(local_node) }))
+        let is_voter =
+            local_node.is_some_and(|node| config.chains.get(BRAIN).is_some_and(|chain| chain.contains(node)));
+        let may_wait = !lease.failsafe || is_voter && witness::is_shared(config);
+        Ok(register.map(|register| Self { service, lease, register, by: signed_by(local_node), may_wait }))
     }
 
     /// Its time limits, as the rules take them.
@@ -156,7 +161,7 @@ impl<'a> LeaseClient<'a> {
     pub fn signature(&self) -> Result<Signature<'_>, LeaseError> {
         let nonce = Nonce::fresh().map_err(|error| LeaseError::Unreadable(format!("no random bits: {error}")))?;
         let at = humantime::format_rfc3339_millis(SystemTime::now()).to_string();
-        Ok(Signature { by: &self.by, at, nonce })
+        Ok(Signature { by: &self.by, at, nonce, may_wait: self.may_wait })
     }
 }
 
@@ -169,12 +174,14 @@ pub struct Signature<'a> {
     pub at: String,
     /// Used for no other write.
     pub nonce: Nonce,
+    may_wait: bool,
 }
 
 impl Signature<'_> {
     /// The request to have the lease granted to `target`.
     pub fn request<'b>(&'b self, target: &'b Name, why: Option<&'b str>) -> ClaimRequest<'b> {
-        ClaimRequest { target, by: self.by, why, at: &self.at, nonce: self.nonce }
+        let Self { by, at, nonce, may_wait } = self;
+        ClaimRequest { target, by, why, at, nonce: *nonce, may_wait: *may_wait }
     }
 }
 

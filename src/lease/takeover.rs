@@ -19,6 +19,9 @@ pub struct ClaimRequest<'a> {
     pub at: &'a str,
     /// Never used before: each attempt at a swap is a new write.
     pub nonce: Nonce,
+    /// Whether holders ask this machine's witness, or use no failsafe. Otherwise it must not grant by
+    /// waiting: a holder would not learn of its claim.
+    pub may_wait: bool,
 }
 
 /// A node confirmed that it stopped the service.
@@ -37,6 +40,9 @@ pub struct Stopped {
 pub enum TakeoverStep {
     /// Replace the latest record with this claim. From then on no node may run the service.
     Claim(LeaseRecord),
+    /// Make the claim visible to this node's witness, call [`LeaseView::published`], and ask again. No wait
+    /// has begun before, and no stop that was ordered before counts.
+    Publish,
     /// Ask again at this time, or as soon as `stop` has confirmed.
     Wait {
         /// When the old holder has certainly stopped.
@@ -46,6 +52,8 @@ pub enum TakeoverStep {
     },
     /// Replace the claim with this grant. From then on the target may start.
     Grant(LeaseRecord),
+    /// The wait is over, but this machine may not grant. Leave the claim to a brain.
+    LeaveToBrain,
     /// The target holds the lease.
     Settled,
 }
@@ -62,7 +70,9 @@ pub enum TakeoverStep {
 ///   from before there was a lease obeys no register; the brain stops it as it does without a lease.)
 /// - An unfinished claim for another node is replaced by a claim in the next epoch, which inherits
 ///   `previous_holder` and the wait so far.
-/// - A confirmed stop counts if it was ordered after the register was known to name no holder.
+/// - A claim is published before the wait begins, so that the [failsafe](super::failsafe) of the old holder
+///   ends before anything is granted.
+/// - A confirmed stop counts if it was ordered after the wait began.
 pub fn next_step(
     lease_view: &LeaseView,
     stopped: &[Stopped],
@@ -80,16 +90,21 @@ pub fn next_step(
     if record.state == LeaseState::Granted {
         return TakeoverStep::Settled;
     }
-    let unheld_since = latest.unheld_since.unwrap_or(now);
+    if record.previous_holder.as_ref() == Some(&record.holder) {
+        return TakeoverStep::Grant(request.grant(record));
+    }
+    let Some(unheld_since) = latest.unheld_since else { return TakeoverStep::Publish };
     let until = unheld_since.plus(params.wait());
     let has_confirmed =
         |node: &Name| stopped.iter().any(|stopped| stopped.node == *node && stopped.issued > unheld_since);
-    let no_other_runs =
-        record.previous_holder.as_ref().is_some_and(|previous| *previous == record.holder || has_confirmed(previous));
-    if no_other_runs || now >= until {
+    if record.previous_holder.as_ref().is_some_and(has_confirmed) {
         return TakeoverStep::Grant(request.grant(record));
     }
-    TakeoverStep::Wait { until, stop: record.previous_holder.clone() }
+    match (now >= until, request.may_wait) {
+        (false, _) => TakeoverStep::Wait { until, stop: record.previous_holder.clone() },
+        (true, true) => TakeoverStep::Grant(request.grant(record)),
+        (true, false) => TakeoverStep::LeaveToBrain,
+    }
 }
 
 /// A claim that takes back a register that went back, as after a restore from a backup: later than both
@@ -104,7 +119,7 @@ pub fn repair_claim(
     (at, nonce): (&str, Nonce),
 ) -> Option<LeaseRecord> {
     let latest = known.into_iter().chain(found).max_by(|one, other| one.order(other))?;
-    let request = ClaimRequest { target: &latest.holder, by, why: Some(why), at, nonce };
+    let request = ClaimRequest { target: &latest.holder, by, why: Some(why), at, nonce, may_wait: false };
     Some(request.claim(next_epoch(latest.epoch), None))
 }
 

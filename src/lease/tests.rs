@@ -34,8 +34,12 @@ fn read(began: f64, ended: f64, value: Option<&LeaseRecord>) -> Observation {
 }
 
 fn step(lease_view: &LeaseView, stopped: &[Stopped], target: &str, now: f64) -> TakeoverStep {
+    step_of(lease_view, stopped, target, now, true)
+}
+
+fn step_of(lease_view: &LeaseView, stopped: &[Stopped], target: &str, now: f64, may_wait: bool) -> TakeoverStep {
     let target = name(target);
-    let request = ClaimRequest { target: &target, by: "tester", why: None, at: "", nonce: Nonce(99) };
+    let request = ClaimRequest { target: &target, by: "tester", why: None, at: "", nonce: Nonce(99), may_wait };
     takeover::next_step(lease_view, stopped, &request, at(now), &PARAMS)
 }
 
@@ -97,26 +101,32 @@ fn a_record_was_written_after_the_last_read_of_the_one_before() {
 
 #[test]
 fn a_takeover_waits_and_a_confirmed_stop_does_not() {
+    let stopped = |node: &str, issued| [Stopped { node: name(node), issued: at(issued) }];
     let mut lease_view = LeaseView::default();
     lease_view.observe(read(10.0, 11.0, Some(&record("a", 4, LeaseState::Granted, "")))).expect("obeyed");
     assert_eq!(step(&lease_view, &[], "a", 11.0), TakeoverStep::Settled);
     let claim = LeaseRecord { nonce: Nonce(99), ..record("b", 5, LeaseState::Claimed, "a") };
     assert_eq!(step(&lease_view, &[], "b", 11.0), TakeoverStep::Claim(claim.clone()));
-    lease_view.observe_own_write(read(11.0, 12.0, Some(&claim))).expect("obeyed");
+    lease_view.observe_own_write(read(11.0, 11.5, Some(&claim))).expect("obeyed");
+    assert_eq!(step(&lease_view, &stopped("a", 11.7), "b", 99.0), TakeoverStep::Publish, "however late");
+    lease_view.published(at(12.0));
+    lease_view.published(at(13.0));
     let wait = TakeoverStep::Wait { until: at(15.0), stop: Some(name("a")) };
     assert_eq!(step(&lease_view, &[], "b", 14.9), wait);
     let grant = TakeoverStep::Grant(LeaseRecord { nonce: Nonce(99), ..record("b", 5, LeaseState::Granted, "a") });
     assert_eq!(step(&lease_view, &[], "b", 15.0), grant);
-    let stopped = |node: &str, issued| [Stopped { node: name(node), issued: at(issued) }];
+    assert_eq!(step_of(&lease_view, &[], "b", 15.0, false), TakeoverStep::LeaveToBrain);
+    assert_eq!(step_of(&lease_view, &stopped("a", 12.1), "b", 12.5, false), grant, "confirmed");
     assert_eq!(step(&lease_view, &stopped("a", 12.1), "b", 12.5), grant);
-    assert_eq!(step(&lease_view, &stopped("a", 11.9), "b", 12.5), wait, "ordered before the claim was acknowledged");
+    assert_eq!(step(&lease_view, &stopped("a", 11.9), "b", 12.5), wait, "ordered before the claim was published");
     assert_eq!(step(&lease_view, &stopped("c", 12.1), "b", 12.5), wait, "another node");
 }
 
 #[test]
 fn another_brain_finishes_an_abandoned_claim() {
     let mut lease_view = LeaseView::default();
-    lease_view.observe(read(20.0, 21.0, Some(&record("b", 5, LeaseState::Claimed, "a")))).expect("obeyed");
+    lease_view.observe(read(20.0, 20.5, Some(&record("b", 5, LeaseState::Claimed, "a")))).expect("obeyed");
+    lease_view.published(at(21.0));
     assert_eq!(step(&lease_view, &[], "b", 22.0), TakeoverStep::Wait { until: at(24.0), stop: Some(name("a")) });
     assert!(matches!(step(&lease_view, &[], "b", 24.0), TakeoverStep::Grant(_)));
     // For another target it claims anew; the wait continues, and `previous_holder` is carried along.
@@ -126,7 +136,9 @@ fn another_brain_finishes_an_abandoned_claim() {
     own.observe_own_write(read(22.0, 23.0, Some(&claim))).expect("obeyed");
     assert_eq!(step(&own, &[], "c", 23.5), TakeoverStep::Wait { until: at(24.0), stop: Some(name("a")) });
     // Another brain's claim may follow a grant that we never saw, so its wait starts anew.
-    lease_view.observe(read(22.0, 23.0, Some(&claim))).expect("obeyed");
+    lease_view.observe(read(22.0, 22.5, Some(&claim))).expect("obeyed");
+    assert_eq!(step(&lease_view, &[], "c", 22.6), TakeoverStep::Publish);
+    lease_view.published(at(23.0));
     assert_eq!(step(&lease_view, &[], "c", 23.5), TakeoverStep::Wait { until: at(26.0), stop: Some(name("a")) });
     // Back to the previous holder: no other node can be running.
     let mut back = own;
@@ -141,7 +153,9 @@ fn a_first_claim_is_waited_out() {
     lease_view.observe(read(1.0, 2.0, None)).expect("obeyed");
     let TakeoverStep::Claim(claim) = step(&lease_view, &[], "a", 2.0) else { panic!("no claim") };
     assert_eq!((claim.epoch, claim.previous_holder.clone()), (1, None));
-    lease_view.observe_own_write(read(2.0, 3.0, Some(&claim))).expect("obeyed");
+    lease_view.observe_own_write(read(2.0, 2.5, Some(&claim))).expect("obeyed");
+    assert_eq!(step(&lease_view, &[], "a", 99.0), TakeoverStep::Publish);
+    lease_view.published(at(3.0));
     assert_eq!(step(&lease_view, &[], "a", 3.0), TakeoverStep::Wait { until: at(6.0), stop: None });
     assert!(matches!(step(&lease_view, &[], "a", 6.0), TakeoverStep::Grant(_)));
 }

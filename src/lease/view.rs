@@ -45,7 +45,8 @@ pub struct Latest {
     /// When the register was first known to hold it.
     #[serde(alias = "known")]
     pub first_seen: BootInstant,
-    /// Since when the register has been known to name no holder; none while it names one.
+    /// When the wait for this claim began: when the register was known to name no holder, and this node's
+    /// witness said so. None for a grant, and for a claim that is not published yet.
     #[serde(alias = "unnamed")]
     pub unheld_since: Option<BootInstant>,
     /// A lower bound for when the record was written: when the last read of its predecessor began.
@@ -73,7 +74,7 @@ pub enum Regression {
     /// It held a record of this epoch, and is now empty.
     Gone(u64),
     /// It went back to an earlier epoch, or from a grant to its claim, as after a restore from a
-    /// backup.
+    /// backup; or it jumped so far ahead that the epoch counts as earlier.
     Rewound {
         /// The epoch that was seen before.
         from: u64,
@@ -90,6 +91,9 @@ impl fmt::Display for Regression {
             Self::Gone(epoch) => write!(f, "the register is empty, and has held epoch {epoch}"),
             Self::Rewound { from, to } if from == to => {
                 write!(f, "the register went back from the grant of epoch {from} to its claim")
+            }
+            Self::Rewound { from, to } if from < to => {
+                write!(f, "the register jumped from epoch {from} to {to}, which no takeover explains")
             }
             Self::Rewound { from, to } => write!(f, "the register went back from epoch {from} to {to}"),
             Self::Forked(epoch) => write!(f, "the register holds another record of epoch {epoch} than before"),
@@ -122,9 +126,6 @@ impl LeaseView {
         if new == old {
             latest.last_read_began = latest.last_read_began.max(Some(began));
             latest.found.version = found.version;
-            if new.state == LeaseState::Claimed {
-                latest.unheld_since.get_or_insert(ended);
-            }
             return Ok(());
         }
         let (from, to) = (old.epoch, new.epoch);
@@ -154,10 +155,52 @@ impl LeaseView {
         self.observe(observation)?;
         let Some(latest) = &mut self.seen else { return Ok(()) };
         latest.written_after = Some(began);
-        if let (Some(since), Some(before)) = (&mut latest.unheld_since, unheld_since) {
-            *since = before.min(*since);
+        if latest.found.value.state == LeaseState::Claimed {
+            latest.unheld_since = latest.unheld_since.or(unheld_since);
         }
         Ok(())
+    }
+
+    /// The view's claim has been visible to this node's witness since before `now`, so the wait for it may
+    /// begin. A wait that has begun goes on.
+    pub fn published(&mut self, now: BootInstant) {
+        if let Some(latest) = self.seen.as_mut().filter(|latest| latest.found.value.state == LeaseState::Claimed) {
+            latest.unheld_since.get_or_insert(now);
+        }
+    }
+
+    /// Whether this view, as this node's witness has it, has shown a claim for as long as the other view has
+    /// been waiting.
+    pub fn has_waited_as_long_as(&self, other: &Self) -> bool {
+        let since = |view: &Self| view.seen.as_ref().and_then(|latest| latest.unheld_since);
+        match (since(self), since(other)) {
+            (_, None) => true,
+            (None, Some(_)) => false,
+            (Some(shown), Some(waiting)) => shown <= waiting,
+        }
+    }
+
+    /// Takes over the wait for the same claim that another process of this node has begun.
+    pub fn adopt_wait(&mut self, other: &Self) {
+        if let (Some(own), Some(other)) = (&mut self.seen, &other.seen)
+            && own.found.value == other.found.value
+        {
+            own.unheld_since = own.unheld_since.or(other.unheld_since);
+        }
+    }
+
+    /// This node's witness lost the view's claim, so the wait so far does not count.
+    pub fn restart_wait(&mut self) {
+        if let Some(latest) = &mut self.seen {
+            latest.unheld_since = None;
+        }
+    }
+
+    /// Whether the view has a claim whose wait has not begun.
+    pub fn is_unpublished_claim(&self) -> bool {
+        self.seen
+            .as_ref()
+            .is_some_and(|latest| latest.found.value.state == LeaseState::Claimed && latest.unheld_since.is_none())
     }
 
     /// The version to compare with when the latest record is replaced.
@@ -205,12 +248,11 @@ impl LeaseView {
 
 impl Latest {
     fn new(found: VersionedRecord, began: BootInstant, ended: BootInstant) -> Self {
-        let unheld_since = (found.value.state == LeaseState::Claimed).then_some(ended);
         Self {
             found,
             last_read_began: Some(began),
             first_seen: ended,
-            unheld_since,
+            unheld_since: None,
             written_after: None,
             read_after: None,
         }

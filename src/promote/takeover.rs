@@ -15,11 +15,10 @@ use crate::chain::Name;
 use crate::config;
 use crate::deadline::Deadline;
 use crate::lease::client::{LeaseClient, LeaseError};
-use crate::lease::{self, LeaseRecord, LeaseView, Stopped, TakeoverStep};
+use crate::lease::{self, LeaseRecord, LeaseView, Stopped, TakeoverStep, witness};
 use crate::output::millis;
 use crate::remote::Remote;
 use crate::service::Instance;
-use crate::state::history;
 use crate::state::{ServiceRecord, StateDir};
 
 mod stops;
@@ -162,9 +161,15 @@ impl<'a> Takeover<'a> {
         self.client.as_ref().ok_or_else(|| LeaseError::Unreadable("no [lease]".to_owned()))
     }
 
-    fn keep(&self) {
-        if !self.goal.options().dry_run {
-            history::keep_lease_view(self.store, self.goal.local_node(), self.goal.name(), &self.view);
+    /// Keeps what is known. A claim is then visible to other nodes, and the wait for it may begin.
+    fn keep(&mut self) {
+        if self.goal.options().dry_run {
+            return;
+        }
+        let published = witness::publish(self.store, self.goal.local_node(), self.goal.name(), &mut self.view);
+        if !published && !self.lease.failsafe {
+            // No holder asks this node's witness.
+            self.view.published(BootInstant::now());
         }
     }
 
@@ -243,6 +248,7 @@ impl<'a> Takeover<'a> {
                 }
                 TakeoverStep::Wait { until, .. } => self.wait_until(until),
                 TakeoverStep::Claim(record) | TakeoverStep::Grant(record) => self.swap(wanted.target, &record)?,
+                TakeoverStep::Publish | TakeoverStep::LeaveToBrain => self.keep(),
             }
         }
         Err(Refusal::Unknown(format!("Other brains wrote the lease of {} all the time.", self.goal.name())))
@@ -260,14 +266,45 @@ impl<'a> Takeover<'a> {
     }
 
     fn next(&mut self, wanted: &Acquisition<'_>, stops: &Stops) -> Result<TakeoverStep, Refusal> {
-        let params = lease::Params { valid: self.lease.valid, grace: self.lease.grace };
+        let params = lease::Params::from(self.lease);
         let name = self.goal.name();
         let unknown = |error: LeaseError| Refusal::Unknown(format!("The lease of {name} is unknown: {error}."));
+        if self.view.value().is_some_and(|record| record.granted_to().is_none()) {
+            // The wait counts only as long as other nodes can see the claim.
+            self.keep();
+        }
         self.open().map_err(unknown)?;
         let Some(client) = &self.client else { return Err(unknown(LeaseError::Unreadable("no [lease]".to_owned()))) };
         let signature = client.signature().map_err(unknown)?;
         let claim = signature.request(wanted.target, Some(wanted.why));
-        Ok(lease::takeover::next_step(&self.view, stops.confirmed(), &claim, BootInstant::now(), &params))
+        match lease::takeover::next_step(&self.view, stops.confirmed(), &claim, BootInstant::now(), &params) {
+            TakeoverStep::Publish => Err(Refusal::Unknown(format!(
+                "The claim of {name} cannot be shown to other nodes: {} cannot be written.",
+                self.store.directory().display()
+            ))),
+            TakeoverStep::LeaveToBrain => self.leave_to_brain(wanted.target),
+            step => Ok(step),
+        }
+    }
+
+    /// Gives a brain the time to grant the claim. Holders do not ask this machine's witness, so it must not
+    /// grant by waiting.
+    fn leave_to_brain(&mut self, target: &Name) -> Result<TakeoverStep, Refusal> {
+        let give_up_at = BootInstant::now().plus(self.lease.wait() + self.goal.config().cycle.check);
+        while BootInstant::now() < give_up_at {
+            self.read_anew();
+            match self.view.value() {
+                Some(record) if record.granted_to() == Some(target) => return Ok(TakeoverStep::Settled),
+                Some(record) if record.granted_to().is_none() && record.holder == *target => {}
+                _ => break,
+            }
+            std::thread::sleep(self.lease.interval());
+        }
+        Err(Refusal::Unknown(format!(
+            "The lease of {} is claimed for {target}. Only a node of the brain chain, with the node's own state, may wait \
+             to grant it, so a brain does that at its next check.",
+            self.goal.name()
+        )))
     }
 
     /// Since when the register has named no node, as far as is known here.

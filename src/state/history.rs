@@ -67,6 +67,10 @@ pub enum Event {
     HoldStart,
     /// The command of `mirror hold` ended, or was ended.
     HoldEnd,
+    /// `mirror hold` goes on without the arbiter, because all voters vouch for it.
+    FailsafeBegin,
+    /// `mirror hold` reads the lease again, or stops.
+    FailsafeEnd,
 }
 
 impl Entry {

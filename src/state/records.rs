@@ -128,7 +128,10 @@ impl StateDir {
         }
         let news = stored.as_ref().and_then(LeaseView::value) != lease_view.value();
         let durability = if news { Durability::Durable } else { Durability::Cached };
-        self.put(&lease_view_file(service), lease_view, durability);
+        let mut lease_view = lease_view.clone();
+        // Another process of this node may be waiting for the same claim.
+        lease_view.adopt_wait(&stored.unwrap_or_default());
+        self.put(&lease_view_file(service), &lease_view, durability);
         news
     }
 }

@@ -1,6 +1,7 @@
 //! Publishes what happens to a held command.
 
 use std::process::ExitCode;
+use std::time::SystemTime;
 
 use super::super::Context;
 use super::{HoldFacts, HoldVerdict};
@@ -39,6 +40,8 @@ impl<'a> Reporter<'a> {
             pid: None,
             exit_status: None,
             killed: None,
+            failsafe_since: None,
+            voters: None,
         };
         Self { context, service, node, state_dir, notify: Notify::from_environment(), facts }
     }
@@ -56,7 +59,19 @@ impl<'a> Reporter<'a> {
                 history::keep_lease_view(self.state_dir, Some(self.node), service, lease_view);
             }
             HoldEvent::Extended => self.notify.send("WATCHDOG=1"),
+            HoldEvent::FailsafeBegan { voters } => {
+                let since = humantime::format_rfc3339_millis(SystemTime::now()).to_string();
+                (self.facts.failsafe_since, self.facts.voters) = (Some(since), Some(*voters));
+                let reason = format!(
+                    "{service} goes on by failsafe: the lease cannot be read, and {voters} of {voters} voters vouch for it."
+                );
+                self.notify.send(&format!("STATUS={reason}"));
+                self.say(&reason);
+                self.show(HoldVerdict::Running, &reason);
+                self.record(Event::FailsafeBegin, None, &reason);
+            }
             HoldEvent::Recovered => {
+                self.end_failsafe("the lease was read again");
                 let reason = format!("{service} may go on: the lease was read again.");
                 self.notify.send(&format!("STATUS={reason}"));
                 self.say(&reason);
@@ -68,11 +83,22 @@ impl<'a> Reporter<'a> {
                 self.say(&reason);
             }
             HoldEvent::Stopping(why) => {
+                self.end_failsafe(why);
                 let reason = format!("{service} is stopped: {why}.");
                 self.notify.send(&format!("STOPPING=1\nSTATUS={}", one_line(&reason)));
                 self.say(&reason);
                 self.show(HoldVerdict::Stopping, &reason);
             }
+        }
+    }
+
+    fn end_failsafe(&mut self, why: &str) {
+        let service = self.service;
+        if self.facts.failsafe_since.take().is_some() {
+            self.facts.voters = None;
+            let reason = format!("{service} no longer runs by failsafe: {why}.");
+            self.show(HoldVerdict::Running, &reason);
+            self.record(Event::FailsafeEnd, None, &reason);
         }
     }
 
@@ -90,6 +116,7 @@ impl<'a> Reporter<'a> {
 
     pub(super) fn outcome(&mut self, outcome: HoldOutcome) -> ExitCode {
         let service = self.service;
+        self.end_failsafe("the command has ended");
         let (verdict, reason, status) = match outcome {
             HoldOutcome::NotOurs(why) => {
                 return self.not_started(HoldVerdict::NotOurs, format!("{service} was not started: {why}."));

@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::Result;
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::super::Context;
 use super::{no_lease, open_client, unknown};
@@ -80,6 +80,9 @@ pub struct ShownLease {
     /// Since when this machine has known it, by its own clock: RFC 3339, UTC. Null when that was
     /// before it booted.
     pub seen_since: Option<String>,
+    /// Since when this node has held the lease by failsafe, while the register cannot be read: RFC 3339,
+    /// UTC. Null otherwise, and on other nodes.
+    pub failsafe_since: Option<String>,
     /// How long a read may be relied on, in ms.
     pub valid_ms: u64,
     /// The time to stop, plus what two clocks may drift apart, in ms.
@@ -146,7 +149,28 @@ fn show(context: &Context, state_dir: &StateDir, name: &Name, service: &Service)
         history::keep_lease_view(state_dir, context.local_node.as_ref(), name, &lease_view);
         Ok(())
     });
-    Some(shown(name, lease, &lease_view, read))
+    let mut shown = shown(name, lease, &lease_view, read);
+    if let Some(held) = held_by_failsafe(state_dir, name) {
+        let HeldByFailsafe { failsafe_since: since, voters } = held;
+        shown.reason += &format!(" It is held here by failsafe since {since}, {voters} of {voters} voters.");
+        shown.failsafe_since = Some(since);
+    }
+    Some(shown)
+}
+
+/// What the state file of `mirror hold` says of the failsafe.
+#[derive(Deserialize)]
+struct HeldByFailsafe {
+    failsafe_since: String,
+    voters: usize,
+}
+
+/// None unless `mirror hold` runs here, by failsafe.
+fn held_by_failsafe(state_dir: &StateDir, service: &Name) -> Option<HeldByFailsafe> {
+    let bytes = std::fs::read(state_dir.directory().join(format!("hold-{service}.json"))).ok()?;
+    let held = serde_json::from_slice(&bytes).ok()?;
+    // Nobody updates the file of a hold that was killed.
+    state_dir.lock_hold(service).is_ok_and(|lock| lock.is_none()).then_some(held)
 }
 
 fn shown(service: &Name, lease: Lease, lease_view: &LeaseView, read: Result<(), LeaseError>) -> ShownLease {
@@ -186,6 +210,7 @@ fn shown(service: &Name, lease: Lease, lease_view: &LeaseView, read: Result<(), 
             let since = SystemTime::now() - first_seen.until(BootInstant::now());
             humantime::format_rfc3339_millis(since).to_string()
         }),
+        failsafe_since: None,
         valid_ms: ms(lease.valid),
         grace_ms: ms(lease.grace),
     }

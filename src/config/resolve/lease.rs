@@ -15,6 +15,7 @@ use crate::name::Name;
 
 const VALID: Duration = Duration::from_secs(2);
 const GRACE: Duration = Duration::from_secs(1);
+const FAILSAFE: bool = true;
 /// Shorter times lose a lease to what is usual on a busy machine: a read over a shared connection takes
 /// some 20 ms, and may take a third of `valid`.
 const MIN_VALID: Duration = Duration::from_millis(300);
@@ -191,7 +192,8 @@ impl Resolver {
         let grace = self.duration(table.grace.as_ref(), "lease.grace", GRACE);
         let grace = self.duration(own.grace.as_ref(), &format!("{at}.grace"), grace);
         let guard = own.guard.as_ref().or(table.guard.as_ref());
-        let lease = Lease { valid, grace, guard: guard.map_or(Guard::Hold, |guard| *guard.get()) };
+        let failsafe = table.failsafe.unwrap_or(FAILSAFE);
+        let lease = Lease { valid, grace, guard: guard.map_or(Guard::Hold, |guard| *guard.get()), failsafe };
         let span = |own: &Option<Spanned<DurationText>>, table: &Option<Spanned<DurationText>>| {
             own.as_ref().or(table.as_ref()).map(Spanned::span)
         };

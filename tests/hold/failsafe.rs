@@ -1,0 +1,147 @@
+//! The failsafe: with the arbiter away, the holder goes on while all nodes of the brain chain vouch for it.
+
+use std::path::Path;
+use std::time::Duration;
+
+use rustix::process::Signal;
+use serde_json::{Value, json};
+
+use super::{Field, OBEDIENT, Running};
+use crate::support::mirror::run;
+use crate::support::processes::{lives, signal};
+use crate::support::wait_for;
+
+/// How a node is reached: not at all while `NODE.dead` exists; with a status of 0 and no output while
+/// `NODE.mute` exists. Each node has its own state.
+const REMOTE: &str = r#"#!/bin/sh
+[ -e "$1.dead" ] && exit 255
+[ -e "$1.mute" ] && exit 0
+STATE_DIRECTORY="$PWD/state-$1" exec sh -c "$2"
+"#;
+
+/// Three voters; `a` holds the lease.
+fn field(valid: &str) -> Field {
+    let field = Field::new(valid, "2s");
+    let list = std::fs::read_to_string(field.network.config()).unwrap();
+    let list =
+        list.replace("failsafe = false, ", "").replace("b = \"192.0.2.2\"", "b = \"192.0.2.2\", c = \"192.0.2.3\"");
+    let list = list.replace("brain = [\"a\", \"b\"]", "brain = [\"a\", \"b\", \"c\"]");
+    let remote = "remote = { command = [\"sh\", \"{dir}/remote.sh\", \"{node}\", \"{command}\"] }\n";
+    // Before the table of the service.
+    let (head, service) = list.split_once("[services.bot]").unwrap();
+    field.network.rewrite(&format!("{head}\n{remote}\n[services.bot]{service}"));
+    std::fs::write(field.path("remote.sh"), REMOTE).unwrap();
+    field
+}
+
+/// Starts the command in surroundings in which nodes find `mirror`.
+fn start(field: &Field) -> Running<'_> {
+    let mut command = field.holding(OBEDIENT);
+    command.env("PATH", path_with_mirror());
+    field.begin(command)
+}
+
+fn path_with_mirror() -> String {
+    let directory = Path::new(env!("CARGO_BIN_EXE_mirror")).parent().unwrap();
+    format!("{}:{}", directory.display(), std::env::var("PATH").unwrap())
+}
+
+fn events(field: &Field) -> Vec<String> {
+    let history = std::fs::read_to_string(field.path("state/history.jsonl")).unwrap_or_default();
+    let event = |line: &str| Some(serde_json::from_str::<Value>(line).ok()?["event"].as_str()?.to_owned());
+    history.lines().filter_map(event).collect()
+}
+
+#[test]
+fn with_the_arbiter_away_it_goes_on_while_all_voters_vouch() {
+    let field = field("4s");
+    let running = start(&field);
+    field.cut_off();
+    wait_for("the failsafe begins", || field.shown()["failsafe_since"].is_string().then_some(()));
+    // Several times as long as any read permits.
+    std::thread::sleep(Duration::from_secs(10));
+    assert!(lives(running.main) && !field.path("term").exists());
+    assert_eq!(field.shown()["voters"], 3);
+    let shown = field.network.run("lease show bot").json();
+    let reason = shown["reason"].as_str().unwrap();
+    assert!(reason.contains("held here by failsafe since") && reason.ends_with("3 of 3 voters."), "{reason}");
+    field.bring_back();
+    wait_for("the failsafe ends", || field.shown()["failsafe_since"].is_null().then_some(()));
+    signal(running.hold(), Signal::TERM);
+    assert_eq!(running.end().status, 9);
+    let events = events(&field);
+    let ours: Vec<_> = events.iter().filter(|event| event.starts_with("failsafe")).collect();
+    assert_eq!(ours, ["failsafe-begin", "failsafe-end"], "{events:?}");
+}
+
+#[test]
+fn without_one_voter_it_stops() {
+    for fault in ["b.dead", "b.mute"] {
+        let field = field("3s");
+        std::fs::write(field.path(fault), "").unwrap();
+        let running = start(&field);
+        field.cut_off();
+        let said = running.end();
+        assert_eq!(said.status, 75, "{fault}: {said:?}");
+        assert!(field.path("term").exists() && !said.stderr.contains("failsafe"), "{fault}: {said:?}");
+    }
+}
+
+#[test]
+fn a_voter_that_dies_or_claims_during_it_ends_it() {
+    let claim = |field: &Field| {
+        // What b would keep after a claim of its own.
+        let mut view: Value =
+            serde_json::from_slice(&std::fs::read(field.path("state/lease-bot.json")).unwrap()).unwrap();
+        let record = &mut view["value"]["seen"]["found"]["value"];
+        (record["holder"], record["epoch"], record["state"]) = (json!("b"), json!(2), json!("claimed"));
+        std::fs::create_dir(field.path("state-b")).unwrap();
+        std::fs::write(field.path("state-b/lease-bot.json"), view.to_string()).unwrap();
+    };
+    let die = |field: &Field| std::fs::write(field.path("c.dead"), "").unwrap();
+    for fault in [&claim as &dyn Fn(&Field), &die] {
+        let field = field("3s");
+        let running = start(&field);
+        field.cut_off();
+        wait_for("the failsafe begins", || field.shown()["failsafe_since"].is_string().then_some(()));
+        fault(&field);
+        let said = running.end();
+        assert_eq!(said.status, 75, "{said:?}");
+        assert!(field.shown()["failsafe_since"].is_null());
+    }
+}
+
+#[test]
+fn a_register_that_answers_is_not_overruled() {
+    let field = field("3s");
+    let running = start(&field);
+    std::fs::write(field.path("lease/bot"), "something else\n").unwrap();
+    let said = running.end();
+    assert_eq!(said.status, 75, "{said:?}");
+    assert!(!said.stderr.contains("failsafe"), "{said:?}");
+}
+
+#[test]
+fn a_witness_knows_its_node_list_and_the_latest_record() {
+    let field = field("3s");
+    let digest = field.network.run("chain show").json()["digest"].as_str().unwrap().to_owned();
+    let ask = |holder: &str, epoch: u64, digest: &str| {
+        field.network.run(&format!("lease witness bot --holder {holder} --epoch {epoch} --digest {digest}"))
+    };
+    ask("a", 1, &digest).expect(0, "vouched");
+    ask("a", 1, "0123456789abcdef").expect(1, "lists-differ");
+    field.network.run("lease show bot").expect(0, "granted");
+    let object = ask("a", 1, &digest).expect(0, "vouched");
+    assert_eq!(
+        (&object["known_holder"], &object["known_epoch"], &object["known_state"]),
+        (&json!("a"), &json!(1), &json!("granted"))
+    );
+    field.grant("b");
+    field.network.run("lease show bot").expect(0, "granted");
+    ask("a", 1, &digest).expect(1, "newer-known");
+    ask("c", 2, &digest).expect(1, "newer-known");
+    ask("b", 2, &digest).expect(0, "vouched");
+    std::fs::write(field.path("state/lease-bot.json"), "{").unwrap();
+    ask("b", 2, &digest).expect(3, "unknown");
+    let _ = run(field.network.mirror(["lease", "witness", "bot"])).expect_misuse();
+}
