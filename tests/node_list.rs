@@ -377,3 +377,30 @@ fn a_long_list_takes_linear_time() {
         assert!(long < short * 100 + std::time::Duration::from_secs(2), "{kind}: {short:?} and {long:?}");
     }
 }
+
+#[test]
+fn a_secret_that_others_can_read_is_a_warning() {
+    use std::os::unix::fs::PermissionsExt;
+    let list = format!(
+        "{LIST}[lease]\nstore = \"etcd\"\nendpoints = [\"https://192.0.2.9:2379\"]\ncert = \"cert\"\nkey = \"key\"\n\
+         user = \"mirror\"\npassword_file = \"password\"\n"
+    );
+    let directory = with(&list);
+    let set = |mode: u32| {
+        for name in ["key", "password"] {
+            let path = directory.path().join(name);
+            std::fs::write(&path, "secret").expect("written");
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).expect("set");
+        }
+        object(&mirror(directory.path(), ["chain", "check"]))
+    };
+    let line = |key: &str| list.lines().position(|line| line.starts_with(key)).expect("is there") + 1;
+    let found: Vec<(Value, Value)> = problems(&set(0o640))
+        .iter()
+        .filter(|problem| problem["code"] == "readable-secret")
+        .map(|problem| (problem["where"].clone(), problem["line"].clone()))
+        .collect();
+    let expected = [("lease.key", line("key")), ("lease.password_file", line("password_file"))];
+    assert_eq!(found, expected.map(|(key, line)| (key.into(), line.into())));
+    assert!(!codes(&set(0o600)).contains(&"readable-secret"));
+}

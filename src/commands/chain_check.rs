@@ -1,5 +1,7 @@
 //! `mirror chain check`: is the node list sound, and what does it survive?
 
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Result;
@@ -9,7 +11,7 @@ use serde::Serialize;
 use super::Context;
 use crate::chain::{self, Chain};
 use crate::cli;
-use crate::config::{self, Budget, Config, Places, Problem, Severity};
+use crate::config::{self, Budget, Config, Places, Problem, Severity, Store};
 use crate::deadline::Deadline;
 use crate::name::Name;
 use crate::output::{self, ExitStatus, Report, Spinner, Style};
@@ -23,6 +25,9 @@ pub use live::{Live, LiveNode};
 /// The questions of --live and --here may take this long at least: a new connection to a busy node takes
 /// more than a recovery in a fast cycle.
 const MIN_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The group or everybody may read.
+const READABLE_BY_OTHERS: u32 = 0o044;
 
 /// The outcome of the check.
 #[derive(Clone, Copy, Debug, Serialize, JsonSchema)]
@@ -109,6 +114,7 @@ pub(super) fn run(arguments: &cli::ChainCheck, found: Found, context: &Context) 
     if let Some(wanted) = arguments.survive.filter(|wanted| survives_any < *wanted) {
         problems.push(survives_less(config, wanted, survives_any, &places));
     }
+    problems.extend(readable_secrets(config, &places));
     let deadline = Deadline::after(arguments.within.unwrap_or(config.cycle.recovery.max(MIN_TIMEOUT)));
     let spinner = (arguments.live || arguments.here).then(|| Spinner::start(context.output_mode, "asking the nodes"));
     let here = arguments.here.then(|| here::look(context, deadline));
@@ -146,6 +152,23 @@ fn reason(errors: usize, warnings: usize, live: Option<&Live>) -> String {
 
 fn count(number: usize, what: &str) -> String {
     format!("{number} {what}{}", if number == 1 { "" } else { "s" })
+}
+
+/// Secrets of the lease's store that other users of this machine can read.
+fn readable_secrets(config: &Config, places: &Places) -> Vec<Problem> {
+    let Some(Store::Etcd { identity, user, .. }) = &config.lease else { return Vec::new() };
+    let secrets = [
+        ("lease.key", identity.as_ref().map(|(_, key)| key)),
+        ("lease.password_file", user.as_ref().map(|(_, file)| file)),
+    ];
+    let readable = |path: &Path| std::fs::metadata(path).is_ok_and(|found| found.mode() & READABLE_BY_OTHERS != 0);
+    let secrets = secrets.into_iter().filter_map(|(key, path)| Some((key, path.filter(|path| readable(path))?)));
+    let warning = |(key, path): (&str, &PathBuf)| {
+        let path = path.display();
+        let message = format!("{path}: others may read this secret; chmod go-r {path}");
+        places.problem(Severity::Warning, "readable-secret", key.to_owned(), message)
+    };
+    secrets.map(warning).collect()
 }
 
 /// The chain that decides survives less than was wanted.

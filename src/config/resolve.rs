@@ -111,6 +111,10 @@ fn keys(file: &raw::File) -> Vec<(String, Range<usize>)> {
     keys.extend(file.chains.get().keys().map(named("chains")));
     keys.extend(file.services.keys().map(named("services")));
     keys.push(("chains".to_owned(), file.chains.span()));
+    if let Some(lease) = &file.lease {
+        let secrets = [("lease.key", &lease.get().key), ("lease.password_file", &lease.get().password_file)];
+        keys.extend(secrets.into_iter().filter_map(|(key, path)| Some((key.to_owned(), path.as_ref()?.span()))));
+    }
     keys.extend(file.cycle.recovery.as_ref().map(|recovery| ("cycle.recovery".to_owned(), recovery.span())));
     keys
 }

@@ -198,7 +198,7 @@ text_value!(
     Endpoint(String),
     |text| {
         let rest = text.split_once("://").map(|(_, rest)| rest.trim_end_matches('/'));
-        if !rest.is_some_and(|rest| !rest.contains(['/', '?', '#', '@'])) || !is_url(&text) {
+        if rest.is_none_or(|rest| rest.contains(['/', '?', '#', '@'])) || !is_url(&text) {
             return Err(format!("{} is not an endpoint; write it as \"https://192.0.2.9:2379\"", quoted(&text)));
         }
         Ok(text)
