@@ -4,26 +4,8 @@ use std::path::PathBuf;
 
 use clap_complete::CompletionCandidate;
 
-use crate::chain;
 use crate::config::{self, Config};
-
-/// The commands that print an object, a command of two words by both.
-pub(crate) const OBJECTS: [&str; 14] = [
-    "probe",
-    "whois-brain",
-    "breathe",
-    "promote",
-    "chain-show",
-    "chain-check",
-    "lease-show",
-    "lease-check",
-    "lease-history",
-    "lease-repair",
-    "hold",
-    "pause",
-    "resume",
-    "history",
-];
+use crate::name::Name;
 
 /// What is not a command and has a schema too: the node list.
 pub(crate) const NODE_LIST: &str = "mirror.toml";
@@ -41,6 +23,7 @@ fn in_force() -> Option<Config> {
         }
     }
     let named = named.or_else(|| std::env::var_os("MIRROR_CONFIG").map(PathBuf::from));
+    let named = named.filter(|path| !path.as_os_str().is_empty());
     config::load_with_problems(named.as_deref()).ok().map(|loaded| loaded.config)
 }
 
@@ -56,7 +39,7 @@ fn path(word: &str) -> PathBuf {
     }
 }
 
-fn offer<'a>(names: impl Iterator<Item = &'a chain::Name>) -> Vec<CompletionCandidate> {
+fn offer<'a>(names: impl Iterator<Item = &'a Name>) -> Vec<CompletionCandidate> {
     names.map(|name| CompletionCandidate::new(name.as_str())).collect()
 }
 
@@ -77,5 +60,6 @@ pub(crate) fn services() -> Vec<CompletionCandidate> {
 
 /// What has a schema.
 pub(crate) fn objects() -> Vec<CompletionCandidate> {
-    OBJECTS.iter().chain([&NODE_LIST]).map(|name| CompletionCandidate::new(*name)).collect()
+    let names = super::links::objects().into_iter().chain([NODE_LIST.to_owned()]);
+    names.map(CompletionCandidate::new).collect()
 }

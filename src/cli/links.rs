@@ -1,44 +1,61 @@
-//! The names of the links.
+//! A link that is named after a command is that command.
 
 use std::ffi::OsString;
 use std::path::Path;
 
-/// What the binary is called when it is called by its own name.
-const PROGRAM: &str = "mirror";
-/// The commands a link can be named after, and what such a link stands for.
-const LINKS: [(&str, &[&str]); 18] = [
-    ("probe", &["probe"]),
-    ("whois-brain", &["whois-brain"]),
-    ("breathe", &["breathe"]),
-    ("promote", &["promote"]),
-    ("chain", &["chain"]),
-    ("chain-show", &["chain", "show"]),
-    ("chain-check", &["chain", "check"]),
-    ("lease", &["lease"]),
-    ("lease-show", &["lease", "show"]),
-    ("lease-check", &["lease", "check"]),
-    ("lease-history", &["lease", "history"]),
-    ("lease-repair", &["lease", "repair"]),
-    ("hold", &["hold"]),
-    ("pause", &["pause"]),
-    ("resume", &["resume"]),
-    ("history", &["history"]),
-    ("schema", &["schema"]),
-    ("completions", &["completions"]),
-];
+use clap::{Command, CommandFactory};
 
-/// The arguments with a link's name turned into the command it stands for: `mirror-probe x` and
-/// `probe x` become `mirror probe x`.
+use super::Cli;
+
+/// The name of the binary itself.
+const PROGRAM: &str = "mirror";
+
+/// The arguments with a link's name turned into the command it is named after: `mirror-chain-show x` and
+/// `chain-show x` become `mirror chain show x`.
 pub fn by_link_name(mut arguments: Vec<OsString>) -> Vec<OsString> {
     let Some(called) = arguments.first().and_then(|path| Path::new(path).file_name()?.to_str()) else {
         return arguments;
     };
-    let command = called.strip_prefix(PROGRAM).and_then(|rest| rest.strip_prefix('-')).unwrap_or(called);
-    if let Some((_, words)) = LINKS.iter().find(|(name, _)| *name == command) {
-        arguments.splice(..1, std::iter::once(PROGRAM).chain(words.iter().copied()).map(OsString::from));
+    // The usual case, in which the commands need not be looked at.
+    if called == PROGRAM {
+        return arguments;
+    }
+    let name = called.strip_prefix(PROGRAM).and_then(|rest| rest.strip_prefix('-')).unwrap_or(called);
+    if let Some(words) = words_of(&Cli::command(), name) {
+        arguments.splice(..1, std::iter::once(PROGRAM.to_owned()).chain(words).map(OsString::from));
     }
     arguments
 }
+
+/// The words of the command that is called `name` with hyphens between them.
+fn words_of(command: &Command, name: &str) -> Option<Vec<String>> {
+    command.get_subcommands().find_map(|below| {
+        let own = below.get_name();
+        if name == own {
+            return Some(vec![own.to_owned()]);
+        }
+        let rest = words_of(below, name.strip_prefix(own)?.strip_prefix('-')?)?;
+        Some(std::iter::once(own.to_owned()).chain(rest).collect())
+    })
+}
+
+/// The commands that print an object, a command of two words by both, in the order of the help.
+pub(crate) fn objects() -> Vec<String> {
+    fn names(command: &Command, prefix: &str) -> Vec<String> {
+        let below = command.get_subcommands().map(|below| (below, format!("{prefix}{}", below.get_name())));
+        below
+            .flat_map(
+                |(below, name)| {
+                    if below.has_subcommands() { names(below, &format!("{name}-")) } else { vec![name] }
+                },
+            )
+            .collect()
+    }
+    names(&Cli::command(), "").into_iter().filter(|name| !WITHOUT_OBJECT.contains(&name.as_str())).collect()
+}
+
+/// The commands that print something else.
+const WITHOUT_OBJECT: [&str; 2] = ["schema", "completions"];
 
 #[cfg(test)]
 mod tests {
@@ -55,5 +72,8 @@ mod tests {
         assert_eq!(turned(&["mirror-chain-show", "--json"]), "mirror chain show --json");
         assert_eq!(turned(&["./mirror", "probe"]), "./mirror probe");
         assert_eq!(turned(&["something-else", "probe"]), "something-else probe");
+        assert_eq!(turned(&["whois-brain", "--check"]), "mirror whois-brain --check");
+        assert_eq!(turned(&["chain"]), "mirror chain");
+        assert_eq!(turned(&["chain-nothing", "x"]), "chain-nothing x");
     }
 }
