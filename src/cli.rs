@@ -3,7 +3,7 @@
 
 mod arguments;
 pub(crate) mod completion;
-mod links;
+pub(crate) mod links;
 mod page;
 mod statuses;
 pub mod topics;

@@ -7,28 +7,8 @@ use clap_complete::CompletionCandidate;
 
 use super::Cli;
 use super::topics::TOPICS;
-use crate::chain;
 use crate::config::{self, Config};
-
-/// The commands that print an object, a command of two words by both.
-pub(crate) const OBJECTS: [&str; 16] = [
-    "probe",
-    "whois-brain",
-    "beat",
-    "breathe",
-    "promote",
-    "chain-show",
-    "chain-check",
-    "lease-show",
-    "lease-check",
-    "lease-history",
-    "lease-repair",
-    "lease-witness",
-    "hold",
-    "pause",
-    "resume",
-    "history",
-];
+use crate::name::Name;
 
 /// What is not a command and has a schema too: the node list.
 pub(crate) const NODE_LIST: &str = "mirror.toml";
@@ -46,6 +26,7 @@ fn in_force() -> Option<Config> {
         }
     }
     let named = named.or_else(|| std::env::var_os("MIRROR_CONFIG").map(PathBuf::from));
+    let named = named.filter(|path| !path.as_os_str().is_empty());
     config::load_with_problems(named.as_deref()).ok().map(|loaded| loaded.config)
 }
 
@@ -61,7 +42,7 @@ fn path(word: &str) -> PathBuf {
     }
 }
 
-fn offer<'a>(names: impl Iterator<Item = &'a chain::Name>) -> Vec<CompletionCandidate> {
+fn offer<'a>(names: impl Iterator<Item = &'a Name>) -> Vec<CompletionCandidate> {
     names.map(|name| CompletionCandidate::new(name.as_str())).collect()
 }
 
@@ -82,7 +63,8 @@ pub(crate) fn services() -> Vec<CompletionCandidate> {
 
 /// What has a schema.
 pub(crate) fn objects() -> Vec<CompletionCandidate> {
-    OBJECTS.iter().chain([&NODE_LIST]).map(|name| CompletionCandidate::new(*name)).collect()
+    let names = super::links::objects().into_iter().chain([NODE_LIST.to_owned()]);
+    names.map(CompletionCandidate::new).collect()
 }
 
 /// The topics of `mirror help`, and the commands.

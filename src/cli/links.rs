@@ -1,45 +1,28 @@
-//! Links that are named after commands.
+//! A link that is named after a command is that command.
 
 use std::ffi::OsString;
 use std::path::Path;
 
-/// The binary's own name.
-const PROGRAM: &str = "mirror";
-/// The names of links, and the command that each is.
-const LINKS: [(&str, &[&str]); 21] = [
-    ("probe", &["probe"]),
-    ("whois-brain", &["whois-brain"]),
-    ("beat", &["beat"]),
-    ("breathe", &["breathe"]),
-    ("promote", &["promote"]),
-    ("chain", &["chain"]),
-    ("chain-show", &["chain", "show"]),
-    ("chain-check", &["chain", "check"]),
-    ("lease", &["lease"]),
-    ("lease-show", &["lease", "show"]),
-    ("lease-check", &["lease", "check"]),
-    ("lease-history", &["lease", "history"]),
-    ("lease-repair", &["lease", "repair"]),
-    ("lease-witness", &["lease", "witness"]),
-    ("hold", &["hold"]),
-    ("pause", &["pause"]),
-    ("resume", &["resume"]),
-    ("history", &["history"]),
-    ("schema", &["schema"]),
-    ("completions", &["completions"]),
-    ("help", &["help"]),
-];
+use clap::{Command, CommandFactory};
 
-/// Replaces the name of a link by its command: `mirror-probe x` and `probe x` become `mirror probe x`.
-/// `mirror chain help x` becomes `mirror help chain x`, and `mirror chain help` becomes `mirror chain --help`,
-/// because clap has its own `help` below every command or below none.
+use super::Cli;
+
+/// The name of the binary itself.
+const PROGRAM: &str = "mirror";
+
+/// Replaces the name of a link by its command: `mirror-chain-show x` and `chain-show x` become
+/// `mirror chain show x`. `mirror chain help x` becomes `mirror help chain x`, and `mirror chain help` becomes
+/// `mirror chain --help`, because clap has its own `help` below every command or below none.
 pub fn by_link_name(mut arguments: Vec<OsString>) -> Vec<OsString> {
     let Some(called) = arguments.first().and_then(|path| Path::new(path).file_name()?.to_str()) else {
         return arguments;
     };
-    let command = called.strip_prefix(PROGRAM).and_then(|rest| rest.strip_prefix('-')).unwrap_or(called);
-    if let Some((_, words)) = LINKS.iter().find(|(name, _)| *name == command) {
-        arguments.splice(..1, std::iter::once(PROGRAM).chain(words.iter().copied()).map(OsString::from));
+    // Called by its own name, the usual case, the program need not look at the commands.
+    if called != PROGRAM {
+        let name = called.strip_prefix(PROGRAM).and_then(|rest| rest.strip_prefix('-')).unwrap_or(called);
+        if let Some(words) = words_of(&Cli::command(), name) {
+            arguments.splice(..1, std::iter::once(PROGRAM.to_owned()).chain(words).map(OsString::from));
+        }
     }
     if let [_, group, help, rest @ ..] = arguments.as_mut_slice()
         && (group == "chain" || group == "lease")
@@ -53,6 +36,36 @@ pub fn by_link_name(mut arguments: Vec<OsString>) -> Vec<OsString> {
     }
     arguments
 }
+
+/// The words of the command that is called `name` with hyphens between them.
+fn words_of(command: &Command, name: &str) -> Option<Vec<String>> {
+    command.get_subcommands().find_map(|below| {
+        let own = below.get_name();
+        if name == own {
+            return Some(vec![own.to_owned()]);
+        }
+        let rest = words_of(below, name.strip_prefix(own)?.strip_prefix('-')?)?;
+        Some(std::iter::once(own.to_owned()).chain(rest).collect())
+    })
+}
+
+/// The commands that print an object, a command of two words by both, in the order of the help.
+pub(crate) fn objects() -> Vec<String> {
+    fn names(command: &Command, prefix: &str) -> Vec<String> {
+        let below = command.get_subcommands().map(|below| (below, format!("{prefix}{}", below.get_name())));
+        below
+            .flat_map(
+                |(below, name)| {
+                    if below.has_subcommands() { names(below, &format!("{name}-")) } else { vec![name] }
+                },
+            )
+            .collect()
+    }
+    names(&Cli::command(), "").into_iter().filter(|name| !WITHOUT_OBJECT.contains(&name.as_str())).collect()
+}
+
+/// The commands that print something else.
+const WITHOUT_OBJECT: [&str; 3] = ["schema", "completions", "help"];
 
 #[cfg(test)]
 mod tests {
@@ -72,5 +85,8 @@ mod tests {
         assert_eq!(turned(&["mirror", "chain", "help", "show"]), "mirror help chain show");
         assert_eq!(turned(&["mirror-lease", "help", "check"]), "mirror help lease check");
         assert_eq!(turned(&["mirror", "lease", "help"]), "mirror lease --help");
+        assert_eq!(turned(&["whois-brain", "--check"]), "mirror whois-brain --check");
+        assert_eq!(turned(&["chain"]), "mirror chain");
+        assert_eq!(turned(&["chain-nothing", "x"]), "chain-nothing x");
     }
 }

@@ -6,7 +6,7 @@ use schemars::generate::SchemaSettings;
 
 use super::{chain_check, chain_show, hold, lease, pause, probe, promote, resume, whois_brain};
 use crate::cli;
-use crate::cli::completion::{NODE_LIST, OBJECTS};
+use crate::cli::completion::NODE_LIST;
 use crate::config;
 use crate::output::{Envelope, ExitStatus, OutputMode, ReportFacts};
 use crate::usage_error::UsageError;
@@ -14,29 +14,29 @@ use crate::usage_error::UsageError;
 /// Makes a schema.
 type Make = fn() -> serde_json::Value;
 
-/// What makes each command's schema, in the order of [`OBJECTS`].
-const MAKERS: [Make; OBJECTS.len()] = [
-    of::<probe::ProbeFacts>,
-    of::<whois_brain::WhoisBrainFacts>,
-    of::<super::beat::BeatFacts>,
-    of::<super::breathe::BreatheFacts>,
-    of::<promote::PromoteFacts>,
-    of::<chain_show::ChainShowFacts>,
-    of::<chain_check::ChainCheckFacts>,
-    of::<lease::show::LeaseShowFacts>,
-    of::<lease::check::LeaseCheckFacts>,
-    of::<lease::history::LeaseHistoryFacts>,
-    of::<lease::repair::LeaseRepairFacts>,
-    of::<lease::witness::LeaseWitnessFacts>,
-    of::<hold::HoldFacts>,
-    of::<pause::PauseFacts>,
-    of::<resume::ResumeFacts>,
-    of::<super::history::HistoryFacts>,
+/// The commands that print an object, a command of two words by both, and what makes its schema.
+const OBJECTS: [(&str, Make); 16] = [
+    ("probe", of::<probe::ProbeFacts>),
+    ("whois-brain", of::<whois_brain::WhoisBrainFacts>),
+    ("beat", of::<super::beat::BeatFacts>),
+    ("breathe", of::<super::breathe::BreatheFacts>),
+    ("promote", of::<promote::PromoteFacts>),
+    ("chain-show", of::<chain_show::ChainShowFacts>),
+    ("chain-check", of::<chain_check::ChainCheckFacts>),
+    ("lease-show", of::<lease::show::LeaseShowFacts>),
+    ("lease-check", of::<lease::check::LeaseCheckFacts>),
+    ("lease-history", of::<lease::history::LeaseHistoryFacts>),
+    ("lease-repair", of::<lease::repair::LeaseRepairFacts>),
+    ("lease-witness", of::<lease::witness::LeaseWitnessFacts>),
+    ("hold", of::<hold::HoldFacts>),
+    ("pause", of::<pause::PauseFacts>),
+    ("resume", of::<resume::ResumeFacts>),
+    ("history", of::<super::history::HistoryFacts>),
 ];
 
 /// Each command that prints an object, and that object's schema.
 pub fn all() -> impl Iterator<Item = (&'static str, serde_json::Value)> {
-    OBJECTS.into_iter().zip(MAKERS).map(|(name, make)| (name, make()))
+    OBJECTS.into_iter().map(|(name, make)| (name, make()))
 }
 
 fn of<F: ReportFacts + JsonSchema + 'static>() -> serde_json::Value {
@@ -55,11 +55,22 @@ pub(super) fn run(arguments: &cli::Schema, output_mode: OutputMode) -> Result<Ex
     if wanted == NODE_LIST {
         return Ok(output_mode.print(&format!("{:#}\n", config::schema())));
     }
-    let Some(make) = OBJECTS.into_iter().zip(MAKERS).find_map(|(name, make)| (name == wanted).then_some(make)) else {
-        let known = OBJECTS.join(", ");
+    let Some(make) = OBJECTS.into_iter().find_map(|(name, make)| (name == wanted).then_some(make)) else {
+        let known = OBJECTS.map(|(name, _)| name).join(", ");
         return Err(UsageError::new(format!(
             "no command named {wanted:?} prints an object; there are {known} and {NODE_LIST}"
         )));
     };
     Ok(output_mode.print(&format!("{:#}\n", make())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_command_that_prints_an_object_has_a_schema() {
+        let known: Vec<&str> = OBJECTS.iter().map(|(name, _)| *name).collect();
+        assert_eq!(crate::cli::links::objects(), known);
+    }
 }
