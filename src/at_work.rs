@@ -53,6 +53,8 @@ pub struct Check<'a> {
     gap: bool,
     /// Since when checks have followed each other here.
     since: BootInstant,
+    /// The latest fresh beat that was left here.
+    own: Mutex<Option<Beat>>,
     inner: Mutex<Inner>,
 }
 
@@ -90,7 +92,8 @@ impl<'a> Check<'a> {
             mode,
             limits,
             gap: own.is_none(),
-            since: own.map_or(now, |beat| beat.since),
+            since: own.as_ref().map_or(now, |beat| beat.since),
+            own: Mutex::new(own),
             inner: Mutex::new(Inner { watch, before, seen, brain, troubles, under_way }),
         }
     }
@@ -241,6 +244,7 @@ impl<'a> Check<'a> {
             && let Some(beat) = self.beat(&inner, verdict)
         {
             let kept = self.store.leave_beat(&beat);
+            *self.own.lock().unwrap_or_else(PoisonError::into_inner) = Some(beat);
             inner.troubles.extend(warnings::not_left(&kept, self.store));
         }
         self.keep_watch(&mut inner);

@@ -1,6 +1,7 @@
 //! Whom a check asks for a beat, and when.
 
 use std::collections::BTreeSet;
+use std::sync::PoisonError;
 
 use anyhow::Result;
 
@@ -152,10 +153,22 @@ impl<'a> Check<'a> {
         let now = BootInstant::now();
         let others = self.config.nodes.iter().filter(|(name, _)| Some(*name) != self.local_node && wanted(name));
         let due: Vec<(&Name, &Node)> = others.filter(|(name, _)| watch.is_due(name, now, &self.limits)).collect();
-        let deadline = Deadline::after(self.limits.answer());
+        if due.is_empty() {
+            return Vec::new();
+        }
+        // A check that waits for an answer is at work all the same.
+        let own = self.own.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let _beating = own.filter(|_| self.mode == Mode::Check).map(|beat| self.beat_on(beat));
+        let patience = |name: &Name| {
+            let known = watch.node(name).is_some_and(|known| known.beat().is_some() || known.is_readable());
+            Deadline::after(if known || self.gap { self.limits.answer() } else { self.limits.first_answer() })
+        };
+        let due: Vec<_> = due.into_iter().map(|node| (node, patience(node.0))).collect();
         let asked: Vec<(&Name, Asked)> = std::thread::scope(|scope| {
-            let threads: Vec<_> =
-                due.iter().map(|node| (node.0, scope.spawn(move || ask::ask(&self.remote, *node, deadline)))).collect();
+            let threads: Vec<_> = due
+                .iter()
+                .map(|(node, deadline)| (node.0, scope.spawn(move || ask::ask(&self.remote, *node, *deadline))))
+                .collect();
             threads.into_iter().filter_map(|(name, thread)| Some((name, thread.join().ok()?))).collect()
         });
         let began = asked.iter().map(|(name, asked)| ((*name).clone(), asked.began)).collect();

@@ -39,6 +39,8 @@ use crate::config::Config;
 const LEAST: Duration = Duration::from_secs(2);
 /// What an answer may take, at least and at most: a login over a long link takes more than a second.
 const ANSWER: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(5));
+/// A node that is passed over and cannot be read is asked once in so many doublings of the interval at least.
+const MOST_RARELY: u32 = 3;
 /// A node that is passed over again within this time of its return has relapsed.
 pub const RELAPSE: Duration = Duration::from_secs(600);
 /// For how long a node that has relapsed must be fresh before it gets the lead back.
@@ -76,9 +78,16 @@ impl Limits {
         (self.interval() + self.check + self.timeout).max(self.stale())
     }
 
-    /// What an answer may take; where checks are rare, half of the time between two of them.
+    /// What an answer may take.
     pub fn answer(&self) -> Duration {
-        (self.timeout * 4).clamp(ANSWER.0, ANSWER.1.max(self.check / 2))
+        (self.timeout * 4).clamp(ANSWER.0, self.first_answer())
+    }
+
+    /// The same of a node that has not answered yet: on a busy machine a login takes seconds, and one
+    /// that is broken off leaves no shared connection for the next question. Where checks are rare, half
+    /// of the time between two of them.
+    pub fn first_answer(&self) -> Duration {
+        ANSWER.1.max(self.check / 2)
     }
 
     /// From one look around of the brain to the next.
@@ -204,6 +213,8 @@ pub struct Known {
     returned: Option<BootInstant>,
     /// Since when every question has found a fresh beat.
     fresh_since: Option<BootInstant>,
+    /// How many questions in a row brought nothing readable.
+    failed: u32,
 }
 
 impl Known {
@@ -326,9 +337,11 @@ impl Watch {
     /// interval early counts as in time, or every other one would be left out; on average there is one
     /// question in each interval and not more.
     pub fn is_due(&mut self, node: &Name, now: BootInstant, limits: &Limits) -> bool {
-        let interval = limits.interval();
         let known = self.nodes.entry(node.clone()).or_default();
-        if known.due > now.plus(interval / 10) {
+        // A node that leads nothing and cannot be read is asked less and less often.
+        let rarely = if known.passed_over.is_some() { known.failed.min(MOST_RARELY) } else { 0 };
+        let interval = limits.interval() * 2_u32.pow(rarely);
+        if known.due > now.plus(limits.interval() / 10) {
             return false;
         }
         known.due = known.due.max(now).plus(interval);
@@ -360,6 +373,7 @@ impl Watch {
         limits: &Limits,
     ) {
         let known = self.nodes.entry(node.clone()).or_default();
+        known.failed = if matches!(answer, Answer::Unreadable(_)) { known.failed.saturating_add(1) } else { 0 };
         match answer {
             Answer::Beat(heard) => {
                 let age = heard.sighting.age(now);

@@ -20,6 +20,7 @@ mod chart;
 mod doubt;
 mod furnish;
 mod host;
+mod inert;
 mod inside;
 mod lab;
 mod remains;

@@ -7,6 +7,7 @@
 mod doubt;
 mod furnish;
 mod host;
+mod inert;
 mod inside;
 mod lab;
 mod remains;
@@ -25,6 +26,7 @@ use libtest_mimic::{Arguments, Failed, Trial};
 use rustix::process::{Pid, Signal};
 
 use doubt::Part;
+use inert::Inert;
 use lab::{Lab, NODES, ORIGIN};
 use scenario::{Quiet, Recovery, Trouble};
 use system::{FAST, LEASE, LEASE_ETCD, LEASE_FAST, LEASE_UNITS, PROTOCOL, System, TIMERS};
@@ -45,7 +47,7 @@ fn main() {
     let missing = remains::missing();
     let anywhere: [(&str, Test); 2] =
         [("overlap_is_counted", overlap_is_counted), ("silence_is_an_outage", silence_is_an_outage)];
-    let on_hosts: [(&str, Test); 23] = [
+    let on_hosts: [(&str, Test); 24] = [
         ("a_dead_host_is_silent", a_dead_host_is_silent),
         ("cuts_cut_what_they_say", cuts_cut_what_they_say),
         ("a_slow_origin_is_slow", a_slow_origin_is_slow),
@@ -62,6 +64,7 @@ fn main() {
         ("one_after_another_dies", one_after_another_dies),
         ("brain_dies_then_serving", brain_dies_then_serving),
         ("service_crashes", service_crashes),
+        ("service_crashes_and_the_brain_is_inert", service_crashes_and_the_brain_is_inert),
         ("service_cannot_start_on_next", service_cannot_start_on_next),
         ("dead_node_returns_and_a_person_moves", dead_node_returns_and_a_person_moves),
         ("origin_hangs_or_is_slow_and_serving_dies", origin_hangs_or_is_slow_and_serving_dies),
@@ -160,6 +163,23 @@ fn service_crashes() -> Result<()> {
     let recovery = scenario::service_crashes(&lab, PATIENCE)?;
     ensure!(recovery.to == recovery.from, "it crashed on {} and went to {}", recovery.from, recovery.to);
     sound(&recovery, &lab)
+}
+
+/// At the same moment; and later, when others lead.
+fn service_crashes_and_the_brain_is_inert() -> Result<()> {
+    let later = Duration::from_secs(8);
+    let ways = [
+        (Inert::Typo, Duration::ZERO),
+        (Inert::CheckStopped, later),
+        (Inert::Frozen, Duration::ZERO),
+        (Inert::LoginsRefused, later),
+    ];
+    ways.into_iter().try_for_each(|(way, after)| {
+        let lab = Lab::start(FAST)?;
+        inert::settle(&lab)?;
+        let recovery = inert::service_crashes(&lab, way, after, PATIENCE).with_context(|| format!("{way:?}"))?;
+        sound(&recovery, &lab).with_context(|| format!("{way:?}"))
+    })
 }
 
 fn service_cannot_start_on_next() -> Result<()> {

@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::Result;
 
 use crate::doubt::{self, Part};
+use crate::inert;
 use crate::lab::{Lab, NODES};
 use crate::scenario::{self, Recovery, Trouble};
 use crate::system::{BRAINS, LeaseClient, System};
@@ -26,6 +27,8 @@ pub(crate) enum Scenario {
     OneAfterAnother,
     BrainThenServing,
     ServiceCrashes,
+    BrainInert,
+    BrainInertForLong,
     CannotStartOnNext,
     Returns,
     StaleConnection,
@@ -55,12 +58,14 @@ pub(crate) enum Scenario {
 use Scenario::*;
 
 /// By their names, in the order in which they are tried and shown.
-pub(crate) const SCENARIOS: [(&str, Scenario); 29] = [
+pub(crate) const SCENARIOS: [(&str, Scenario); 31] = [
     ("serving-dies", ServingDies),
     ("four-die", FourDie),
     ("one-after-another", OneAfterAnother),
     ("brain-then-serving", BrainThenServing),
     ("service-crashes", ServiceCrashes),
+    ("brain-inert-and-service-crashes", BrainInert),
+    ("brain-inert-for-a-minute", BrainInertForLong),
     ("cannot-start-on-next", CannotStartOnNext),
     ("origin-dies", OriginDies),
     ("origin-hangs", OriginHangs),
@@ -101,6 +106,8 @@ impl Scenario {
             // The timers' connections end with each check.
             StaleConnection => matches!(system, System::Mirror { timers: false, .. }),
             MovedTo => is_mirror,
+            // The ways in which it is made inert are those of the script.
+            BrainInert | BrainInertForLong => matches!(system, System::Mirror { timers: false, .. }),
             // Under a lease the origin is the arbiter, which has scenarios of its own.
             OriginDies | OriginHangs | OriginSlow => is_mirror && system.lease().is_none(),
             // Before it tells a dead node, the others would have been cut off for minutes.
@@ -173,6 +180,18 @@ pub(crate) fn carry_out(
         OneAfterAnother => scenario::one_after_another(lab, patience)?.iter().for_each(|recovery| row.add(recovery)),
         BrainThenServing => row.add(&scenario::brain_then_serving(lab, patience)?),
         ServiceCrashes => row.add(&scenario::service_crashes(lab, patience)?),
+        BrainInert | BrainInertForLong => {
+            let after = if scenario == BrainInert { Duration::ZERO } else { Duration::from_secs(60) };
+            inert::settle(lab)?;
+            let way = inert::WAYS[number % inert::WAYS.len()];
+            let recovery = inert::service_crashes(lab, way, after, patience);
+            eprintln!("{} {name}: {way:?}: {recovery:?}", system.name());
+            row.add(&recovery?);
+            row.add_double(lab.truth()?.double_ms(from));
+            // What was done to the brain is not undone.
+            *place = None;
+            return Ok(vec![row]);
+        }
         CannotStartOnNext => row.add(&scenario::cannot_start_on_next(lab, patience)?),
         OriginDies => row.add(&scenario::without_origin(lab, Trouble::Dead, patience)?),
         OriginHangs => row.add(&scenario::without_origin(lab, Trouble::Hanging, patience)?),

@@ -1,0 +1,98 @@
+//! The brain lives and does not work: what a probe does not see.
+
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+
+use crate::lab::Lab;
+use crate::scenario::{self, Recovery, serving, watch};
+use crate::system::BRAINS;
+use crate::truth;
+
+/// What is wrong with the brain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Inert {
+    /// Its node list has a typo.
+    Typo,
+    /// Its timer, here the loop of its watchdog, is stopped.
+    TimerStopped,
+    /// Its `mirror` cannot be run any more.
+    BinaryGone,
+    /// Its check is stopped where it stands, with its locks.
+    CheckStopped,
+    /// Its disk is full; it works all the same.
+    DiskFull,
+    /// Its sshd accepts connections and answers nobody; it works all the same.
+    LoginsHang,
+    /// Nobody may log in; it works all the same.
+    LoginsRefused,
+    /// All its processes are stopped; its kernel answers.
+    Frozen,
+}
+
+/// All of them.
+pub(crate) const WAYS: [Inert; 8] = [
+    Inert::Typo,
+    Inert::TimerStopped,
+    Inert::BinaryGone,
+    Inert::CheckStopped,
+    Inert::DiskFull,
+    Inert::LoginsHang,
+    Inert::LoginsRefused,
+    Inert::Frozen,
+];
+
+/// Sends a signal to those processes of the host whose command line has all these words, and to no other.
+fn signal(words: &str, signal: &str) -> String {
+    format!(
+        "for p in /proc/[0-9]*; do l=$(tr '\\0' ' ' <$p/cmdline 2>/dev/null); case $l in {words}) \
+         kill -{signal} ${{p#/proc/}};; esac; done; true"
+    )
+}
+
+/// Makes the brain inert.
+pub(crate) fn strike(lab: &Lab, way: Inert) -> Result<()> {
+    let brain = BRAINS[0];
+    let command = match way {
+        Inert::Typo => {
+            "for l in /root/.config/mirror/mirror.toml /etc/mirror/mirror.toml; do [ ! -e $l ] || echo '[nodes' >$l; done"
+                .to_owned()
+        }
+        Inert::TimerStopped if lab.system.needs_systemd() => "systemctl stop mirror-check.timer".to_owned(),
+        Inert::TimerStopped => signal("'sh /run/lab/bin/watchdog.sh'*", "STOP"),
+        Inert::BinaryGone => "mount --bind /dev/null /run/lab/bin/mirror".to_owned(),
+        // It may be between two checks.
+        Inert::CheckStopped => format!(
+            "for i in $(seq 200); do {}; grep -lsq '^State:.T' /proc/[0-9]*/status && break; sleep 0.02; done",
+            signal("*'mirror '*'promote --if-brain'*", "STOP")
+        ),
+        Inert::DiskFull => return lab.fill_disk(brain),
+        Inert::LoginsHang => signal("*sshd*", "STOP"),
+        Inert::LoginsRefused => format!("echo >/root/.ssh/authorized_keys; {}", signal("'sshd-session: '*|'sshd: root'*", "KILL")),
+        Inert::Frozen => return lab.freeze(brain),
+    };
+    lab.must(brain, &command).map(|_| ())
+}
+
+/// The brain becomes inert, and so long after that the service dies on its host, which lives.
+pub(crate) fn service_crashes(lab: &Lab, way: Inert, after: Duration, patience: Duration) -> Result<Recovery> {
+    let node = serving(lab)?.node;
+    ensure!(node != BRAINS[0], "the brain serves itself");
+    strike(lab, way)?;
+    std::thread::sleep(after);
+    ensure!(serving(lab)?.node == node, "the service moved although it was well");
+    let from = truth::now();
+    let recovery = watch(lab, patience, || {
+        let at = truth::now();
+        lab.run(&node, "kill -9 $(cat /run/bot.pid)")?;
+        Ok(at)
+    })?;
+    ensure!(lab.truth()?.double_ms(from) == 0.0, "two at once after {way:?}\n{}", lab.last_line());
+    Ok(recovery)
+}
+
+/// Waits until every node has judged by more than its first checks.
+pub(crate) fn settle(lab: &Lab) -> Result<()> {
+    std::thread::sleep(lab.system.check()? * 3 + Duration::from_secs(3) + scenario::some_of(lab.system.check()?));
+    Ok(())
+}
