@@ -162,8 +162,10 @@ const SLOW_NETWORK: Scope = Scope {
     failsafe: &[],
     slow: &[[true, false, false]],
 };
+/// The failsafe of the holder.
+const FAILSAFE: Scope = Scope { last_epoch: 2, failsafe: &[0], targets: &[0, 1], slow: WORST_CLOCKS, ..LONG };
 /// The failsafe of the holder, and swaps that arrive late.
-const FAILSAFE: Scope = Scope { failsafe: &[0], ..LATE };
+const LATE_FAILSAFE: Scope = Scope { failsafe: &[0], slow: &[[true, false, false]], ..LATE };
 /// The failsafe of a holder that cannot read, while every step takes its time.
 const SLOW_FAILSAFE: Scope = Scope { readers: &[1, 2], failsafe: &[0], ..SLOW_NETWORK };
 /// The failsafe of each holder, over one takeover more.
@@ -935,6 +937,11 @@ fn a_wait_without_end_lets_nobody_run() {
 #[test]
 fn never_two_under_the_failsafe() {
     holds(FAILSAFE);
+}
+
+#[test]
+fn never_two_under_the_failsafe_with_swaps_that_come_late() {
+    holds(LATE_FAILSAFE);
 }
 
 #[test]
