@@ -40,7 +40,9 @@ mod uptime;
 
 use uptime::UptimeTracker;
 
-pub use outcome::{CooldownReport, Fencing, LeaseReport, PromoteVerdict, ServiceOutcome, Step, StepKind, StepOutcome};
+pub use outcome::{
+    CooldownReport, Fencing, LeaseReport, Movement, PromoteVerdict, ServiceOutcome, Step, StepKind, StepOutcome,
+};
 pub use request::{Options, Request};
 
 /// What became of a request.
@@ -56,7 +58,7 @@ impl Promoted {
     /// knows it too.
     pub fn running(&self) -> BTreeMap<Name, Name> {
         let runs = self.services.iter().filter(|service| service.verdict.runs());
-        runs.filter_map(|service| Some((service.service.clone(), service.target.clone()?))).collect()
+        runs.filter_map(|service| Some((service.service.clone(), service.movement.target.clone()?))).collect()
     }
 }
 

@@ -144,7 +144,7 @@ pub struct Promote {
     #[arg(long, value_name = "TEXT")]
     pub why: Option<String>,
 
-    /// Take it from you that the service does not run on NODE
+    /// Accept your word that the service does not run on NODE
     ///
     /// A service that last ran on a node that has left the node list, or that has another address by now,
     /// and cannot be asked there, is started nowhere else: it may still run. Make sure that it does not,

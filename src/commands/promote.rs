@@ -44,7 +44,8 @@ impl output::ReportFacts for PromoteFacts {
                 ExitStatus::No => style.bad("no"),
                 ExitStatus::UsageError | ExitStatus::Unknown => style.doubtful("??"),
             };
-            let fencing = service.fencing.map_or_else(String::new, |f| format!(" (fencing: {f:?})").to_lowercase());
+            let fencing =
+                service.movement.fencing.map_or_else(String::new, |f| format!(" (fencing: {f:?})").to_lowercase());
             text += &format!("  {mark} {}{}\n", service.reason, style.faint(&fencing));
             let rows = service.steps.iter().map(|step| {
                 let why: Vec<&str> =
@@ -134,7 +135,7 @@ fn request<'a>(
     }
 }
 
-/// The node that `--to` names, which has to be in the chain of every service that is promoted.
+/// The node that `--to` names; it must be in the chain of every service that is promoted.
 fn target<'a>(to: &str, services: &[(&Name, &Service)], context: &'a Context) -> Result<&'a Name> {
     let (node, _) = context.config.node(to)?;
     for (name, service) in services {

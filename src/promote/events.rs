@@ -38,7 +38,7 @@ fn did_something(outcome: &ServiceOutcome) -> bool {
 fn entry(outcome: &ServiceOutcome, request: &Request<'_>, reason: String) -> Entry {
     Entry {
         service: Some(outcome.service.clone()),
-        node: outcome.target.clone(),
+        node: outcome.movement.target.clone(),
         verdict: history::slug(outcome.verdict),
         epoch: outcome.lease.as_ref().and_then(|lease| lease.epoch),
         why: request.options.why.map(str::to_owned),

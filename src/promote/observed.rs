@@ -3,70 +3,17 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::outcome::{Step, StepKind, StepOutcome};
-use crate::boot_instant::BootInstant;
 use crate::chain::Name;
 use crate::decide::{NodeStates, State};
 use crate::lease::client::LeaseError;
-use crate::lease::{Latest, LeaseRecord, LeaseView};
+use crate::lease::{Latest, LeaseRecord};
 use crate::pause::Paused;
-use crate::service::Cause;
-use crate::service::{CommandResult, Condition};
-use crate::state::{Location, Placement, ServiceRecord, Uptimes};
+use crate::state::{ServiceRecord, Uptimes};
 
-/// The health of a service on a node.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum ServiceHealth {
-    /// It runs.
-    Healthy,
-    /// `status` says that it runs, `health` that it does not work; or a start of it has just failed.
-    Unhealthy,
-    /// It does not run.
-    Stopped,
-    /// The node did not say.
-    Unknown,
-    /// The node fell while it was asked.
-    NodeDied,
-}
+mod changes;
+mod facts;
 
-/// What a node said of the service.
-#[derive(Clone, Debug, PartialEq)]
-pub(super) struct InstanceReport {
-    /// The service's health there.
-    pub health: ServiceHealth,
-    /// Why that is not known.
-    pub cause: Option<Cause>,
-    /// The same in words.
-    pub detail: Option<String>,
-}
-
-/// What is known of the service's lease.
-#[derive(Clone, Debug, Default)]
-pub(super) struct LeaseFacts {
-    /// What this machine knows of the register.
-    pub view: LeaseView,
-    /// Why the register was not read, or is not obeyed.
-    pub error: Option<LeaseError>,
-}
-
-/// Whether the service is paused.
-#[derive(Clone, Debug, PartialEq)]
-pub(super) enum PauseState {
-    /// Nobody has asked yet.
-    Unasked,
-    /// Why it is unknown.
-    Unknown(String),
-    /// As the switch says.
-    Known(Option<Paused>),
-}
-
-/// What other nodes say of one that is dead as seen from here.
-#[derive(Clone, Debug, PartialEq)]
-pub(super) struct SecondOpinion {
-    /// The node.
-    pub of: Name,
-    /// The first of the others that found it alive.
-    pub alive_for: Option<Name>,
-}
+pub(super) use facts::{InstanceReport, LeaseFacts, PauseState, SecondOpinion, ServiceHealth};
 
 /// What this promotion has done so far.
 #[derive(Clone, Debug, Default)]
@@ -95,26 +42,6 @@ pub(super) struct Observed {
     uptimes: Uptimes,
     second_opinion: Option<SecondOpinion>,
     done: Done,
-}
-
-impl InstanceReport {
-    /// With nothing more to say.
-    pub(super) fn new(health: ServiceHealth) -> Self {
-        Self { health, cause: None, detail: None }
-    }
-}
-
-impl From<CommandResult> for InstanceReport {
-    fn from(status: CommandResult) -> Self {
-        let health = match (status.condition, status.cause) {
-            (Condition::Running, _) => ServiceHealth::Healthy,
-            (Condition::Stopped, _) => ServiceHealth::Stopped,
-            (Condition::Unknown, Some(Cause::NodeDied)) => ServiceHealth::NodeDied,
-            (Condition::Unknown, _) => ServiceHealth::Unknown,
-        };
-        let unknown = health == ServiceHealth::Unknown;
-        Self { health, cause: status.cause.filter(|_| unknown), detail: status.detail.filter(|_| unknown) }
-    }
 }
 
 impl Observed {
@@ -300,115 +227,5 @@ impl Observed {
     pub(super) fn has_come_back(&self) -> bool {
         let before = |node: &Name| self.record.nodes.get(node) == Some(&State::Dead);
         !self.done.looked_again && self.nodes.iter().any(|(node, state)| *state == State::Alive && before(node))
-    }
-
-    // what changes
-
-    /// Adds what a later look saw.
-    pub(super) fn add_nodes(&mut self, nodes: NodeStates, uptimes: Uptimes) {
-        self.nodes.extend(nodes);
-        self.uptimes = uptimes;
-    }
-
-    pub(super) fn add_instance(&mut self, node: &Name, report: InstanceReport) {
-        if report.health == ServiceHealth::NodeDied && self.nodes.contains_key(node) {
-            self.nodes.insert(node.clone(), State::Dead);
-        }
-        if matches!(report.health, ServiceHealth::Healthy | ServiceHealth::Unhealthy) {
-            self.done.ran_on.insert(node.clone());
-        }
-        self.instances.insert(node.clone(), report);
-    }
-
-    pub(super) fn set_lease(&mut self, lease: Option<LeaseFacts>) {
-        self.lease = lease;
-    }
-
-    pub(super) fn set_pause(&mut self, pause: PauseState) {
-        self.pause = pause;
-    }
-
-    pub(super) fn set_second_opinion(&mut self, opinion: SecondOpinion) {
-        self.second_opinion = Some(opinion);
-    }
-
-    pub(super) fn record_mut(&mut self) -> &mut ServiceRecord {
-        &mut self.record
-    }
-
-    pub(super) fn set_changed_claim(&mut self, reason: String) {
-        self.done.changed_claim = Some(reason);
-    }
-
-    /// A second look replaces what the first one saw.
-    pub(super) fn look_again(&mut self, nodes: NodeStates, uptimes: Uptimes) {
-        self.add_nodes(nodes, uptimes);
-        self.instances.clear();
-        self.done.looked_again = true;
-    }
-
-    /// From here on the plan is for this target.
-    pub(super) fn commit(&mut self, target: Option<&Name>, previous: Option<&Name>) {
-        self.done.target = target.cloned();
-        self.done.previous = previous.cloned();
-    }
-
-    /// Adds a step, and what it tells of the service there.
-    pub(super) fn add_step(&mut self, step: Step) {
-        let confirmed = step.outcome == StepOutcome::Confirmed;
-        let health = match step.step {
-            _ if step.node_died() => Some(ServiceHealth::NodeDied),
-            StepKind::Stop => confirmed.then_some(ServiceHealth::Stopped),
-            StepKind::Start if confirmed => Some(ServiceHealth::Healthy),
-            // It may be half started.
-            StepKind::Start => Some(ServiceHealth::Unhealthy),
-            StepKind::Status => None,
-        };
-        if let Some(health) = health {
-            self.add_instance(&step.node, InstanceReport::new(health));
-        }
-        self.done.steps.push(step);
-    }
-
-    /// Remembers where the service runs well.
-    pub(super) fn remember_running(&mut self, location: Location, since: BootInstant) {
-        let node = location.node.clone();
-        if self.running_on() != Some(&node) {
-            let before = self.record.running_on.replace(Placement { location, since, found_dead: false });
-            let left = before.map(|placement| placement.location);
-            self.record.left_behind.extend(left);
-        }
-        self.record.left_behind.retain(|location| location.node != node);
-    }
-
-    /// Remembers on which nodes it does not run: those that said so, and silent ones while it was seen to
-    /// run on one other node alone. A node that was dead meanwhile may have been given it by another
-    /// brain.
-    pub(super) fn remember_stopped(&mut self, now: BootInstant) {
-        let runs_alone = self.done.ran_on.len() == 1 && self.done.ran_on.iter().all(|node| self.is_healthy(node));
-        let untouched = !self.done.steps.iter().any(|step| step.step == StepKind::Start);
-        for (node, report) in &self.instances {
-            let was_left = self.record.left_behind.iter().any(|location| location.node == *node);
-            match report.health {
-                ServiceHealth::Stopped => {
-                    self.record.seen_stopped.insert(node.clone(), now);
-                    self.record.left_behind.retain(|location| location.node != *node);
-                }
-                ServiceHealth::Unknown if runs_alone && untouched && !was_left => {
-                    self.record.seen_stopped.entry(node.clone()).or_insert(now);
-                }
-                ServiceHealth::Unknown => {}
-                ServiceHealth::Healthy | ServiceHealth::Unhealthy | ServiceHealth::NodeDied => {
-                    self.record.seen_stopped.remove(node);
-                }
-            }
-        }
-        let nodes = &self.nodes;
-        self.record.seen_stopped.retain(|node, _| !matches!(nodes.get(node), Some(State::Dead | State::Unknown)));
-    }
-
-    /// What is to be remembered, and what was done.
-    pub(super) fn into_parts(self) -> (ServiceRecord, Vec<Step>) {
-        (self.record, self.done.steps)
     }
 }

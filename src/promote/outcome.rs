@@ -162,6 +162,17 @@ pub struct CooldownReport {
     pub why: String,
 }
 
+/// From where to where a service was moved.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct Movement {
+    /// The node where it belongs; null when that is not known.
+    pub target: Option<Name>,
+    /// The node that ran it before; null when none did, or none is known.
+    pub previous: Option<Name>,
+    /// What makes sure that the old instance is stopped; null when nothing was started.
+    pub fencing: Option<Fencing>,
+}
+
 /// What became of one service.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct ServiceOutcome {
@@ -171,12 +182,9 @@ pub struct ServiceOutcome {
     pub verdict: PromoteVerdict,
     /// The outcome as a sentence for people.
     pub reason: String,
-    /// The node where it belongs; null when that is not known.
-    pub target: Option<Name>,
-    /// The node that ran it before; null when none did, or none is known.
-    pub previous: Option<Name>,
-    /// What makes sure that the old instance is stopped; null when nothing was started.
-    pub fencing: Option<Fencing>,
+    /// From where to where.
+    #[serde(flatten)]
+    pub movement: Movement,
     /// What was done, in the order of its end.
     pub steps: Vec<Step>,
     /// What became of its lease; null where it is under none, and where nobody was asked.
@@ -192,9 +200,7 @@ impl ServiceOutcome {
             service: service.clone(),
             verdict,
             reason,
-            target: None,
-            previous: None,
-            fencing: None,
+            movement: Movement::default(),
             steps: Vec::new(),
             lease: None,
             cooldowns: Vec::new(),
@@ -205,7 +211,7 @@ impl ServiceOutcome {
     pub(super) fn while_paused(mut self, paused: &Paused, dry_run: bool) -> Self {
         let name = &self.service;
         let words = paused.words();
-        (self.verdict, self.reason) = match (self.verdict, self.steps.is_empty(), &self.target) {
+        (self.verdict, self.reason) = match (self.verdict, self.steps.is_empty(), &self.movement.target) {
             (PromoteVerdict::Planned, true, Some(target)) if !dry_run => {
                 (PromoteVerdict::InPlace, format!("{name} runs on {target}, and is {words}."))
             }

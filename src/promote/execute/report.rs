@@ -4,7 +4,7 @@ use crate::chain::Name;
 use crate::promote::cooldown;
 use crate::promote::now::Now;
 use crate::promote::observed::{Observed, ServiceHealth};
-use crate::promote::outcome::{CooldownReport, LeaseReport, ServiceOutcome, Step, StepKind, StepOutcome};
+use crate::promote::outcome::{CooldownReport, LeaseReport, Movement, ServiceOutcome, Step, StepKind, StepOutcome};
 use crate::promote::plan::{Action, Plan, passed_over_sentences};
 use crate::promote::request::Goal;
 use crate::state::ServiceRecord;
@@ -30,9 +30,7 @@ pub(super) fn outcome(
         service: goal.name().clone(),
         verdict: plan.verdict,
         reason,
-        target: plan.target,
-        previous: plan.previous,
-        fencing: plan.fencing,
+        movement: Movement { target: plan.target, previous: plan.previous, fencing: plan.fencing },
         steps,
         lease,
         cooldowns,
