@@ -85,9 +85,6 @@ pub(super) fn run(arguments: &cli::Promote, context: &Context) -> Result<ExitSta
     let spinner = Spinner::with_waits(context.output_mode, doing, request.waits.clone());
     let store = StateDir::open(&context.config);
     let promoted = promote::promote(&request, &store)?;
-    if let Some(Brain::Known(brain)) = &promoted.brain {
-        history::saw_brain(&store, context.local_node.as_ref(), brain);
-    }
     drop(spinner);
     let brain = promoted.brain.and_then(|brain| if let Brain::Known(name) = brain { Some(name) } else { None });
     Ok(context.tell(&report(promoted.services, brain, arguments.why.clone())))
