@@ -91,10 +91,6 @@ pub(super) fn run(arguments: &cli::Promote, context: &Context) -> Result<ExitSta
     let doing = if arguments.dry_run { "asking the nodes" } else { "asking the nodes, and moving what has to move" };
     let spinner = Spinner::with_waits(context.output_mode, doing, request.waits.clone());
     let promoted = promote::promote(&request, &store)?;
-    if let Some(Brain::Known(brain)) = &promoted.brain {
-        let why = check.as_ref().and_then(Check::why);
-        history::saw_brain(&store, context.local_node.as_ref(), brain, why);
-    }
     drop(spinner);
     let brain = promoted.brain.and_then(|brain| if let Brain::Known(name) = brain { Some(name) } else { None });
     let report = report(promoted.services, brain, arguments.why.clone());

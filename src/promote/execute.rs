@@ -112,7 +112,7 @@ impl<'a> Execution<'a> {
             self.deadline = Deadline::after(self.goal.service().timeout);
         }
         self.observed.add_instance(&serving, report);
-        quiet_plan(&self.goal, &self.observed, Now::now())
+        quiet_plan(&self.goal, &self.observed, Now::take())
     }
 
     /// Does something, and reads the register meanwhile where that is due.
@@ -186,7 +186,7 @@ impl<'a> Execution<'a> {
 
     /// Plans and acts until nothing is left to do; the last plan tells what became of it.
     fn carry_out(&mut self) -> Plan {
-        let mut plan = plan(&self.goal, &self.observed, Now::now());
+        let mut plan = plan(&self.goal, &self.observed, Now::take());
         for _ in 0..MAX_ACTIONS {
             let only_looks = self.goal.options().dry_run || self.observed.paused().is_some();
             let next = plan.actions.first().filter(|action| !only_looks || action.only_observes());
@@ -197,7 +197,7 @@ impl<'a> Execution<'a> {
             if let Err(BrokenOff(verdict, reason)) = self.act(&action) {
                 return Plan { actions: Vec::new(), verdict, reason, ..plan };
             }
-            plan = self::plan(&self.goal, &self.observed, Now::now());
+            plan = self::plan(&self.goal, &self.observed, Now::take());
         }
         let reason = format!("The promotion of {} did not come to an end.", self.goal.name());
         Plan { actions: Vec::new(), verdict: PromoteVerdict::Unknown, reason, ..plan }
@@ -246,7 +246,7 @@ impl<'a> Execution<'a> {
         let instances: Vec<Instance<'_>> = nodes.iter().filter_map(|node| self.instance(node)).collect();
         // A node that said nothing used up all the time, and so did a start: the stops get their own.
         let is_spent =
-            !self.observed.steps().is_empty() || self.observed.nodes_with(&[ServiceHealth::Unknown]).len() > 0;
+            !self.observed.steps().is_empty() || !self.observed.nodes_with(&[ServiceHealth::Unknown]).is_empty();
         let deadline = if is_spent { Deadline::after(self.goal.service().timeout) } else { self.deadline };
         for step in steps::stop_all(&instances, deadline) {
             self.add_step(step);

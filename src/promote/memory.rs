@@ -48,7 +48,9 @@ fn take_over(goal: &Goal<'_>, record: &mut ServiceRecord, now: BootInstant) {
 pub(super) fn full_check(goal: &Goal<'_>, observed: &mut Observed, began: BootInstant) {
     let serving = observed.running_on().cloned();
     let health = serving.as_ref().and_then(|node| observed.health(node));
-    let is_dead = matches!(health, Some(ServiceHealth::Stopped | ServiceHealth::Unhealthy));
+    // Where its lease has gone elsewhere, it was stopped, by a promotion or by itself.
+    let belongs_there = !observed.is_leased() || observed.holder() == serving.as_ref();
+    let is_dead = belongs_there && matches!(health, Some(ServiceHealth::Stopped | ServiceHealth::Unhealthy));
     let is_paused = observed.paused().is_some();
     let record = observed.record_mut();
     record.checks.last_full = Some(began);

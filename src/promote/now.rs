@@ -14,7 +14,7 @@ pub(super) struct Now {
 }
 
 impl Now {
-    pub(super) fn now() -> Self {
+    pub(super) fn take() -> Self {
         Self { boot: BootInstant::now(), wall: SystemTime::now() }
     }
 

@@ -190,8 +190,8 @@ impl Observed {
 
     /// The node on which this promotion started the service.
     pub(super) fn started_on(&self) -> Option<&Name> {
-        let starts = self.done.steps.iter().filter(|step| step.step == StepKind::Start);
-        starts.last().filter(|step| step.outcome == StepOutcome::Confirmed).map(|step| &step.node)
+        let mut starts = self.done.steps.iter().filter(|step| step.step == StepKind::Start);
+        starts.next_back().filter(|step| step.outcome == StepOutcome::Confirmed).map(|step| &step.node)
     }
 
     /// The nodes on which this promotion could not start it.

@@ -31,6 +31,7 @@ use crate::boot_instant::BootInstant;
 use crate::chain::Name;
 use crate::leader::Brain;
 use crate::remote::Remote;
+use crate::state::history;
 use crate::state::{Lock, StateDir, Uptimes};
 use crate::view::View;
 
@@ -80,6 +81,10 @@ impl<'a> Round<'a> {
         let takeovers = self.read_leases(scope);
         let began = BootInstant::now();
         let (view, brain) = Look::new(request, self.shared.remote(), self.records.all()).take()?;
+        if let Some(Brain::Known(brain)) = &brain {
+            let why = request.check.and_then(Check::why);
+            history::saw_brain(self.shared.store(), request.local_node, brain, why);
+        }
         if let Some(other) = brain.as_ref().filter(|brain| !is_me(brain, request.local_node)) {
             self.shared.uptime().forget_deaths();
             self.records.forget_checks(request, self.shared.store());

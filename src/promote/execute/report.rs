@@ -20,7 +20,7 @@ pub(super) fn outcome(
     let silent = silent_steps(&observed);
     let mut reason = plan.reason + &passed_over_sentences(goal, &observed);
     let (record, mut steps) = observed.into_parts();
-    let cooldowns = cooldowns(&record, Now::now());
+    let cooldowns = cooldowns(&record, Now::take());
     for CooldownReport { node, until, why, .. } in &cooldowns {
         reason += &format!(" {node} is passed over until {until}: {why}.");
     }
