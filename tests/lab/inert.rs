@@ -6,7 +6,7 @@ use anyhow::{Result, ensure};
 
 use crate::lab::Lab;
 use crate::scenario::{self, Recovery, serving, watch};
-use crate::system::BRAINS;
+use crate::system::{BOTS, BRAINS};
 use crate::truth;
 
 /// What is wrong with the brain.
@@ -85,8 +85,11 @@ pub(crate) fn service_crashes(lab: &Lab, way: Inert, after: Duration, patience: 
     Ok(recovery)
 }
 
-/// Waits until every node has judged by more than its first checks.
+/// Waits until every node has judged by more than its first checks, and the brain does not serve.
 pub(crate) fn settle(lab: &Lab) -> Result<()> {
+    if serving(lab)?.node == BRAINS[0] {
+        lab.system.move_to(lab, BOTS[0])?;
+    }
     std::thread::sleep(lab.system.check()? * 3 + Duration::from_secs(3) + scenario::some_of(lab.system.check()?));
     Ok(())
 }

@@ -169,12 +169,7 @@ fn service_crashes() -> Result<()> {
 /// machine the first login of the node that takes over may be broken off many times.
 fn service_crashes_and_the_brain_is_inert() -> Result<()> {
     let later = Duration::from_secs(8);
-    let ways = [
-        (Inert::Typo, Duration::ZERO),
-        (Inert::CheckStopped, later),
-        (Inert::Frozen, Duration::ZERO),
-        (Inert::LoginsRefused, later),
-    ];
+    let ways = [(Inert::Typo, Duration::ZERO), (Inert::CheckStopped, later), (Inert::LoginsRefused, later)];
     ways.into_iter().try_for_each(|(way, after)| {
         let lab = Lab::start(FAST)?;
         inert::settle(&lab)?;
