@@ -227,10 +227,10 @@ proptest! {
 
     #[test]
     fn one_failed_question_passes_nobody_over(limits in limits(), lost in 0..100_usize, others in 0..4_usize) {
-        // A check is never longer than the timeout of a probe here.
-        let beats = ticks(MS(0), limits.check, 1000, &[0]);
         let mut standby = Standby::new(limits, true);
         let checks = ticks(MS(0), limits.check.max(Duration::from_secs(2)), 100, &[0]);
+        let count = usize::try_from(checks[99].as_millis() / limits.check.as_millis()).expect("not too many") + 1;
+        let beats = ticks(MS(0), limits.check, count, &[0]);
         for (index, at) in checks.into_iter().enumerate() {
             let answer = |now| if index == lost { Answer::Unreadable("lost".to_owned()) } else { by_beats(&beats, at)(now) };
             prop_assert!(!standby.check(at, answer));

@@ -63,9 +63,6 @@ impl output::ReportFacts for PromoteFacts {
 
 pub(super) fn run(arguments: &cli::Promote, context: &Context) -> Result<ExitStatus> {
     let config = &context.config;
-    if arguments.if_brain {
-        context.must_be_a_node()?;
-    }
     let services: Vec<(&Name, &Service)> = match &arguments.service {
         Some(name) => vec![config.service(name)?],
         None => config.services.iter().collect(),
@@ -75,6 +72,9 @@ pub(super) fn run(arguments: &cli::Promote, context: &Context) -> Result<ExitSta
             "{}: it has no service to promote; add [services.NAME]",
             config.file.display()
         )));
+    }
+    if arguments.if_brain {
+        context.must_be_a_node()?;
     }
     let to = arguments.to.as_deref().map(|to| target(to, &services, context)).transpose()?;
     let view = match &arguments.view {

@@ -6,7 +6,7 @@ use anyhow::{Result, ensure};
 
 use crate::lab::Lab;
 use crate::scenario::{self, Recovery, serving, watch};
-use crate::system::BRAINS;
+use crate::system::{BOTS, BRAINS};
 use crate::truth;
 
 /// What is wrong with the brain.
@@ -42,14 +42,6 @@ pub(crate) const WAYS: [Inert; 8] = [
     Inert::Frozen,
 ];
 
-/// Sends a signal to those processes of the host whose command line has all these words, and to no other.
-fn signal(words: &str, signal: &str) -> String {
-    format!(
-        "for p in /proc/[0-9]*; do l=$(tr '\\0' ' ' <$p/cmdline 2>/dev/null); case $l in {words}) \
-         kill -{signal} ${{p#/proc/}};; esac; done; true"
-    )
-}
-
 /// Makes the brain inert.
 pub(crate) fn strike(lab: &Lab, way: Inert) -> Result<()> {
     let brain = BRAINS[0];
@@ -59,16 +51,18 @@ pub(crate) fn strike(lab: &Lab, way: Inert) -> Result<()> {
                 .to_owned()
         }
         Inert::TimerStopped if lab.system.needs_systemd() => "systemctl stop mirror-check.timer".to_owned(),
-        Inert::TimerStopped => signal("'sh /run/lab/bin/watchdog.sh'*", "STOP"),
+        Inert::TimerStopped => "kill -STOP $(pgrep -f '^sh /run/lab/bin/watchdog.sh')".to_owned(),
         Inert::BinaryGone => "mount --bind /dev/null /run/lab/bin/mirror".to_owned(),
         // It may be between two checks.
-        Inert::CheckStopped => format!(
-            "for i in $(seq 200); do {}; grep -lsq '^State:.T' /proc/[0-9]*/status && break; sleep 0.02; done",
-            signal("*'mirror '*'promote --if-brain'*", "STOP")
-        ),
+        Inert::CheckStopped => "for _ in $(seq 500); do p=$(pgrep -f '^mirror promote --if-brain') && \
+                                kill -STOP $p && exit; sleep 0.01; done; exit 1"
+            .to_owned(),
         Inert::DiskFull => return lab.fill_disk(brain),
-        Inert::LoginsHang => signal("*sshd*", "STOP"),
-        Inert::LoginsRefused => format!("echo >/root/.ssh/authorized_keys; {}", signal("'sshd-session: '*|'sshd: root'*", "KILL")),
+        Inert::LoginsHang => "kill -STOP $(pgrep '^sshd')".to_owned(),
+        // Those who are logged in are out as well.
+        Inert::LoginsRefused => "echo >/root/.ssh/authorized_keys; \
+                                 for p in $(pgrep '^sshd'); do pgrep -P $p; done | xargs -r kill; true"
+            .to_owned(),
         Inert::Frozen => return lab.freeze(brain),
     };
     lab.must(brain, &command).map(|_| ())
@@ -91,8 +85,11 @@ pub(crate) fn service_crashes(lab: &Lab, way: Inert, after: Duration, patience: 
     Ok(recovery)
 }
 
-/// Waits until every node has judged by more than its first checks.
+/// Waits until every node has judged by more than its first checks, and the brain does not serve.
 pub(crate) fn settle(lab: &Lab) -> Result<()> {
+    if serving(lab)?.node == BRAINS[0] {
+        lab.system.move_to(lab, BOTS[0])?;
+    }
     std::thread::sleep(lab.system.check()? * 3 + Duration::from_secs(3) + scenario::some_of(lab.system.check()?));
     Ok(())
 }
