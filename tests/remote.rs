@@ -112,8 +112,7 @@ fn a_command_that_hangs_is_given_up_at_its_deadline() {
     for stage in both("timeout = \"12s\"") {
         stage.bot.before("start", "a", "echo $$ >\"$dir/hangs\"; exec sleep 3600");
         let said = stage.promote("");
-        let hangs = pid_in(&stage.bot.path().join("hangs"));
-        kill(hangs);
+        wait_until_gone(pid_in(&stage.bot.path().join("hangs")));
         let object = said.expect(0, "started");
         assert_eq!(only(&object)["target"], "b");
         let first = &only(&object)["steps"][0];
@@ -299,3 +298,6 @@ fn a_directory_that_takes_no_socket_is_not_used() {
     shared.promote_after(&mount("nr_inodes=1")).expect(0, "in-place");
     assert_eq!(shared.masters(), [0; 0]);
 }
+
+#[path = "remote/logins.rs"]
+mod logins;

@@ -169,6 +169,13 @@ impl Sshd {
         assert!(self.server.is_none() && self.start(), "{}", self.log());
     }
 
+    /// Starts it anew with these further lines of configuration.
+    pub fn configure(&mut self, lines: &str) {
+        std::fs::write(self.path().join("more"), lines).unwrap();
+        self.kill();
+        self.restart();
+    }
+
     fn pid(&self) -> Option<i32> {
         self.server.as_ref().and_then(|server| i32::try_from(server.id()).ok())
     }
@@ -196,7 +203,8 @@ impl Sshd {
             "ListenAddress 127.0.0.1:{port}\nHostKey {dir}/host_key\nPidFile {dir}/pid\n\
              AuthorizedKeysFile {dir}/authorized_keys\nUsePAM no\nStrictModes no\nPasswordAuthentication no\n\
              KbdInteractiveAuthentication no\nPermitRootLogin prohibit-password\nUseDNS no\nMaxStartups 200\n\
-             PrintMotd no\nPrintLastLog no\nLogLevel VERBOSE\nSetEnv NODE={node}\n",
+             PrintMotd no\nPrintLastLog no\nLogLevel VERBOSE\nSetEnv NODE={node}\n{more}\n",
+            more = std::fs::read_to_string(path.join("more")).unwrap_or_default(),
             node = self.node,
             port = self.port,
             dir = path.display()
