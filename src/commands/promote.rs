@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::Context;
-use crate::at_work::{Check, Mode};
+use crate::at_work::Mode;
 use crate::chain::Name;
 use crate::cli;
 use crate::config::Service;
