@@ -171,10 +171,11 @@ pub enum Command {
     /// Run a command while the lease allows it, and not longer
     ///
     /// Reads the lease of the service. If it is granted to this node, starts the command and reads on,
-    /// three times in `valid` ([lease] in mirror.toml(5)). When the lease is taken away, or the latest
-    /// good read began longer than `valid` ago, the command gets SIGTERM; before `grace` has passed, every
-    /// process that it started gets SIGKILL, also those in groups and sessions of their own. No other node
-    /// starts the service before that.
+    /// three times in `valid` ([lease] in mirror.toml(5)). While the register cannot be read, the nodes of
+    /// the chain `brain` are asked instead (`failsafe`), and a yes from all of them counts as a good read.
+    /// When the lease is taken away, or the latest good read began longer than `valid` ago, the command gets
+    /// SIGTERM; before `grace` has passed, every process that it started gets SIGKILL, also those in groups
+    /// and sessions of their own. No other node starts the service before that.
     ///
     /// It does not wait: if the lease is not granted to this node, the command is not started. So a unit
     /// says `ExecCondition=mirror lease check SERVICE`, and `mirror promote` starts the unit.
