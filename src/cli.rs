@@ -50,8 +50,8 @@ pub struct Cli {
 /// The options of all commands.
 #[derive(Clone, Debug, Args)]
 pub struct Global {
-    /// The node list [default: the first that exists of ./mirror.toml,
-    /// $XDG_CONFIG_HOME/mirror/mirror.toml and /etc/mirror/mirror.toml]
+    /// The node list [default: the first that exists of $XDG_CONFIG_HOME/mirror/mirror.toml and
+    /// /etc/mirror/mirror.toml]
     #[arg(long, global = true, value_name = "FILE", env = "MIRROR_CONFIG", hide_env_values = true)]
     #[arg(value_hint = ValueHint::FilePath, help_heading = GLOBAL)]
     // Empty is allowed, because the variable may be set to nothing.
@@ -92,7 +92,7 @@ pub enum Command {
     #[command(after_long_help = PROBE_STATUSES)]
     Probe(Probe),
 
-    /// Find the brain: the first living node of the chain `brain`
+    /// Find the brain: the first node of the chain `brain` that is alive and at work
     ///
     /// The brain is the one node that may move services. The answer comes as soon as the order of the
     /// chain allows, however many nodes have not answered yet. A node that is unknown before the first
@@ -138,9 +138,12 @@ pub enum Command {
     /// place, nothing is touched. Else the service is stopped wherever it runs or might run, its `status`
     /// confirms that, and it is started on its target.
     ///
-    /// When a living node does not confirm its stop, nothing is started: `blocked`. When the old node is
-    /// dead, the start goes ahead and `fencing` is `none`: if that node is only cut off, two instances
-    /// run until it is back.
+    /// When a living node does not confirm its stop, or does not say whether the service runs there where
+    /// it may, nothing is started: `blocked`. When the old node is dead, the start goes ahead and `fencing`
+    /// is `none`: if that node is only cut off, two instances run until it is back.
+    ///
+    /// A node on which a start failed or did not last cools down: it is passed over for `failback`, after
+    /// each further failure twice as long, up to an hour. `cooldowns` in the object names it, `--to` ends it.
     ///
     /// Under a lease (mirror-lease(7)) two instances never run. The brain first writes a claim for the
     /// target; from then on the register names no node. The lease is granted when the old holder has
@@ -168,10 +171,11 @@ pub enum Command {
     /// Run a command while the lease allows it, and not longer
     ///
     /// Reads the lease of the service. If it is granted to this node, starts the command and reads on,
-    /// three times in `valid` ([lease] in mirror.toml(5)). When the lease is taken away, or the latest
-    /// good read began longer than `valid` ago, the command gets SIGTERM; before `grace` has passed, every
-    /// process that it started gets SIGKILL, also those in groups and sessions of their own. No other node
-    /// starts the service before that.
+    /// three times in `valid` ([lease] in mirror.toml(5)). While the register cannot be read, the nodes of
+    /// the chain `brain` are asked instead (`failsafe`), and a yes from all of them counts as a good read.
+    /// When the lease is taken away, or the latest good read began longer than `valid` ago, the command gets
+    /// SIGTERM; before `grace` has passed, every process that it started gets SIGKILL, also those in groups
+    /// and sessions of their own. No other node starts the service before that.
     ///
     /// It does not wait: if the lease is not granted to this node, the command is not started. So a unit
     /// says `ExecCondition=mirror lease check SERVICE`, and `mirror promote` starts the unit.
@@ -219,9 +223,9 @@ pub enum Command {
 
     /// Show what this node did and saw
     ///
-    /// Every change, the oldest first: promotions that did something or tried to, nodes that died or
-    /// returned, another brain, claims and grants of leases by any node, pauses, and what `mirror hold`
-    /// started and ended. The state directory has it as lines of JSON in history.old.jsonl and
+    /// Every change, the oldest first: promotions that did something or tried to, the begin and the end of
+    /// one that is blocked or unknown, nodes that died or returned, another brain and why, claims and
+    /// grants of leases by any node, pauses, and what `mirror hold` started and ended, also by failsafe. The state directory has it as lines of JSON in history.old.jsonl and
     /// history.jsonl, 512 KiB at most. The takeovers of all nodes are in the register itself: see
     /// `mirror lease history`.
     #[command(after_long_help = HISTORY_STATUSES)]
@@ -230,8 +234,11 @@ pub enum Command {
     /// Print the JSON Schema of a command's object
     ///
     /// Every object begins with `schema`, `at` (UTC), `self` (a node or null), `verdict` (a stable word),
-    /// `reason` (one sentence) and `elapsed_ms`; the facts follow. Within a version of `schema`, fields are
-    /// only added.
+    /// `reason` (one sentence), `elapsed_ms` and, where there is trouble beside the task, `warnings`; the
+    /// facts follow. Within a version of `schema`, fields are only added.
+    ///
+    /// `mirror schema mirror.toml` prints the schema of the node list, by which an editor completes and
+    /// checks it: name the file in its first line, `#:schema ./mirror.schema.json`.
     #[command(after_long_help = PRINT_STATUSES)]
     Schema(Schema),
 
@@ -267,8 +274,8 @@ pub enum Chain {
     ///
     /// Lists every error and warning with line and column; the number of failures that every chain
     /// survives, whichever nodes fall; the smallest sets of nodes whose fall leaves a chain without a
-    /// leader; and the worst case from a failure to the recovery. No node is asked, unless with --live.
-    /// mirror-verdicts(7) explains each problem.
+    /// leader; and the worst case from a failure to the recovery, also with a brain that is alive and does
+    /// not work. No node is asked, unless with --live. mirror-verdicts(7) explains each problem.
     #[command(after_long_help = CHAIN_CHECK_STATUSES)]
     Check(ChainCheck),
 }
@@ -279,7 +286,8 @@ pub enum Lease {
     /// Show who holds the leases
     ///
     /// For each lease: its holder, its epoch, whether it is granted, which node wrote it, when and why, and
-    /// since when this machine has seen it so. Nothing is written.
+    /// since when this machine has seen it so; on the holder also since when it is held by failsafe. The
+    /// register is only read.
     #[command(after_long_help = LEASE_SHOW_STATUSES)]
     Show(LeaseShow),
 

@@ -35,7 +35,7 @@ pub enum Leader<'a> {
     /// Every node is dead.
     Nobody,
     /// This node is unknown, and no node before it is alive: nobody leads on doubt.
-    LeaseError(&'a Name),
+    InDoubt(&'a Name),
     /// This node has not answered yet, and no node before it is alive.
     Open(&'a Name),
 }
@@ -46,7 +46,7 @@ pub fn leader<'a>(chain: impl IntoIterator<Item = &'a Name>, seen: &NodeStates) 
         match seen.get(node) {
             Some(State::Alive) => return Leader::Known(node),
             Some(State::Dead) => {}
-            Some(State::Unknown) => return Leader::LeaseError(node),
+            Some(State::Unknown) => return Leader::InDoubt(node),
             None => return Leader::Open(node),
         }
     }
@@ -56,7 +56,7 @@ pub fn leader<'a>(chain: impl IntoIterator<Item = &'a Name>, seen: &NodeStates) 
 /// Who leads when nothing more will be seen: what is open is in doubt.
 pub fn final_leader<'a>(chain: impl IntoIterator<Item = &'a Name>, seen: &NodeStates) -> Leader<'a> {
     match leader(chain, seen) {
-        Leader::Open(node) => Leader::LeaseError(node),
+        Leader::Open(node) => Leader::InDoubt(node),
         settled => settled,
     }
 }
@@ -168,7 +168,7 @@ impl Facts<'_> {
             (Some(true), _) => Brain::Isolated,
             (Some(false), Leader::Known(name)) => Brain::Known(name.clone()),
             (Some(false), Leader::Nobody) => Brain::Nobody,
-            (Some(false), Leader::LeaseError(name) | Leader::Open(name)) => {
+            (Some(false), Leader::InDoubt(name) | Leader::Open(name)) => {
                 Brain::Unknown(format!("{name} could not be asked"))
             }
         }
@@ -178,7 +178,7 @@ impl Facts<'_> {
     pub fn final_brain(&self, seen: &NodeStates, witnesses: &[Option<bool>]) -> Brain {
         match self.brain(seen, witnesses) {
             Brain::Open => match leader_at_work(self.chain, seen, self.passed_over) {
-                Leader::Open(name) | Leader::LeaseError(name) => Brain::Unknown(format!("{name} was not asked")),
+                Leader::Open(name) | Leader::InDoubt(name) => Brain::Unknown(format!("{name} was not asked")),
                 _ => Brain::Unknown("not every node was asked".to_owned()),
             },
             brain => brain,

@@ -86,7 +86,7 @@ proptest! {
                 prop_assert!(before(node).iter().all(dead));
             }
             Leader::Nobody => prop_assert!(chain.iter().all(dead)),
-            Leader::LeaseError(node) => {
+            Leader::InDoubt(node) => {
                 prop_assert_eq!(seen.get(node), Some(&State::Unknown));
                 prop_assert!(before(node).iter().all(dead));
             }

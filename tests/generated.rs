@@ -53,11 +53,12 @@ If set and not empty, it turns colours off.
 Set by the completion scripts: the program then prints completions and does nothing else.
 .SH FILES
 .TP
-\fI./mirror.toml\fR, \fI$XDG_CONFIG_HOME/mirror/mirror.toml\fR, \fI/etc/mirror/mirror.toml\fR
+\fI$XDG_CONFIG_HOME/mirror/mirror.toml\fR, \fI/etc/mirror/mirror.toml\fR
 The node list: the first of these that exists.
+Only root and the user who runs \fBmirror\fR may be able to write it; see \fBmirror.toml\fR(5).
 .TP
 \fI/var/lib/mirror\fR, \fI$XDG_STATE_HOME/mirror\fR
-State, of root and of others: locks, since when nodes have been alive, where services were last seen, what was
+State, of root and of others, private whatever the umask: locks, the beat (\fIbeat.json\fR), since when nodes have been alive, where services were last seen, what was
 seen of their leases, the history (\fIhistory.jsonl\fR), and the state of \fBmirror\-hold\fR(1)
 (\fIhold\-SERVICE.json\fR).
 Losing it costs caution, never correctness.

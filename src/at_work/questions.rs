@@ -51,7 +51,7 @@ impl<'a> Check<'a> {
                         return Ok(());
                     }
                 }
-                Leader::Open(_) | Leader::LeaseError(_) | Leader::Nobody => return Ok(()),
+                Leader::Open(_) | Leader::InDoubt(_) | Leader::Nobody => return Ok(()),
             }
         }
     }

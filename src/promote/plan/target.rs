@@ -40,7 +40,7 @@ impl<'p> Planner<'p> {
                 let chain = &self.goal.service().chain;
                 Err((PromoteVerdict::Refused, format!("Every node of the chain {chain} is dead.")))
             }
-            Leader::LeaseError(node) | Leader::Open(node) => {
+            Leader::InDoubt(node) | Leader::Open(node) => {
                 let reason = format!("Where {name} belongs is unknown: {node} could not be asked.");
                 Err((PromoteVerdict::Unknown, reason))
             }
