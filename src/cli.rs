@@ -366,8 +366,8 @@ mod tests {
             "the following required arguments were not provided: <COMMAND>...; see --help"
         );
         assert_eq!(
-            told(&["mirror", "breath"]),
-            "unrecognized subcommand 'breath' (a similar subcommand exists: 'breathe'); see --help"
+            told(&["mirror", "promot"]),
+            "unrecognized subcommand 'promot' (a similar subcommand exists: 'promote'); see --help"
         );
     }
 }

@@ -42,6 +42,11 @@ impl Nodes {
             git(&directory.join("repo"), &["remote", "add", "origin", "../origin"]);
         }
         nodes.write();
+        for name in NAMES {
+            // A check: it leaves the beat of a node that is at work.
+            let check = Command::new(nodes.path(name).join("bin/mirror")).args(["whois-brain", "--check"]).output();
+            assert!(matches!(check.unwrap().status.code(), Some(0 | 1)), "{name}");
+        }
         nodes
     }
 
@@ -57,7 +62,7 @@ impl Nodes {
         let ssh = self.path("ssh");
         format!(
             "[nodes]\n{}[chains]\nbrain = [\"a\", \"b\", \"c\"]\nbot = [\"b\", \"c\", \"a\"]\n\
-             [probe]\ntimeout = \"5s\"\n[cycle]\nrecovery = \"60s\"\n[breath]\nrepo = \"repo\"\n\
+             [probe]\ntimeout = \"5s\"\n[cycle]\ncheck = \"60s\"\nrecovery = \"60s\"\n[breath]\nrepo = \"repo\"\n\
              [services.bot]\nstatus = 'test ! -e \"$MIRROR_SELF-cannot\" || exit 126; exit 1'\n\
              start = \"true\"\nstop = \"true\"\ntimeout = \"20s\"\n\
              [remote]\ncommand = [{ssh:?}, \"-p\", \"{{port}}\", \"-l\", \"{{user}}\", \"--\", \"{{address}}\", \

@@ -125,7 +125,6 @@ fn request<'a>(
         options,
         check: None,
         view,
-        handed_over: BTreeMap::new(),
         output_mode: context.output_mode,
         waits: PendingWaits::default(),
     }

@@ -1,6 +1,5 @@
 //! What is asked of a promotion.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::at_work::Check;
@@ -30,9 +29,6 @@ pub struct Request<'a> {
     pub check: Option<&'a Check<'a>>,
     /// What was seen, when that is not to be found out.
     pub view: Option<View>,
-    /// Where the brain before this one last saw each service run, by its last beat; nothing where that
-    /// is not known.
-    pub handed_over: BTreeMap<Name, Name>,
     /// Where steps are said while they happen.
     pub output_mode: OutputMode,
     /// Where waits are shown while they last.

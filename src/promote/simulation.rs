@@ -1,7 +1,6 @@
 //! Random histories of deaths, refusals, failed starts and crashes, through the very functions that
 //! plan and remember. The nodes are a few booleans.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
@@ -211,7 +210,6 @@ fn request(config: &Config) -> Request<'_> {
         check: None,
         options: Options::default(),
         view: None,
-        handed_over: BTreeMap::new(),
         output_mode: OutputMode { json: true, quiet: true, verbose: false },
         waits: PendingWaits::default(),
     }
