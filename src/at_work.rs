@@ -5,7 +5,7 @@
 //! [`Check::look_around`] when its result has been written, so that no question of the brain delays its
 //! work.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -221,6 +221,8 @@ impl<'a> Check<'a> {
 
     fn beat(&self, inner: &Inner, verdict: &str) -> Option<Beat> {
         let over = self.passed_over(&inner.watch).into_iter();
+        let last = self.own.lock().unwrap_or_else(PoisonError::into_inner);
+        let last = last.as_ref();
         Some(Beat {
             node: self.local_node?.clone(),
             left: BootInstant::now(),
@@ -233,16 +235,28 @@ impl<'a> Check<'a> {
                 _ => None,
             },
             passed_over: over.filter(|node| inner.seen.get(node) == Some(&State::Alive)).collect(),
+            running: last.map(|beat| beat.running.clone()).unwrap_or_default(),
         })
     }
 
-    /// Leaves this node's beat, its check having ended so.
-    pub fn leave_beat(&self, verdict: &str) {
+    /// Where the brain before this node last saw a service run, by its last beat.
+    pub fn handed_over(&self, service: &Name) -> Option<Name> {
+        let (inner, now) = (self.inner(), BootInstant::now());
+        let of_brains = inner.watch.nodes().filter_map(|(node, known)| {
+            known.beat().filter(|beat| beat.brain.as_ref() == Some(node) && !beat.running.is_empty())
+        });
+        of_brains.min_by_key(|beat| beat.sighting.age(now))?.running.get(service).cloned()
+    }
+
+    /// Leaves this node's beat at the end of its check. `running` says where the services run; none when the
+    /// check did not ask.
+    pub fn leave_beat(&self, verdict: &str, running: Option<BTreeMap<Name, Name>>) {
         let mut inner = self.inner();
         inner.under_way = None;
         if self.mode == Mode::Check
-            && let Some(beat) = self.beat(&inner, verdict)
+            && let Some(mut beat) = self.beat(&inner, verdict)
         {
+            beat.running = running.unwrap_or(beat.running);
             let kept = self.store.leave_beat(&beat);
             *self.own.lock().unwrap_or_else(PoisonError::into_inner) = Some(beat);
             inner.troubles.extend(warnings::not_left(&kept, self.store));

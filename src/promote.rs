@@ -8,8 +8,11 @@
 //! Where a service is under a lease, its target gets the lease before it is started there
 //! ([`takeover`]), and a node that does not answer is waited out.
 
+use std::collections::BTreeMap;
+
 use anyhow::Result;
 
+use crate::chain::Name;
 use crate::leader::Brain;
 use crate::remote::Remote;
 use crate::state::StateDir;
@@ -48,6 +51,15 @@ pub struct Promoted {
     pub brain: Option<Brain>,
     /// One for each service, in the order asked.
     pub services: Vec<ServiceOutcome>,
+}
+
+impl Promoted {
+    /// Where each service runs by now, as far as this is known: for the beat, so that the next brain
+    /// knows it too.
+    pub fn running(&self) -> BTreeMap<Name, Name> {
+        let runs = self.services.iter().filter(|service| service.verdict.runs());
+        runs.filter_map(|service| Some((service.service.clone(), service.movement.target.clone()?))).collect()
+    }
 }
 
 /// Carries out a request, by what the state directory remembers.

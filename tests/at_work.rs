@@ -1,5 +1,6 @@
 //! Who is passed over, and who gets the lead back: what must hold for every history of beats.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use proptest::prelude::*;
@@ -36,6 +37,7 @@ fn heard(now: BootInstant, age: Duration, brain: &str) -> Heard {
         digest: "d".to_owned(),
         brain: Some(name(brain)),
         passed_over: Vec::new(),
+        running: BTreeMap::new(),
         clock_ahead_ms: 0,
     }
 }

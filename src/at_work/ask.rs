@@ -1,5 +1,6 @@
 //! One question for a beat, over `[remote]`.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
 use serde::Deserialize;
@@ -47,6 +48,8 @@ struct ObjectBeat {
     #[serde(default)]
     passed_over: Vec<Name>,
     #[serde(default)]
+    running: BTreeMap<Name, Name>,
+    #[serde(default)]
     heard: Vec<ObjectHeard>,
 }
 
@@ -82,6 +85,7 @@ fn parse(line: &str, now: BootInstant, wall: SystemTime) -> Option<(Answer, Vec<
         digest: Some(beat.digest).filter(|digest| digest.len() <= MAX_DIGEST_CHARS)?,
         brain: beat.brain,
         passed_over: beat.passed_over,
+        running: beat.running,
         clock_ahead_ms: match at.duration_since(wall) {
             Ok(ahead) => i64::try_from(ahead.as_millis()).unwrap_or(i64::MAX),
             Err(error) => -i64::try_from(error.duration().as_millis()).unwrap_or(i64::MAX),

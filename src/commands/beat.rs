@@ -1,5 +1,6 @@
 //! `mirror beat`: what the last check of this node left behind.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::Result;
@@ -59,6 +60,8 @@ pub struct LastBeat {
     pub node: Name,
     /// The living nodes that it passed over, as they are not at work.
     pub passed_over: Vec<Name>,
+    /// Where each service runs, as far as the check knew: services, each with its node.
+    pub running: BTreeMap<Name, Name>,
     /// The latest beats of others that checks here have read.
     pub heard: Vec<HeardBeat>,
 }
@@ -83,6 +86,7 @@ impl LastBeat {
             brain: beat.brain,
             node: beat.node,
             passed_over: beat.passed_over,
+            running: beat.running,
             heard: heard.map(|(node, age)| HeardBeat { node: node.clone(), age_ms: millis(age) }).collect(),
         }
     }

@@ -92,12 +92,13 @@ pub(super) fn run(arguments: &cli::Promote, context: &Context) -> Result<ExitSta
     let spinner = Spinner::with_waits(context.output_mode, doing, request.waits.clone());
     let promoted = promote::promote(&request, &store)?;
     drop(spinner);
+    let running = promoted.running();
     let brain = promoted.brain.and_then(|brain| if let Brain::Known(name) = brain { Some(name) } else { None });
     let report = report(promoted.services, brain, arguments.why.clone());
     let Some(check) = &check else { return Ok(context.tell(&report)) };
     // A check that found another one at work here shows nothing: that one may hang.
     if report.facts.services.iter().all(|service| service.verdict != PromoteVerdict::Busy) {
-        check.leave_beat(history::slug(report.verdict).as_deref().unwrap_or_default());
+        check.leave_beat(history::slug(report.verdict).as_deref().unwrap_or_default(), Some(running));
     }
     let status = context.tell_with(&report, &check.warnings());
     check.look_around();

@@ -130,7 +130,7 @@ pub(super) fn run(arguments: &cli::WhoisBrain, context: &Context) -> Result<Exit
         Brain::Unknown(_) | Brain::Open => WhoisBrainVerdict::Unknown,
     };
     if mode == Mode::Check {
-        check.leave_beat(history::slug(verdict).as_deref().unwrap_or_default());
+        check.leave_beat(history::slug(verdict).as_deref().unwrap_or_default(), None);
     }
     let reason = if arguments.check { brain.sentence_to(local_node) } else { brain.sentence() };
     let reason = reason + &more(&check, &brain, mode);

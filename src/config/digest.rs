@@ -68,7 +68,7 @@ enum AlikeStore<'a> {
         prefix: &'a str,
         ca: Option<&'a Path>,
         identity: Option<(&'a Path, &'a Path)>,
-        user: Option<(&'a str, &'a Path)>,
+        user: Option<&'a str>,
     },
     File {
         path: &'a Path,
@@ -131,7 +131,7 @@ fn alike_store<'a>(store: &'a Store, base: &Path) -> AlikeStore<'a> {
             prefix,
             ca: ca.as_deref().map(|ca| from(base, ca)),
             identity: identity.as_ref().map(|(cert, key)| (from(base, cert), from(base, key))),
-            user: user.as_ref().map(|(user, file)| (user.as_str(), from(base, file))),
+            user: user.as_ref().map(|(user, _)| user.as_str()),
         },
         Store::File { path } => AlikeStore::File { path: from(base, path) },
     }

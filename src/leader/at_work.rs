@@ -127,6 +127,9 @@ pub struct Beat {
     pub brain: Option<Name>,
     /// The living nodes that it passed over.
     pub passed_over: Vec<Name>,
+    /// Where each service runs, as far as the check knew, for the next brain.
+    #[serde(default)]
+    pub running: BTreeMap<Name, Name>,
 }
 
 /// When a beat was read, and how old it was then.
@@ -164,6 +167,9 @@ pub struct Heard {
     pub brain: Option<Name>,
     /// The living nodes that it passed over.
     pub passed_over: Vec<Name>,
+    /// Where each service runs, as far as that node knew.
+    #[serde(default)]
+    pub running: BTreeMap<Name, Name>,
     /// How far that node's clock is ahead of this one's, in ms.
     pub clock_ahead_ms: i64,
 }

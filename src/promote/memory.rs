@@ -9,7 +9,7 @@ use super::plan::Plan;
 use super::request::Goal;
 use crate::boot_instant::BootInstant;
 use crate::chain::Name;
-use crate::state::ServiceRecord;
+use crate::state::{Placement, ServiceRecord};
 
 /// After so many intervals of `cycle.check` without a check, another brain may have acted.
 const MAX_MISSED_CHECKS: u32 = 3;
@@ -22,6 +22,7 @@ pub(super) fn begin(goal: &Goal<'_>, record: &mut ServiceRecord, now: BootInstan
     let gap = (goal.config().cycle.check * MAX_MISSED_CHECKS + goal.config().probe_timeout).max(MAX_PROMOTION);
     if record.checks.last.is_none_or(|last| last.until(now) > gap) {
         record.seen_stopped.clear();
+        take_over(goal, record, now);
     }
     record.checks.last = Some(now);
     if let Some(to) = goal.options().to {
@@ -30,6 +31,17 @@ pub(super) fn begin(goal: &Goal<'_>, record: &mut ServiceRecord, now: BootInstan
     let is_known = |node: &_| goal.config().nodes.contains_key(node);
     record.failures.cooldowns.retain(|node, _| is_known(node));
     record.failures.deaths.retain(|node, _| is_known(node));
+}
+
+/// What the brain before this one knew: where the service ran, and thereby where it did not.
+fn take_over(goal: &Goal<'_>, record: &mut ServiceRecord, now: BootInstant) {
+    let Some(serving) = goal.request().check.and_then(|check| check.handed_over(goal.name())) else { return };
+    let Some(location) = goal.location(&serving) else { return };
+    if record.running_on.as_ref().is_none_or(|placement| placement.location != location) {
+        record.running_on = Some(Placement { location, since: now, found_dead: false });
+    }
+    let others = goal.chain().iter().filter(|node| **node != serving);
+    record.seen_stopped.extend(others.map(|node| (node.clone(), now)));
 }
 
 /// All living nodes were asked. A service that is found dead where it was started counts, once.
