@@ -42,7 +42,12 @@ pub(crate) struct Destination<'a> {
 
 /// Carries out all errands on a node, side by side, each until its own deadline. `on_report` gets each
 /// errand's index and report as soon as it is there, each index once.
-pub(crate) fn run(remote: &Remote, to: &Destination<'_>, errands: &[Errand<'_>], on_report: &mut dyn FnMut(usize, Report)) {
+pub(crate) fn run(
+    remote: &Remote,
+    to: &Destination<'_>,
+    errands: &[Errand<'_>],
+    on_report: &mut dyn FnMut(usize, Report),
+) {
     if errands.is_empty() {
         return;
     }
