@@ -226,6 +226,19 @@ impl Running {
         self.stderr.so_far().map_or_else(|_| String::new(), |bytes| String::from_utf8_lossy(&bytes).into_owned())
     }
 
+    /// Leaves it out when a signal ends `mirror`: it ends by itself, when its standard input does or by
+    /// the SIGTERM that it gets then, and needs more time for it than a signal leaves.
+    pub fn end_by_itself(&self) {
+        groups::forget(self.pid());
+    }
+
+    /// Gives it so long to end by itself, without waiting for it here.
+    pub fn leave(mut self, patience: Duration) {
+        let left = std::thread::Builder::new().spawn(move || self.wait_a_while(Deadline::after(patience)).map(drop));
+        // Without a thread it was ended at once.
+        drop(left);
+    }
+
     /// Waits for its end, and ends it at the deadline.
     ///
     /// # Errors

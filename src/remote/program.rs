@@ -63,7 +63,7 @@ pub(super) fn text(errands: &[Errand<'_>], nonce: &str, channel: Channel) -> Str
     let single = if errands.len() == 1 { "1" } else { "" };
     let _ = writeln!(program, "m_a={first} m_b={second}\nm_live={live} m_single={single}");
     program += prelude();
-    let (mut start, mut jobs) = ("m_start() {\n".to_owned(), String::new());
+    let mut start = "m_start() {\n".to_owned();
     for (index, errand) in errands.iter().enumerate() {
         if let Some(status) = errand.task.status() {
             let _ = writeln!(program, "m_q{index}() {{ {}; }}", in_a_subshell(status));
@@ -71,10 +71,9 @@ pub(super) fn text(errands: &[Errand<'_>], nonce: &str, channel: Channel) -> Str
         if let Some(act) = errand.task.act() {
             let _ = writeln!(program, "m_c{index}() {{ m_apart {}; }}", quoted(act));
         }
-        let _ = writeln!(start, "m_do {index} {} &\nm_j{index}=$!", errand.task.verb());
-        let _ = write!(jobs, " $m_j{index}");
+        let _ = writeln!(start, "m_do {index} {} &\nm_j{index}=$!\nm_jobs=\"$m_jobs $!\"", errand.task.verb());
     }
-    let _ = write!(program, "{start}m_jobs=\"{}\"\n}}\n{}}}; m_main\n", jobs.trim_start(), timer(errands));
+    let _ = write!(program, "{start}}}\n{}}}; m_main\n", timer(errands));
     program
 }
 

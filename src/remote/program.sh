@@ -132,29 +132,31 @@ m_signal() {
     done
 }
 
-# Ends all that descends from these processes, and with `all` themselves. Each is stopped when it is
-# found, so that none gets away by a fork. A group that loses its last parent while a member is stopped
-# gets a SIGHUP from the kernel.
+# Ends all that descends from these requests, and with `all` themselves. Each process is stopped when it
+# is found, so that none gets away by a fork. A request that has ended is passed over: its number may be
+# another's. A group that loses its last parent while a member is stopped gets a SIGHUP from the kernel.
 m_end() {
     trap '' TERM HUP
     m_how=$1
     shift
-    m_found=" $* " m_ends=
-    if [ "$m_how" = all ]; then
-        m_ends=$*
-        m_signal STOP "$@"
-    fi
-    m_more=1
+    m_roots=" $* " m_found=' ' m_ends='' m_more=1
     while [ -n "$m_more" ]; do
         m_more=
         for m_w in $(m_list); do
-            case $m_found in *" ${m_w#*:} "*) continue ;; esac
+            m_p=${m_w#*:} m_q=${m_w%:*}
             case $m_found in
-            *" ${m_w%:*} "*)
-                m_found="$m_found${m_w#*:} " m_ends="$m_ends ${m_w#*:}" m_more=1
-                kill -s STOP "${m_w#*:}"
+            *" $m_p "*) continue ;;
+            *" $m_q "*) m_y=all ;;
+            *)
+                m_y=$m_how
+                case $m_q:$m_roots in "$$:"*" $m_p "*) ;; *) continue ;; esac
                 ;;
             esac
+            m_found="$m_found$m_p " m_more=1
+            if [ "$m_y" = all ]; then
+                kill -s STOP "$m_p"
+                m_ends="$m_ends $m_p"
+            fi
         done
     done
     # shellcheck disable=SC2086 # a list of numbers
@@ -189,19 +191,26 @@ m_watch() {
     m_end all $m_jobs
 }
 
+# Ends what watches over the requests, and the program.
+m_over() {
+    trap '' HUP INT TERM
+    kill "$m_t" "$m_r" 2>/dev/null
+    exit 0
+}
+
 m_main() {
     if { :; } 3<&0; then exec 3<&0; else exec 3</dev/null; fi 2>/dev/null
     exec 4>&1 </dev/null >/dev/null
     [ -z "$m_single" ] || echo "$m_a$m_b" >&2
+    m_jobs='' m_t='' m_r=''
+    # shellcheck disable=SC2086 # a list of numbers
+    trap 'm_end all $m_jobs; m_over' HUP INT TERM
     m_put hello
     m_start
-    # shellcheck disable=SC2086 # a list of numbers
-    trap 'm_end all $m_jobs; exit' HUP INT TERM
     m_timer &
     m_t=$!
     m_watch &
     m_r=$!
     for m_p in $m_jobs; do wait "$m_p"; done 2>/dev/null
-    kill "$m_t" "$m_r" 2>/dev/null
-    exit 0
+    m_over
 }

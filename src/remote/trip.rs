@@ -19,8 +19,8 @@ use crate::exec::{Ended, Exec, Finished, Running};
 const TRIM_EVERY: Duration = Duration::from_millis(20);
 /// How long the words of a failed command are waited for once its status is there.
 const WORDS: Duration = Duration::from_millis(200);
-/// How long the program on the own node is given to end by itself.
-const FAREWELL: Duration = Duration::from_millis(500);
+/// How long the program on the own node is given to end by itself; nobody waits for it.
+const FAREWELL: Duration = Duration::from_secs(5);
 /// For how long a status counts that was followed by none before the deadline.
 const FRESH: Duration = Duration::from_secs(1);
 /// How much is kept of what a single command prints, in bytes.
@@ -143,6 +143,9 @@ impl<'a> Trip<'a> {
         to: &Destination<'_>,
         on_report: &mut dyn FnMut(usize, Report),
     ) -> io::Result<Silence> {
+        if connection.gentle {
+            connection.running.end_by_itself();
+        }
         rustix::io::ioctl_fionbio(&connection.stdout, true)?;
         if let Some(stdin) = &connection.stdin {
             rustix::io::ioctl_fionbio(stdin, true)?;
@@ -335,7 +338,7 @@ impl Connection {
     fn close(mut self) {
         drop(self.stdin.take());
         if self.gentle {
-            let _ = self.running.wait_a_while(Deadline::after(FAREWELL));
+            self.running.leave(FAREWELL);
         }
     }
 }
