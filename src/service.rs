@@ -128,12 +128,12 @@ impl Instance<'_> {
     /// register first: a start that was long on its way must not take effect after the lease has gone.
     pub fn start(&self, deadline: Deadline) -> CommandResult {
         let start = start_command(self.title, self.service);
-        self.act(&start, deadline)
+        self.act(Task::Act { act: &start, starts: true }, deadline)
     }
 
     /// Runs `stop` once.
     pub fn stop(&self, deadline: Deadline) -> CommandResult {
-        self.act(&self.service.stop, deadline)
+        self.act(Task::Act { act: &self.service.stop, starts: false }, deadline)
     }
 
     /// Asks for its status until it is `wanted`, the node falls, or the deadline passes.
@@ -177,8 +177,8 @@ impl Instance<'_> {
         answer.unwrap_or_else(|| ServiceResult { act: None, status: unknown(&Report::default()) })
     }
 
-    fn act(&self, command: &str, deadline: Deadline) -> CommandResult {
-        let report = self.run(Task::Act(command), deadline);
+    fn act(&self, task: Task<'_>, deadline: Deadline) -> CommandResult {
+        let report = self.run(task, deadline);
         act_of(&report).unwrap_or_else(|| unknown(&report))
     }
 
