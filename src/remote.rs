@@ -44,8 +44,13 @@ pub struct Remote {
 pub enum Task<'a> {
     /// This command is run once.
     Ask(&'a str),
-    /// This `start` or `stop` is run once.
-    Act(&'a str),
+    /// `start` or `stop` is run once.
+    Act {
+        /// The command.
+        act: &'a str,
+        /// Whether it starts.
+        starts: bool,
+    },
     /// This `status` is asked until it says that the service runs, or that it is stopped.
     Await {
         /// The command.
@@ -144,7 +149,8 @@ impl Task<'_> {
     fn verb(&self) -> &'static str {
         match self {
             Self::Ask(_) => "status",
-            Self::Act(_) => "once",
+            Self::Act { starts: true, .. } => "start-once",
+            Self::Act { starts: false, .. } => "stop-once",
             Self::Await { running: true, .. } => "running",
             Self::Await { running: false, .. } => "stopped",
             Self::Start { .. } => "start",
@@ -154,7 +160,7 @@ impl Task<'_> {
 
     fn status(&self) -> Option<&str> {
         match self {
-            Self::Act(_) => None,
+            Self::Act { .. } => None,
             Self::Ask(status) | Self::Await { status, .. } | Self::Start { status, .. } | Self::Stop { status, .. } => {
                 Some(status)
             }
@@ -164,7 +170,7 @@ impl Task<'_> {
     fn act(&self) -> Option<&str> {
         match self {
             Self::Ask(_) | Self::Await { .. } => None,
-            Self::Act(act) | Self::Start { start: act, .. } | Self::Stop { stop: act, .. } => Some(act),
+            Self::Act { act, .. } | Self::Start { start: act, .. } | Self::Stop { stop: act, .. } => Some(act),
         }
     }
 
@@ -173,7 +179,7 @@ impl Task<'_> {
         let stopped = || status.is_some_and(|code| (1..126).contains(&code));
         match self {
             Self::Ask(_) => status == Some(0),
-            Self::Act(_) => act == Some(Some(0)),
+            Self::Act { .. } => act == Some(Some(0)),
             Self::Await { running: true, .. } | Self::Start { .. } => status == Some(0),
             Self::Await { running: false, .. } => stopped(),
             Self::Stop { .. } => stopped() && act == Some(Some(0)),

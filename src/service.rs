@@ -128,12 +128,12 @@ impl Instance<'_> {
     /// register first: a start that was long on its way must not take effect after the lease has gone.
     pub fn start(&self, deadline: Deadline) -> CommandResult {
         let start = start_command(self.title, self.service);
-        self.act(&start, deadline)
+        self.act(Task::Act { act: &start, starts: true }, deadline)
     }
 
     /// Runs `stop` once.
     pub fn stop(&self, deadline: Deadline) -> CommandResult {
-        self.act(&self.service.stop, deadline)
+        self.act(Task::Act { act: &self.service.stop, starts: false }, deadline)
     }
 
     /// Asks for its status until it is `wanted`, the node falls, or the deadline passes.
@@ -151,8 +151,34 @@ impl Instance<'_> {
         }
     }
 
-    fn act(&self, command: &str, deadline: Deadline) -> CommandResult {
-        let report = self.run(Task::Act(command), deadline);
+    /// Stops it, and waits until its `status` says so: one trip.
+    pub fn stop_confirmed(&self, deadline: Deadline) -> ServiceResult {
+        let mut result = self.carry_out(Verb::Stop, deadline);
+        if is_lost(&result.status) {
+            result.status = self.await_status(Condition::Stopped, deadline);
+        }
+        result
+    }
+
+    /// Starts it where it is stopped, and waits until its `status` says that it runs: one trip.
+    pub fn start_confirmed(&self, deadline: Deadline) -> ServiceResult {
+        let mut result = self.carry_out(Verb::Start, deadline);
+        if is_lost(&result.status) {
+            // It may run all the same.
+            result.status = self.status(deadline);
+        }
+        result
+    }
+
+    fn carry_out(&self, verb: Verb, deadline: Deadline) -> ServiceResult {
+        let command = ServiceCommand { title: self.title, service: self.service, verb, deadline };
+        let mut answer = None;
+        run_on_node(self.remote, (self.name, self.node), &[command], &mut |_, result| answer = Some(result));
+        answer.unwrap_or_else(|| ServiceResult { act: None, status: unknown(&Report::default()) })
+    }
+
+    fn act(&self, task: Task<'_>, deadline: Deadline) -> CommandResult {
+        let report = self.run(task, deadline);
         act_of(&report).unwrap_or_else(|| unknown(&report))
     }
 
@@ -164,6 +190,12 @@ impl Instance<'_> {
         trip::run(self.remote, &to, &[errand], &mut |_, report| answer = report);
         answer
     }
+}
+
+/// Whether the way there failed, which may be better in a moment.
+fn is_lost(status: &CommandResult) -> bool {
+    matches!(status.cause, Some(Cause::NotReached | Cause::Unframed | Cause::NotStarted))
+        && status.condition == Condition::Unknown
 }
 
 fn start_command(title: &Name, service: &Service) -> String {

@@ -300,5 +300,7 @@ fn a_directory_that_takes_no_socket_is_not_used() {
     assert_eq!(shared.masters(), [0; 0]);
 }
 
+#[path = "remote/batch.rs"]
+mod batch;
 #[path = "remote/logins.rs"]
 mod logins;

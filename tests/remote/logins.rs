@@ -182,11 +182,9 @@ fn a_start_that_the_lease_refuses_takes_no_effect_under_any_login_shell() {
     let nodes = login_shells();
     let bin = tempfile::tempdir().unwrap();
     write_program(&bin.path().join("mirror"), "#!/bin/sh\nexit 1\n");
-    let path = format!("\nSetEnv PATH={}:/usr/bin:/bin", bin.path().display());
-    let nodes: Vec<_> = nodes
-        .into_iter()
-        .map(|(name, lines)| (name, format!("{lines}{}", path.replacen("SetEnv", &format!("SetEnv NODE={name}"), 1))))
-        .collect();
+    let path = format!("ForceCommand export PATH={}:$PATH; ", bin.path().display());
+    let nodes: Vec<_> =
+        nodes.into_iter().map(|(name, lines)| (name, lines.replacen("ForceCommand ", &path, 1))).collect();
     let register = bin.path().join("lease.git");
     let made = std::process::Command::new("git").args(["init", "-q", "--bare"]).arg(&register).status().unwrap();
     assert!(made.success());

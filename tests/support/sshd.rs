@@ -199,11 +199,12 @@ impl Sshd {
             std::fs::create_dir_all("/run/sshd").unwrap();
         }
         let path = self.path();
+        // A home of its own: what a person's shell does at a login is not for the tests.
         let config = format!(
             "ListenAddress 127.0.0.1:{port}\nHostKey {dir}/host_key\nPidFile {dir}/pid\n\
              AuthorizedKeysFile {dir}/authorized_keys\nUsePAM no\nStrictModes no\nPasswordAuthentication no\n\
              KbdInteractiveAuthentication no\nPermitRootLogin prohibit-password\nUseDNS no\nMaxStartups 200\n\
-             PrintMotd no\nPrintLastLog no\nLogLevel VERBOSE\nSetEnv NODE={node}\n{more}\n",
+             PrintMotd no\nPrintLastLog no\nLogLevel VERBOSE\nSetEnv NODE={node} HOME={dir}\n{more}\n",
             more = std::fs::read_to_string(path.join("more")).unwrap_or_default(),
             node = self.node,
             port = self.port,
