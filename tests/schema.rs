@@ -344,7 +344,15 @@ fn chain_check() {
     place.rewrite(&list("[\"a\", \"x\", \"a\"]", "[cycle]\ncheck = \"0s\"\n"));
     contract.keeps(&place.run("chain check"), "unsound", 1);
     // What the nodes say of their list, by a remote command that says it for them.
-    place.rewrite(&list("[\"a\", \"b\", \"c\"]", "[remote]\ncommand = [\"sh\", \"-c\", \"cat said # {command}\"]\n"));
+    let directory = place.0.path().to_owned();
+    let remote = format!(
+        "[remote]\ncommand = [\"sh\", \"-c\", \"PATH={}:$PATH; export PATH; {{command}}\"]\n",
+        directory.display()
+    );
+    place.rewrite(&list("[\"a\", \"b\", \"c\"]", &remote));
+    let script = directory.join("mirror");
+    std::fs::write(&script, format!("#!/bin/sh\ncat {}/said\n", directory.display())).expect("written");
+    std::fs::set_permissions(&script, std::os::unix::fs::PermissionsExt::from_mode(0o755)).expect("changed");
     let say = |digest: &str| std::fs::write(place.0.path().join("said"), format!("{{\"digest\":\"{digest}\"}}\n"));
     say("0123456789abcdef").expect("written");
     let live = contract.keeps(&place.run("chain check --live"), "unsound", 1);
