@@ -99,7 +99,8 @@ fn git(directory: &Path, words: &[&str]) {
 /// The problems but those of the list itself, as `code: message`.
 fn live_problems(object: &Value) -> Vec<String> {
     let problems = object["problems"].as_array().unwrap().iter();
-    let of_nodes = problems.filter(|problem| problem["where"].as_str().unwrap().starts_with("nodes.") && problem["code"] != "not-at-work");
+    let of_nodes = problems
+        .filter(|problem| problem["where"].as_str().unwrap().starts_with("nodes.") && problem["code"] != "not-at-work");
     of_nodes
         .map(|p| {
             format!(

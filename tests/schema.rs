@@ -378,7 +378,7 @@ fn promote() {
         |chain: &str, start: &str| {
             format!(
             "{}[chains]\nbrain = [\"a\"]\nweb = [{chain}]\n{DEADLINES}\
-             [remote]\ncommand = [\"sh\", \"-c\", \"NODE={{node}}; {{command}}\"]\n\
+             [remote]\ncommand = [\"sh\", \"-c\", \"export NODE={{node}}; {{command}}\"]\n\
              [services.web]\nstatus = \"test -e run-$NODE\"\nstart = \"{start}\"\nstop = \"rm -f run-$NODE\"\n\
              timeout = \"20s\"\nfailback = \"always\"\n",
             nodes(&ports).replace("c = { address = \"127.0.0.1\", probe", &format!(
