@@ -361,10 +361,11 @@ fn chain_check() {
     let live = contract.keeps(&place.run("chain check --live"), "sound", 0);
     assert_eq!(live["problems"], serde_json::json!([]));
     place.rewrite(&list("[\"a\", \"b\", \"c\"]", "[remote]\ncommand = [\"sh\", \"-c\", \"exit 9 # {command}\"]\n"));
-    let live = contract.keeps(&place.run("chain check --live"), "sound", 0);
-    assert_eq!(live["problems"][2]["code"], "digest-unknown", "{live}");
-    let unusable = "[remote]\ncommand = [\"sh\", \"-c\", \"echo no TOML >&2; exit 2 # {command}\"]\n";
-    place.rewrite(&list("[\"a\", \"b\", \"c\"]", unusable));
+    // An answer without the mark is none.
+    let live = contract.keeps(&place.run("chain check --live"), "unsound", 1);
+    assert_eq!(live["problems"][2]["code"], "not-reached", "{live}");
+    std::fs::write(&script, "#!/bin/sh\necho no TOML >&2\nexit 2\n").expect("written");
+    place.rewrite(&list("[\"a\", \"b\", \"c\"]", &remote));
     let live = contract.keeps(&place.run("chain check --live"), "unsound", 1);
     assert_eq!(live["problems"][2]["code"], "digest-differs", "{live}");
     assert!(live["problems"][2]["message"].as_str().is_some_and(|words| words.contains("no TOML")), "{live}");
