@@ -367,7 +367,7 @@ mod tests {
         );
         assert_eq!(
             told(&["mirror", "promot"]),
-            "unrecognized subcommand 'promot' (a similar subcommand exists: 'promote'); see --help"
+            "unrecognized subcommand 'promot' (some similar subcommands exist: 'probe', 'promote'); see --help"
         );
     }
 }
