@@ -211,7 +211,7 @@ impl<'a> Check<'a> {
     fn beat_on(&self, beat: Beat) -> UnderWay {
         let most = |service: &Service| {
             let chain = self.config.chains.get(&service.chain).map_or(1, Vec::len);
-            let waits = service.lease.as_ref().map_or(Duration::ZERO, |lease| lease.valid + lease.grace);
+            let waits = service.lease.as_ref().map_or(Duration::ZERO, |lease| lease.wait());
             service.timeout.saturating_mul(u32::try_from(2 * chain + 2).unwrap_or(u32::MAX)).saturating_add(waits)
         };
         let longest = self.config.services.values().map(most).max().unwrap_or_default();

@@ -314,7 +314,7 @@ impl<'a> Takeover<'a> {
 
     /// When the old holder has stopped by itself.
     fn wait_ends(&self) -> BootInstant {
-        self.unheld_since().plus(self.lease.valid + self.lease.grace)
+        self.unheld_since().plus(self.lease.wait())
     }
 
     /// Writes, and goes on where another brain wrote what serves as well.

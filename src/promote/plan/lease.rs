@@ -84,7 +84,7 @@ impl<'p> Planner<'p> {
             Some(record) => record.epoch + 1,
             None => 1,
         };
-        let wait = humantime::format_duration(lease.valid + lease.grace);
+        let wait = humantime::format_duration(lease.wait());
         let until = match self.observed.last_holder() {
             Some(holder) if holder == target => "at once".to_owned(),
             Some(holder) => format!("when {holder} has confirmed its stop, at the latest {wait} after the claim"),
@@ -160,7 +160,7 @@ impl<'p> Planner<'p> {
         let contender = Contender {
             written,
             dead_since: observed.uptimes().dead_since(&rival).unwrap_or(self.now.boot),
-            lag: self.goal.service().lease.map(|lease| lease.valid + lease.grace)?,
+            lag: self.goal.service().lease.map(|lease| lease.wait())?,
             is_serving: record.granted_to().is_some_and(|holder| observed.is_healthy(holder)),
             most_are_here: alive * 2 > self.goal.chain().len(),
             granted_while_dead: observed.record().contention.granted_by_dead == Some(record.epoch),
