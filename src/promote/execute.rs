@@ -65,7 +65,10 @@ impl<'a> Execution<'a> {
             let is_serving = self.observed.running_on() == Some(node);
             let instance = self.instance(node)?;
             let patience = Deadline::after(instance.node.probe.timeout * SILENT_PROBES);
-            let is_dispensable = self.goal.service().lease.is_none() && self.observed.is_passed_over_if_silent(node);
+            // Whoever says `--to` wants an answer of every node more than a quick one.
+            let is_dispensable = self.goal.service().lease.is_none()
+                && self.goal.options().to.is_none()
+                && self.observed.is_passed_over_if_silent(node);
             Some(Question {
                 instance,
                 health: self.goal.health_probe(node).filter(|_| is_serving),

@@ -185,7 +185,9 @@ fn a_check_that_hangs_ends_with_it_too() {
             "[services.bot]\nstatus = \"exec sleep 1000\"\nstart = \"true\"\nstop = \"true\"\ntimeout = \"1h\"\n";
         let mut watched = Watched::new(service, "");
         watched.watch("dash", "0.1", "3600");
-        let hangs = || left(watched.root()).iter().filter(|process| process.contains("sleep 1000")).count();
+        // The shells that carry the program there have the words among their arguments too.
+        let hangs = |process: &&String| process.trim_end().ends_with(": sleep 1000");
+        let hangs = || left(watched.root()).iter().filter(hangs).count();
         until("a check to hang on all nodes", PATIENCE, || hangs() == NODES.len());
         watched.end(signal);
     }

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use serde_json::json;
@@ -23,6 +23,8 @@ pub(crate) enum LeaseClient {
     Etcd,
 }
 
+/// How long a person tries again to move the service.
+const MOVE_PATIENCE: Duration = Duration::from_secs(60);
 /// What a lease's reads are relied on for, and the time to stop, together.
 pub(crate) const WAIT: Duration = Duration::from_secs(3);
 
@@ -221,17 +223,20 @@ impl System {
         }
         let up = lab.up();
         let brain = BRAINS.into_iter().find(|node| up.contains(node)).context("no node is up")?;
-        // The brain may be at work just now.
-        for _ in 0..200 {
+        // The brain may be at work just now, and on a busy machine a node may not answer in time.
+        let begun = Instant::now();
+        loop {
             let done = lab.run(brain, &format!("mirror promote --to {node} --json"))?;
-            let said = String::from_utf8_lossy(&done.stdout).into_owned();
             match done.status.code() {
                 Some(0) => return Ok(()),
-                Some(3) if said.contains("\"busy\"") => std::thread::sleep(Duration::from_millis(20)),
-                _ => bail!("promote --to {node}: {said}{}", String::from_utf8_lossy(&done.stderr)),
+                Some(3) if begun.elapsed() < MOVE_PATIENCE => std::thread::sleep(Duration::from_millis(20)),
+                _ => bail!(
+                    "promote --to {node}: {}{}",
+                    String::from_utf8_lossy(&done.stdout),
+                    String::from_utf8_lossy(&done.stderr)
+                ),
             }
         }
-        bail!("promote --to {node}: busy");
     }
 
     fn config(&self) -> Result<Config> {

@@ -171,7 +171,7 @@ fn a_command_means_the_same_under_every_login_shell() {
         hosts.run("promote").expect(0, "started");
         for (name, _) in &nodes[1..] {
             let object = hosts.run(&format!("promote --to {name}")).expect(0, "moved");
-            assert_eq!(only(&object)["fencing"], "confirmed", "{through:?} {name}");
+            assert_eq!(only(&object)["fencing"], "confirmed", "{through:?} {name}: {object:#}");
             assert_eq!(hosts.bot.runs_on(), [*name]);
         }
     }
