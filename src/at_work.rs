@@ -33,7 +33,7 @@ use warnings::Trouble;
 /// Whether others are asked for their beats.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
-    /// A check of a node: asks whom it must, and leaves a beat.
+    /// A check of a node: asks the nodes that it must, and leaves a beat.
     Check,
     /// Uses what the last check of this node learned, and asks nobody.
     Memory,

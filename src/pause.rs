@@ -89,7 +89,7 @@ impl Paused {
         self.by == UNKNOWN_PERSON
     }
 
-    /// In words, as the end of a sentence: since when, by whom, and why.
+    /// In words, as the end of a sentence: since when, by which user, and why.
     pub fn words(&self) -> String {
         let why = self.why.as_ref().map_or_else(String::new, |why| format!(": {why}"));
         format!("paused since {} by {}{why}", self.at, self.by)

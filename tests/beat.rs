@@ -98,7 +98,7 @@ impl Field {
         std::fs::write(path, beat.to_string()).unwrap();
     }
 
-    /// All nodes check, one after another, and `a` leads; then this befalls `a`, and some time passes.
+    /// All nodes check, one after another, and `a` leads; then this happens to `a`, and some time passes.
     fn strike(&self, trouble: &str) {
         self.check("a").expect(0, "self");
         self.check("b").expect(1, "other");

@@ -221,7 +221,7 @@ fn a_pipe_and_a_device_are_refused_at_once() {
     let name = CString::new(path.to_str().expect("UTF-8")).expect("no NUL");
     rustix::fs::mknodat(rustix::fs::CWD, &name, rustix::fs::FileType::Fifo, 0o600.into(), 0).expect("a pipe");
     std::os::unix::net::UnixListener::bind(directory.path().join("socket.toml")).expect("a socket");
-    // Nobody writes into the pipe: whoever opened it plainly would wait for ever.
+    // Nobody writes into the pipe: a plain open would wait for ever.
     for (name, what) in [
         ("pipe.toml", "not a regular file"),
         ("/dev/zero", "not a regular file"),

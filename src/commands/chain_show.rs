@@ -115,7 +115,7 @@ impl output::ReportFacts for ChainShowFacts {
             };
             vec![node.node.to_string(), node.address.clone(), node.role.clone(), state]
         });
-        let loud = |paused: &Paused| vec![style.bad("PAUSED"), super::pause::whom(paused), paused.words()];
+        let loud = |paused: &Paused| vec![style.bad("PAUSED"), super::pause::what(paused), paused.words()];
         let mut text = output::columns(&self.paused.iter().map(loud).collect::<Vec<_>>());
         text += &output::columns(&nodes.collect::<Vec<_>>());
         let chains = self.chains.iter().map(|shown| {
@@ -204,7 +204,7 @@ pub(super) fn run(arguments: &cli::ChainShow, context: &Context) -> Result<ExitS
         (Some(_), None) => "There is no brain, or none is known.".to_owned(),
     };
     let loud =
-        facts.paused.iter().map(|paused| format!("PAUSED: {}, {}. ", super::pause::whom(paused), paused.words()));
+        facts.paused.iter().map(|paused| format!("PAUSED: {}, {}. ", super::pause::what(paused), paused.words()));
     let why = check.why().map(|why| format!(" {why}.")).unwrap_or_default();
     let reason = loud.collect::<String>() + &doubt + &reason + &why;
     if let Some(error) = store.trouble() {

@@ -66,12 +66,12 @@ impl output::ReportFacts for PauseFacts {
 
 /// What is paused, for people.
 pub(super) fn rows(paused: &[Paused]) -> String {
-    let row = |paused: &Paused| vec![whom(paused), paused.words()];
+    let row = |paused: &Paused| vec![what(paused), paused.words()];
     output::columns(&paused.iter().map(row).collect::<Vec<_>>())
 }
 
 /// What a pause is for, for people.
-pub(super) fn whom(paused: &Paused) -> String {
+pub(super) fn what(paused: &Paused) -> String {
     paused.service.as_ref().map_or_else(|| "every service".to_owned(), Name::to_string)
 }
 
@@ -135,7 +135,7 @@ pub(super) fn run(arguments: &cli::Pause, context: &Context) -> Result<ExitStatu
     };
     let wanted: Vec<Paused> =
         if services.is_empty() { vec![pause(None)] } else { services.into_iter().map(Some).map(pause).collect() };
-    let names = wanted.iter().map(whom).collect::<Vec<_>>().join(", ");
+    let names = wanted.iter().map(what).collect::<Vec<_>>().join(", ");
     let Turned { place, done, unseen } = turn(context, &format!("paused {names} by {by}"), |p| p.pause(&wanted));
     let (verdict, reason, changed, paused) = match (done, unseen) {
         (Ok((before, after)), Some(why)) => {

@@ -1,7 +1,7 @@
 //! The file of the node list: where it is looked for, and which file is trusted.
 //!
-//! A node list is code: its commands run as whoever runs `mirror`. So it is read only where nobody but
-//! root and that user could have written it.
+//! A node list is code: its commands run as the user who runs `mirror`. So it is read only where nobody
+//! but root and that user could have written it.
 
 use std::collections::VecDeque;
 use std::ffi::OsString;
@@ -91,7 +91,7 @@ fn open(path: &Path) -> Result<File> {
 }
 
 /// The path without symbolic links. Each directory on the way, and each link, must be one that only root
-/// and this user can have changed: whoever can replace a part of the path can replace the file.
+/// and this user can have changed: replacing a part of the path replaces the file.
 fn resolve(path: &Path) -> Result<PathBuf> {
     let absolute = std::path::absolute(path).map_err(|error| unreadable(path, &error))?;
     let mut ahead = components(&absolute);

@@ -98,7 +98,7 @@ impl LeaseRecord {
         line.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
     }
 
-    /// What was done and by whom, as the end of a sentence.
+    /// What was done, and by which node, as the end of a sentence.
     pub fn done(&self) -> String {
         let Self { holder, epoch, by, .. } = self;
         let done = match self.state {

@@ -52,7 +52,7 @@ struct Account {
     confirmed_by: Option<Name>,
 }
 
-/// For whom the lease is acquired, and where the service has to be stopped.
+/// The node that the lease is acquired for, and where the service must be stopped.
 pub(super) struct Acquisition<'n> {
     /// The node that is to hold it.
     pub target: &'n Name,

@@ -58,7 +58,7 @@ fn five_mirrors_survive_any_four_within_the_budget() {
 }
 
 #[test]
-fn whoever_is_left_of_five_mirrors_leads_both_chains() {
+fn the_last_of_five_mirrors_leads_both_chains() {
     let all = ["amsterdam", "moscow", "almaty", "spb", "novosibirsk"];
     for left in all {
         let down: Vec<&str> = all.into_iter().filter(|name| *name != left).collect();

@@ -68,6 +68,6 @@ fn a_tick_stops_what_the_lease_does_not_name() {
     until("it is left alone when it can be read again", PATIENCE, left_alone);
     kill_process(Pid::from_child(&tick.0), Signal::TERM).unwrap();
     assert!(tick.0.wait().unwrap().success());
-    assert!(stopped(), "whoever looks after it no longer, stops it");
+    assert!(stopped(), "what no tick looks after any longer is stopped");
     until("nothing is left", PATIENCE, || left(root).is_empty());
 }

@@ -218,8 +218,8 @@ fn nothing_fails() -> Result<()> {
     undisturbed(&scenario::lossy(&lab, Duration::from_secs(8))?, &lab)
 }
 
-/// What must hold under a lease, whatever befalls the hosts, and however busy the machine is. How long
-/// it took is for the long set.
+/// What must hold under a lease, whatever happens to the hosts, and however busy the machine is. How
+/// long it took is for the long set.
 fn one_alone(recovery: &Recovery, lab: &Lab) -> Result<()> {
     eprintln!("lab: {recovery:?}");
     ensure!(recovery.outage_ms.is_some(), "not recovered: {recovery:?}\n{}", lab.last_line());
@@ -234,7 +234,7 @@ fn moved_then_dies(lab: &Lab) -> Result<Vec<Recovery>> {
 }
 
 /// What is cut off stops by itself, and a busy machine may take as long to find it dead: so there it runs
-/// on for so long that whoever did not wait for it would be seen.
+/// on for so long that a takeover that did not wait would be seen.
 fn with_a_lease_there_are_never_two() -> Result<()> {
     type Way = (&'static str, System, fn(&Lab) -> Result<Vec<Recovery>>);
     let ways: [Way; 4] = [

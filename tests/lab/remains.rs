@@ -1,7 +1,7 @@
 //! Whether there can be a lab here, and how nothing remains of one.
 //!
-//! Everything that a lab makes bears its name: a directory, a control group, namespaces. So whoever
-//! knows the name can remove it all, after the process that made it.
+//! Everything that a lab makes bears its name: a directory, a control group, namespaces. So a
+//! later process that knows the name can remove it all.
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1,4 +1,4 @@
-//! What befalls the hosts, and how long the service was away for it.
+//! What happens to the hosts, and how long the service was away for it.
 
 use std::time::{Duration, Instant};
 

@@ -6,7 +6,7 @@
 mkdir /run/groups
 mount -t cgroup2 cgroup2 /run/groups
 mkdir "/run/groups/$1/systemd"
-# 0 is whoever writes.
+# 0 is the process that writes.
 echo 0 >"/run/groups/$1/systemd/cgroup.procs"
 umount /run/groups
 rmdir /run/groups

@@ -12,7 +12,7 @@ use crate::scenario::{Quiet, Recovery};
 pub(crate) struct Row {
     pub(crate) scenario: String,
     pub(crate) system: String,
-    /// What the outages come to, for whoever reads the file; written, and never read.
+    /// What the outages come to, for people; written, and never read.
     #[serde(skip_deserializing)]
     summary: Summary,
     /// Whether the service was moved on purpose, and nothing had failed.

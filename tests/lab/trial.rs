@@ -1,4 +1,4 @@
-//! One trial of the long set: which scenarios there are, whom they suit, and what one trial adds to
+//! One trial of the long set: which scenarios there are, which systems they suit, and what one trial adds to
 //! the rows.
 
 use std::time::Duration;
@@ -275,7 +275,7 @@ fn made_ready<'a>(place: &'a mut Option<Lab>, system: &System) -> Result<&'a Lab
     let lab = place.insert(Lab::start(system.clone())?);
     let settled = (system.check()? * 2).max(Duration::from_secs(2));
     std::thread::sleep(settled + scenario::some_of(system.check()?));
-    // Hosts do not boot in step, and whoever is up first may have the lease then, or be about to.
+    // Hosts do not boot in step, and the first that is up may have the lease then, or be about to.
     if system.lease().is_some() {
         scenario::restore(lab)?;
     }

@@ -114,7 +114,7 @@ impl Truth {
         runs.into_iter().map(|run| self.runs[run].clone()).collect()
     }
 
-    /// The longest time between two beats since `from`, whoever beat; until now when none came.
+    /// The longest time between two beats of any run since `from`; until now when none came.
     pub(crate) fn longest_gap(&self, from: u64) -> Duration {
         let beats = self.since(from);
         let last = beats.last().map_or(from, |beat| beat.at);

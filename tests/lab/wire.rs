@@ -18,7 +18,7 @@ pub(crate) struct Wire {
     hosts: u8,
 }
 
-/// What every host filters on the way in: whoever is in `silent`, and what `loss` takes. Nothing is
+/// What every host filters on the way in: the addresses in `silent`, and what `loss` takes. Nothing is
 /// filtered on the way out, where a sender would be told.
 const FILTER: &str = "table inet lab {
     set silent { type ipv4_addr; }

@@ -16,7 +16,7 @@ pub mod user;
 
 use std::time::{Duration, Instant};
 
-/// Longer than anything here takes on a loaded machine; whoever waits for so long has failed.
+/// Longer than anything here takes on a loaded machine; a wait as long as this has failed.
 pub const LONG: Duration = Duration::from_secs(180);
 
 /// Waits until `ready` gives something.

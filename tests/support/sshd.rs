@@ -235,7 +235,7 @@ impl Drop for Sshd {
     }
 }
 
-/// Who runs the tests, and whom sshd lets in.
+/// The user who runs the tests, and the one that sshd lets in.
 pub fn user() -> String {
     let name = Command::new("id").arg("-un").output().unwrap().stdout;
     String::from_utf8(name).unwrap().trim().to_owned()
