@@ -10,12 +10,12 @@
 //! - [`promote`] carries a decision out through [`service`] and [`remote`]; [`sync`] is the other
 //!   act, through [`git`].
 //! - [`lease`] rules who may run a service where that is not left to chance. It is pure too; its one
-//!   value is in a [`register`]: a git ref, an etcd key or a file; [`arbiter`] opens the one that the
-//!   configuration names, and [`hold`] runs a service no longer than it is granted.
-//! - [`pause`] is the switch for maintenance, [`history`] what happened on this node.
-//! - [`report`] writes one object and tells the exit status.
+//!   value is in a [`register`]: a git ref, an etcd key or a file; [`lease::client`] opens the one that
+//!   the configuration names, and [`hold`] runs a service no longer than it is granted.
+//! - [`pause`] is the switch for maintenance, [`state::history`] what happened on this node.
+//! - [`output`] writes one object and tells the exit status.
 //!
-//! A command is one file in [`cmd`], which gathers, calls and reports; `cmd/whois_brain.rs` is the
+//! A command is one file in [`commands`], which gathers, calls and reports; `commands/whois_brain.rs` is the
 //! one to read first. [`exec`] is the only place that starts a process.
 
 pub mod at_work;

@@ -25,7 +25,6 @@ mod names;
 mod outcome;
 mod park;
 mod preflight;
-mod private;
 mod recover;
 mod refs;
 mod remote;

@@ -21,7 +21,7 @@ use std::os::unix::net::{SocketAddr, UnixListener};
 use anyhow::{Context, Result};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 
-/// So many names another user would have to bind to keep a service from starting.
+/// The number of names that another user must bind to keep a service from starting.
 const MAX_NAMES: u32 = 32;
 
 /// The lock, held until this process and those that it forked have ended.

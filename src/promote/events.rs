@@ -6,8 +6,8 @@ use crate::output::{ExitStatus, HasStatus as _};
 use crate::state::history::{self, Entry, Event};
 use crate::state::{ServiceRecord, StateDir};
 
-/// Records a promotion that did something, the begin of one that is blocked or unknown, and its end. A
-/// try that fails again and again as the last one did is recorded once.
+/// Records a promotion that did something, the beginning of one that is blocked or unknown, and its
+/// end. A try that fails as the last one did is recorded once.
 pub(super) fn record(outcome: &ServiceOutcome, record: &mut ServiceRecord, request: &Request<'_>, store: &StateDir) {
     let verdict = history::slug(outcome.verdict);
     if matches!(outcome.verdict, PromoteVerdict::Blocked | PromoteVerdict::Unknown) {

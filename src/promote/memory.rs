@@ -22,7 +22,7 @@ pub(super) fn begin(goal: &Goal<'_>, record: &mut ServiceRecord, now: BootInstan
     let gap = (goal.config().cycle.check * MAX_MISSED_CHECKS + goal.config().probe_timeout).max(MAX_PROMOTION);
     if record.checks.last.is_none_or(|last| last.until(now) > gap) {
         record.seen_stopped.clear();
-        take_over(goal, record, now);
+        adopt_handover(goal, record, now);
     }
     record.checks.last = Some(now);
     if let Some(to) = goal.options().to {
@@ -34,7 +34,7 @@ pub(super) fn begin(goal: &Goal<'_>, record: &mut ServiceRecord, now: BootInstan
 }
 
 /// What the brain before this one knew: where the service ran, and thereby where it did not.
-fn take_over(goal: &Goal<'_>, record: &mut ServiceRecord, now: BootInstant) {
+fn adopt_handover(goal: &Goal<'_>, record: &mut ServiceRecord, now: BootInstant) {
     let Some(serving) = goal.request().check.and_then(|check| check.handed_over(goal.name())) else { return };
     let Some(location) = goal.location(&serving) else { return };
     if record.running_on.as_ref().is_none_or(|placement| placement.location != location) {
@@ -102,8 +102,7 @@ pub(super) fn finish(goal: &Goal<'_>, observed: &mut Observed, plan: &Plan, now:
         Rules::new(goal.config(), goal.service()).runs_well(&mut record.failures, &node, since, now);
     }
     if matches!(plan.verdict, PromoteVerdict::Unknown | PromoteVerdict::Blocked) {
-        // What is unfinished is gone on with at the next check, and not only when the next full one
-        // is due.
+        // Unfinished work goes on at the next check, not only when a full one is due.
         record.checks.last_full = None;
     }
 }

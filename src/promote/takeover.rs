@@ -25,8 +25,8 @@ mod stops;
 
 use stops::Stops;
 
-/// The part of a probe's timeout after which a look has found something that it waits for, however
-/// far the nodes are.
+/// A look that lasts longer than this part of a probe's timeout waits for something: the check will not be
+/// a quiet one.
 const SLOW_LOOK: u32 = 3;
 /// Gives up when another brain that is as quick as this one has won so often in a row.
 const MAX_ROUNDS: usize = 8;
@@ -145,7 +145,7 @@ impl<'a> Takeover<'a> {
         let read = self.open().and_then(|client| client.read(deadline));
         let read = read.and_then(|observation| Ok(self.view.observe(observation)?));
         match &read {
-            Ok(()) => self.keep(),
+            Ok(()) => self.publish_view(),
             Err(error) => {
                 self.goal.request().output_mode.step(format_args!("{}: lease: {error}", self.goal.name()));
             }
@@ -161,8 +161,8 @@ impl<'a> Takeover<'a> {
         self.client.as_ref().ok_or_else(|| LeaseError::Unreadable("no [lease]".to_owned()))
     }
 
-    /// Keeps what is known. A claim is then visible to other nodes, and the wait for it may begin.
-    fn keep(&mut self) {
+    /// Writes what is known to where this node's witness reads it. From then on the wait for a claim may begin.
+    fn publish_view(&mut self) {
         if self.goal.options().dry_run {
             return;
         }
@@ -248,7 +248,7 @@ impl<'a> Takeover<'a> {
                 }
                 TakeoverStep::Wait { until, .. } => self.wait_until(until),
                 TakeoverStep::Claim(record) | TakeoverStep::Grant(record) => self.swap(wanted.target, &record)?,
-                TakeoverStep::Publish | TakeoverStep::LeaveToBrain => self.keep(),
+                TakeoverStep::Publish | TakeoverStep::LeaveToBrain => self.publish_view(),
             }
         }
         Err(Refusal::Unknown(format!("Other brains wrote the lease of {} all the time.", self.goal.name())))
@@ -271,7 +271,7 @@ impl<'a> Takeover<'a> {
         let unknown = |error: LeaseError| Refusal::Unknown(format!("The lease of {name} is unknown: {error}."));
         if self.view.value().is_some_and(|record| record.granted_to().is_none()) {
             // The wait counts only as long as other nodes can see the claim.
-            self.keep();
+            self.publish_view();
         }
         self.open().map_err(unknown)?;
         let Some(client) = &self.client else { return Err(unknown(LeaseError::Unreadable("no [lease]".to_owned()))) };
@@ -323,7 +323,7 @@ impl<'a> Takeover<'a> {
         let name = self.goal.name();
         self.goal.request().output_mode.step(format_args!("lease: {}", record.summary(name)));
         let swapped = client.swap(&mut self.view, record, self.goal.service().timeout);
-        self.keep();
+        self.publish_view();
         match swapped {
             Ok(true) => Ok(()),
             Ok(false) if self.view.value().is_some_and(|record| record.holder == *target) => Ok(()),

@@ -29,7 +29,7 @@ pub struct ServiceRecord {
     pub failures: FailureHistory,
     /// What is known of a brain that seems dead and contends for the lease.
     pub contention: Contention,
-    /// The verdict that lasts and lets nothing be done, as the history has it.
+    /// The verdict, blocked or unknown, that the history has the beginning of and not yet the end.
     pub trouble: Option<String>,
 }
 

@@ -1,13 +1,13 @@
 //! The journal: what a breath is about to do, written so that it survives a kill and a power loss.
 
-use std::fs::{self, File};
-use std::io::{ErrorKind, Write};
+use std::fs;
+use std::io::ErrorKind;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 
-use super::private;
 use super::worktree::Worktree;
+use crate::fsutil::{self, Durability, Missing, PrivateDirectory};
 
 /// A move of the work tree, the index and the branch that is about to happen.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,6 +23,8 @@ pub(super) struct JournalEntry {
 
 /// The name is part of the format: an upgraded `mirror` finishes what an older one began.
 const FILE: &str = "intent";
+/// Much longer than any that is written here.
+const MAX_BYTES: u64 = 64 * 1024;
 
 impl JournalEntry {
     pub(super) fn write(&self, worktree: &Worktree) -> Result<()> {
@@ -56,24 +58,15 @@ impl JournalEntry {
 
 /// Writes a file atomically and durably.
 pub(super) fn write(dir: &Path, name: &str, text: &str) -> Result<()> {
-    let (temporary, path) = (dir.join(format!("{name}.new")), dir.join(name));
-    let written = || -> std::io::Result<()> {
-        let mut file = private::create_file(&temporary)?;
-        file.write_all(text.as_bytes())?;
-        file.sync_all()?;
-        fs::rename(&temporary, &path)?;
-        File::open(dir)?.sync_all()
-    };
-    written().with_context(|| path.display().to_string())
+    Ok(fsutil::replace(&dir.join(name), text.as_bytes(), Durability::Durable)?)
 }
 
 /// The content of a file; none if it does not exist.
 pub(super) fn read(dir: &Path, name: &str) -> Result<Option<String>> {
-    let path = dir.join(name);
-    match private::read_file(&path) {
-        Ok(text) => Ok(Some(text)),
+    match PrivateDirectory::open_as(dir, Missing::Fail, |_| true) {
+        Ok(dir) => Ok(dir.read(name, MAX_BYTES)?.map(|bytes| String::from_utf8_lossy(&bytes).into_owned())),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error).with_context(|| path.display().to_string()),
+        Err(error) => Err(error.into()),
     }
 }
 

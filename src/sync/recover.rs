@@ -18,9 +18,9 @@ use super::outcome::SyncError;
 use super::worktree::Worktree;
 use super::{refs, restore};
 
-/// Repairs what an earlier breath left. Only breaths write the refs in `own`.
-pub(super) fn recover(worktree: &Worktree, local_node: &[&str]) -> Result<(), SyncError> {
-    refs::remove_stale_locks(worktree, local_node)?;
+/// Repairs what an earlier breath left. Only breaths write the refs in `own_refs`.
+pub(super) fn recover(worktree: &Worktree, own_refs: &[&str]) -> Result<(), SyncError> {
+    refs::remove_stale_locks(worktree, own_refs)?;
     index::remove_private_files(worktree)?;
     let Some(entry) = JournalEntry::read(worktree)? else {
         index::release_stale(worktree);

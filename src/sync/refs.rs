@@ -128,9 +128,9 @@ fn with_marker<T>(
 }
 
 /// Removes the ref locks that a killed breath left, whatever their date. Only breaths write the refs
-/// in `own`; one that a power loss has garbled is removed, too.
-pub(super) fn remove_stale_locks(worktree: &Worktree, local_node: &[&str]) -> Result<()> {
-    for name in local_node {
+/// in `own_refs`; one that a power loss has garbled is removed, too.
+pub(super) fn remove_stale_locks(worktree: &Worktree, own_refs: &[&str]) -> Result<()> {
+    for name in own_refs {
         remove_once_stale(&lock_path(worktree, name), |_| true)?;
         let file = worktree.git.ref_file(name);
         if fs::read(&file).is_ok_and(|content| !git::is_object_id(String::from_utf8_lossy(&content).trim_end())) {

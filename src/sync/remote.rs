@@ -52,17 +52,17 @@ impl RemoteBranch<'_> {
     /// Fetches the branch and returns its commit; none if the remote has no such branch.
     pub(super) fn fetch(&self) -> Result<Option<String>, SyncError> {
         let (git, name, branch) = (&self.worktree.git, self.breath.remote, &self.worktree.branch);
-        let local_node = fetched_ref(name, branch);
+        let reference = fetched_ref(name, branch);
         let fetch = cmd!(
             git.shell(),
             "git fetch --quiet --no-tags --no-prune --no-auto-maintenance --no-recurse-submodules
-             --no-write-fetch-head --no-write-commit-graph --refmap= {name} +{branch}:{local_node}"
+             --no-write-fetch-head --no-write-commit-graph --refmap= {name} +{branch}:{reference}"
         );
         transfer::before_fetch(self.worktree)?;
         let fetched = transfer::run(git, fetch, self.deadline)?;
         if fetched.finished.success() {
             transfer::after_fetch(self.worktree);
-            return Ok(git.resolve(&local_node)?);
+            return Ok(git.resolve(&reference)?);
         }
         transfer::remove_partial_packs(self.worktree);
         if fetched.finished.stderr.contains("couldn't find remote ref") {

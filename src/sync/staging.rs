@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use xshell::cmd;
 
+use super::journal;
 use super::worktree::Worktree;
-use super::{journal, private};
-use crate::git;
+use crate::{fsutil, git};
 
 /// Writes `paths` of a tree to a private directory, exactly as git would check them out. The inner
 /// result says whether all of them were written.
@@ -17,7 +17,7 @@ pub(super) fn stage(worktree: &Worktree, name: &str, tree: &str, paths: &[&[u8]]
     if dir.exists() {
         fs::remove_dir_all(&dir).with_context(|| dir.display().to_string())?;
     }
-    private::create_dir(&dir)?;
+    fsutil::private_directory(&dir)?;
     let index = worktree.dir.join("index.side");
     let run = |cmd: xshell::Cmd<'_>, input: &[u8]| {
         let cmd = cmd.env("GIT_INDEX_FILE", &index).env("GIT_DIR", worktree.git.dir()).env("GIT_WORK_TREE", &dir);

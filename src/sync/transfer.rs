@@ -3,7 +3,6 @@
 
 use std::collections::HashSet;
 use std::fs;
-use std::io::Write;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -11,10 +10,11 @@ use std::time::Duration;
 use anyhow::Result;
 use xshell::Cmd;
 
+use super::journal;
 use super::worktree::Worktree;
-use super::{journal, private};
 use crate::deadline::Deadline;
 use crate::exec::Finished;
+use crate::fsutil::{self, Durability};
 use crate::git::{Activity, Git, processes};
 
 /// How many times the bytes that a transfer has moved are counted.
@@ -82,7 +82,7 @@ pub(super) fn before_fetch(worktree: &Worktree) -> Result<()> {
     if path.symlink_metadata().is_err() {
         let packs = temporary_packs(worktree);
         let names: Vec<_> = packs.iter().filter_map(|path| path.file_name()?.to_str()).collect();
-        private::create_file(&path)?.write_all(names.join("\n").as_bytes())?;
+        fsutil::replace(&path, names.join("\n").as_bytes(), Durability::Cached)?;
     }
     Ok(())
 }

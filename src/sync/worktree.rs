@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use anyhow::Result;
 
 use super::outcome::SyncError;
-use super::private;
+use crate::fsutil;
 use crate::git::{self, Git};
 
 /// A work tree with its branch.
@@ -24,10 +24,10 @@ impl Worktree {
     pub(super) fn lock(&mut self) -> Result<(), SyncError> {
         let shared = self.git.common().join("mirror");
         for dir in [&shared, &self.dir] {
-            private::create_dir(dir)?;
+            fsutil::private_directory(dir).map_err(anyhow::Error::new)?;
         }
         let path = shared.join("breath.lock");
-        let file = private::open_lock(&path)?;
+        let file = fsutil::lock_file(&path).map_err(anyhow::Error::new)?;
         match file.try_lock() {
             Ok(()) => {
                 self.git.inherit_lock(file);

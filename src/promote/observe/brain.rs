@@ -15,7 +15,7 @@ impl<'a> Look<'a> {
     }
 
     /// Whether a node's answer matters for the brain. Others than the likely brain and this node matter
-    /// only where the likely brain is this node: then the services decide, and this is none.
+    /// only where the likely brain is this node: then this returns none, and the services decide.
     pub(super) fn matters_for_brain(&self, node: &Name) -> Option<bool> {
         let request = self.request();
         let likely = request.check?.likely_brain();

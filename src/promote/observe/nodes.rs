@@ -103,14 +103,14 @@ impl<'a> Look<'a> {
         self.request.services.iter().all(|(name, service)| match self.records.get(name) {
             Some(record) => {
                 let goal = Goal::new(self.request, name, service);
-                !is_full_check_due(&goal, record, &seen) && has_better_nodes(&goal, record, &seen)
+                !is_full_check_due(&goal, record, &seen) && better_nodes_answered(&goal, record, &seen)
             }
             None => true,
         })
     }
 }
 
-/// Whether all living nodes have to be asked for a service: some time has passed, or something has
+/// Whether all living nodes must be asked for a service: some time has passed, or something has
 /// changed.
 pub(in crate::promote) fn is_full_check_due(goal: &Goal<'_>, record: &ServiceRecord, seen: &NodeStates) -> bool {
     let options = goal.options();
@@ -121,7 +121,7 @@ pub(in crate::promote) fn is_full_check_due(goal: &Goal<'_>, record: &ServiceRec
 }
 
 /// Whether the node on which the service was last seen has answered, and every better one.
-fn has_better_nodes(goal: &Goal<'_>, record: &ServiceRecord, seen: &NodeStates) -> bool {
+fn better_nodes_answered(goal: &Goal<'_>, record: &ServiceRecord, seen: &NodeStates) -> bool {
     let Some(serving) = record.running_on.as_ref().map(|placement| &placement.location.node) else { return false };
     let mut better = goal.chain().iter().take_while(|node| *node != serving);
     seen.contains_key(serving) && better.all(|node| seen.contains_key(node))

@@ -18,7 +18,7 @@ impl<'p> Planner<'p> {
     }
 
     /// The silent nodes that block nothing; the service goes to a node that answers.
-    pub(super) fn silent(&self) -> impl Iterator<Item = &'p Name> {
+    pub(super) fn skippable(&self) -> impl Iterator<Item = &'p Name> {
         let observed = self.observed;
         let silent = observed.instances().filter(|(_, health)| *health == ServiceHealth::Unknown);
         silent.map(|(node, _)| node).filter(move |node| observed.is_leased() || is_passed_over(observed, node))

@@ -56,7 +56,7 @@ impl<'p> Planner<'p> {
         let remembered = observed.record().running_on.as_ref().filter(|placement| runs_well(&placement.location.node));
         let running_on = remembered.map(|placement| &placement.location.node);
         let running_on = running_on.or_else(|| self.goal.chain().iter().find(|node| runs_well(node)));
-        let silent: BTreeSet<Name> = self.silent().cloned().collect();
+        let silent: BTreeSet<Name> = self.skippable().cloned().collect();
         let mut placement = Placement {
             on: running_on.cloned(),
             on_for: remembered.map_or(Duration::ZERO, |placement| placement.since.until(self.now.boot)),
@@ -100,7 +100,7 @@ impl<'p> Planner<'p> {
     /// The next node to try after these starts have failed: first one that does not cool down, then,
     /// where a try is due, any other.
     fn next_after(&self, failed: &BTreeSet<&Name>) -> Result<Name, (PromoteVerdict, String)> {
-        let silent: BTreeSet<&Name> = self.silent().collect();
+        let silent: BTreeSet<&Name> = self.skippable().collect();
         let can_try = |node: &&Name| self.observed.is_alive(node) && !failed.contains(node) && !silent.contains(node);
         let candidates = || self.goal.chain().iter().filter(can_try);
         let is_try_due = cooldown::next_try(&self.observed.record().failures, self.now.boot).is_none()

@@ -66,7 +66,7 @@ impl Takeover<'_> {
                     if under_way == 0 {
                         return Ok(());
                     }
-                    // Granted it could be, but some stop has not ended yet.
+                    // The lease could be granted, but a stop is still under way.
                     match results.recv() {
                         Ok(result) => self.add_stop(result, stops),
                         Err(_) => return Ok(()),

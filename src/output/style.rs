@@ -1,0 +1,93 @@
+//! Text for a terminal: colours and columns.
+
+use super::{ExitStatus, sanitize};
+
+/// Colours for a terminal, or none.
+#[derive(Clone, Copy, Debug)]
+pub struct Style {
+    on: bool,
+}
+
+impl Style {
+    /// No colours.
+    pub const PLAIN: Self = Self { on: false };
+
+    /// Colours, unless the environment is against them: `NO_COLOR` (<https://no-color.org>), or a dumb
+    /// terminal.
+    pub(super) fn of_environment() -> Self {
+        let wanted = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+            && std::env::var_os("TERM").is_none_or(|term| term != "dumb");
+        Self { on: wanted }
+    }
+
+    fn in_colour(self, code: &str, text: &str) -> String {
+        if self.on && !text.is_empty() { sanitize::coloured(code, text) } else { text.to_owned() }
+    }
+
+    /// Text of a good thing.
+    pub fn good(self, text: &str) -> String {
+        self.in_colour("32", text)
+    }
+
+    /// Text of a bad thing.
+    pub fn bad(self, text: &str) -> String {
+        self.in_colour("31", text)
+    }
+
+    /// Text of a thing that is unknown, or may become bad.
+    pub fn doubtful(self, text: &str) -> String {
+        self.in_colour("33", text)
+    }
+
+    /// Text of minor interest.
+    pub fn faint(self, text: &str) -> String {
+        self.in_colour("2", text)
+    }
+
+    pub(super) fn status(self, status: ExitStatus, text: &str) -> String {
+        match status {
+            ExitStatus::Yes => self.good(text),
+            ExitStatus::No => self.bad(text),
+            ExitStatus::UsageError | ExitStatus::Unknown => self.doubtful(text),
+        }
+    }
+}
+
+/// Lines up columns by their width as it is read: colours take no room.
+pub fn columns(rows: &[Vec<String>]) -> String {
+    let rows: Vec<Vec<String>> =
+        rows.iter().map(|row| row.iter().map(|cell| sanitize::one_line(cell)).collect()).collect();
+    let count = rows.iter().map(Vec::len).max().unwrap_or(0);
+    let width =
+        |column: usize| rows.iter().filter_map(|row| row.get(column)).map(|c| sanitize::width(c)).max().unwrap_or(0);
+    let widths: Vec<usize> = (0..count).map(width).collect();
+    let line = |row: &Vec<String>| {
+        let cells: Vec<String> = row
+            .iter()
+            .zip(&widths)
+            .map(|(cell, width)| format!("{cell}{}", " ".repeat(width - sanitize::width(cell))))
+            .collect();
+        format!("  {}\n", cells.join("  ").trim_end())
+    };
+    rows.iter().map(line).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_others_wrote_moves_no_cursor_and_begins_no_line() {
+        let foreign = "\x1b[2J\x1b]0;owned\x07\nbot\r\x1b[31";
+        let shown = sanitize::for_terminal(&columns(&[vec![Style { on: true }.good("ok"), foreign.to_owned()]]));
+        assert_eq!(shown, "  \x1b[32mok\x1b[0m   [2J ]0;owned  bot  [31\n");
+    }
+
+    #[test]
+    fn colours_take_no_room_in_a_column() {
+        let style = Style { on: true };
+        let rows = vec![vec![style.good("a"), "1".to_owned()], vec!["bcd".to_owned(), "2".to_owned()]];
+        assert_eq!(sanitize::for_terminal(&columns(&rows)), "  \x1b[32ma\x1b[0m    1\n  bcd  2\n");
+        assert_eq!(columns(&[vec![Style::PLAIN.bad("x")]]), "  x\n");
+    }
+}
