@@ -24,6 +24,9 @@ impl Worktree {
     pub(super) fn lock(&mut self) -> Result<(), SyncError> {
         let shared = self.git.common().join("mirror");
         for dir in [&shared, &self.dir] {
+            if dir.is_symlink() {
+                return Err(anyhow::anyhow!("{}: a symbolic link; remove it", dir.display()).into());
+            }
             fsutil::private_directory(dir).map_err(anyhow::Error::new)?;
         }
         let path = shared.join("breath.lock");

@@ -45,36 +45,42 @@ const TEMPLATE: &str = "[remote]\ncommand = [\"sh\", \"-c\", \"{command}\"]\n";
 
 #[test]
 fn one_that_hangs_delays_no_other_and_is_ended() {
-    for (remote, local) in [("", true), (TEMPLATE, false)] {
-        let directory = tempfile::tempdir().unwrap();
-        let hangs = "echo $$ >{dir}/hangs; sleep 3600; true";
-        let services = [
-            ("hangs", "test -e {dir}/hung", hangs, "true"),
-            ("quick", "test -e {dir}/quick", "touch {dir}/quick", "rm {dir}/quick"),
-            ("slow", "test -e {dir}/slow", "(sleep 0.3; touch {dir}/slow) >/dev/null 2>&1 &", "true"),
-            ("poor", "test -e {dir}/poor", "echo >&2; echo no room >&2; echo later >&2; exit 3", "true"),
-            ("absent", "no-such-program status", "touch {dir}/absent", "true"),
-            ("there", "true", "touch {dir}/started-again", "true"),
-        ];
-        let config = node_list(directory.path(), remote, &services);
-        let wait = Duration::from_secs(30);
-        let results = run(&config, local, Verb::Start, wait);
-        let [hangs, quick, slow, poor, absent, there] = results.as_slice() else { panic!("{results:?}") };
-        for (took, result) in [quick, slow, there] {
-            assert_eq!(result.status.condition, Condition::Running, "{results:?}");
-            assert!(*took < wait / 2, "{results:?}");
-        }
-        assert!(there.1.act.is_none() && !directory.path().join("started-again").exists());
-        let Some(failed) = &poor.1.act else { panic!("{results:#?}") };
-        assert_eq!((failed.cause, failed.detail.as_deref()), (Some(Cause::Exit), Some("exit status 3: no room")));
-        assert_eq!((poor.1.status.condition, absent.1.status.condition), (Condition::Stopped, Condition::Unknown));
-        assert_eq!(absent.1.status.cause, Some(Cause::ProgramMissing));
-        assert!(absent.1.act.is_none() && !directory.path().join("absent").exists());
-        // It was ended in time for its effect to be asked for.
-        assert_eq!(hangs.1.act.as_ref().unwrap().cause, Some(Cause::Timeout));
-        assert_eq!(hangs.1.status.condition, Condition::Stopped, "{results:?}");
-        wait_until_gone(pid_in(&directory.path().join("hangs")));
+    let ways = [("", true), (TEMPLATE, false)];
+    std::thread::scope(|scope| {
+        let started = ways.map(|(remote, local)| scope.spawn(move || one_hangs(remote, local)));
+        assert!(started.into_iter().all(|way| way.join().is_ok()));
+    });
+}
+
+fn one_hangs(remote: &str, local: bool) {
+    let directory = tempfile::tempdir().unwrap();
+    let hangs = "echo $$ >{dir}/hangs; sleep 3600; true";
+    let services = [
+        ("hangs", "test -e {dir}/hung", hangs, "true"),
+        ("quick", "test -e {dir}/quick", "touch {dir}/quick", "rm {dir}/quick"),
+        ("slow", "test -e {dir}/slow", "(sleep 0.3; touch {dir}/slow) >/dev/null 2>&1 &", "true"),
+        ("poor", "test -e {dir}/poor", "echo >&2; echo no room >&2; echo later >&2; exit 3", "true"),
+        ("absent", "no-such-program status", "touch {dir}/absent", "true"),
+        ("there", "true", "touch {dir}/started-again", "true"),
+    ];
+    let config = node_list(directory.path(), remote, &services);
+    let wait = Duration::from_secs(20);
+    let results = run(&config, local, Verb::Start, wait);
+    let [hangs, quick, slow, poor, absent, there] = results.as_slice() else { panic!("{results:?}") };
+    for (took, result) in [quick, slow, there] {
+        assert_eq!(result.status.condition, Condition::Running, "{results:?}");
+        assert!(*took < wait / 2, "{results:?}");
     }
+    assert!(there.1.act.is_none() && !directory.path().join("started-again").exists());
+    let Some(failed) = &poor.1.act else { panic!("{results:#?}") };
+    assert_eq!((failed.cause, failed.detail.as_deref()), (Some(Cause::Exit), Some("exit status 3: no room")));
+    assert_eq!((poor.1.status.condition, absent.1.status.condition), (Condition::Stopped, Condition::Unknown));
+    assert_eq!(absent.1.status.cause, Some(Cause::ProgramMissing));
+    assert!(absent.1.act.is_none() && !directory.path().join("absent").exists());
+    // It was ended in time for its effect to be asked for.
+    assert_eq!(hangs.1.act.as_ref().unwrap().cause, Some(Cause::Timeout));
+    assert_eq!(hangs.1.status.condition, Condition::Stopped, "{results:?}");
+    wait_until_gone(pid_in(&directory.path().join("hangs")));
 }
 
 #[test]
