@@ -11,11 +11,13 @@ use std::time::Duration;
 
 use anyhow::Result;
 
-use crate::boot_instant::BootInstant;
-use crate::chain::{BRAIN, Chain, Name};
+use crate::chain::{BRAIN, Chain};
+use crate::clock::BootInstant;
+
 use crate::config::{Config, Node, Service};
 use crate::leader::at_work::{AtWork, Beat, Judge, Limits, Watch, Yield};
 use crate::leader::{self, Brain, Facts, Leader, NodeStates, State};
+use crate::name::Name;
 use crate::remote::Remote;
 use crate::state::StateDir;
 use crate::view::{self, View};

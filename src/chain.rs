@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-pub use crate::name::Name;
+use crate::name::Name;
 
 /// The chain whose leader is the brain.
 pub const BRAIN: &str = "brain";

@@ -8,11 +8,11 @@ use anyhow::Result;
 use clap::{CommandFactory, Parser};
 
 use crate::at_work::{Check, Mode};
-use crate::chain::Name;
 use crate::cli::{self, Chain, Cli, Command, Global, Lease};
 use crate::config::{self, Config};
 use crate::exec;
 use crate::local_node;
+use crate::name::Name;
 use crate::output::warnings::Warning;
 use crate::output::{self, ExitStatus, OutputMode, Report, ReportFacts, StartTime};
 use crate::remote::Remote;

@@ -13,7 +13,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use anyhow::{Context, Result, bail};
 use xshell::{Cmd, Shell, cmd};
 
-use crate::deadline::Deadline;
+use crate::clock::Deadline;
 use crate::exec::{Ended, Exec, Finished, Running};
 
 mod activity;

@@ -38,8 +38,8 @@ use std::time::Duration;
 
 use anyhow::Result;
 
-use crate::chain::Name;
 use crate::lease::{LeaseView, Params};
+use crate::name::Name;
 use failsafe::Voters;
 use poller::OpenRegister;
 use supervisor::Supervisor;

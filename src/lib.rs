@@ -5,7 +5,7 @@
 //! - [`config`] reads the node list into a [`config::Config`] in which every default is filled in;
 //!   [`chain`] knows what its chains survive.
 //! - [`view`] asks the nodes through [`probe`], or reads what `mirror probe` printed.
-//! - [`leader`] decides who leads, by chain, view and beats, and [`decide`] where a service belongs. Both are
+//! - [`leader`] decides who leads, by chain, view and beats, and [`target`] where a service belongs. Both are
 //!   pure: no clock, no socket, no file. [`at_work`] asks the nodes for their beats, and leaves this node's.
 //! - [`promote`] carries a decision out through [`service`] and [`remote`]; [`sync`] is the other
 //!   act, through [`git`].
@@ -24,7 +24,6 @@ pub mod cli;
 pub mod clock;
 pub mod commands;
 pub mod config;
-pub mod decide;
 pub mod exec;
 pub mod fsutil;
 pub mod git;
@@ -43,16 +42,7 @@ pub mod remote;
 pub mod service;
 pub mod state;
 pub mod sync;
+pub mod target;
 pub mod template;
 pub mod usage_error;
 pub mod view;
-
-/// See [`clock`].
-pub mod boot_instant {
-    pub use crate::clock::BootInstant;
-}
-
-/// See [`clock`].
-pub mod deadline {
-    pub use crate::clock::Deadline;
-}

@@ -4,8 +4,8 @@ use std::net::IpAddr;
 
 use anyhow::{Context, Result};
 
-use crate::chain::Name;
 use crate::config::{Address, Config};
+use crate::name::Name;
 use crate::usage_error::UsageError;
 
 /// The node this machine is: the one that `given` or the file names, else the one whose address

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant, SystemTime};
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use crate::chain::Name;
+use crate::name::Name;
 pub use progress::{PendingWaits, Spinner};
 pub use style::{Style, columns};
 use warnings::Warning;

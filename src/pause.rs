@@ -14,11 +14,11 @@ use std::time::SystemTime;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::chain::Name;
 use crate::clock::Deadline;
 use crate::config::Config;
 use crate::lease::Nonce;
 use crate::lease::client::{self, LeaseError};
+use crate::name::Name;
 use crate::register::{self, CasOutcome, NewText, Register, StoreError, VersionedText};
 use crate::state::StateDir;
 

@@ -14,7 +14,7 @@ use std::time::Duration;
 use anyhow::Result;
 
 use crate::config::{Address, Method, Probe};
-use crate::decide::State;
+use crate::leader::State;
 use crate::remote::Login;
 
 mod addresses;

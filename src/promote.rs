@@ -12,8 +12,8 @@ use std::collections::BTreeMap;
 
 use anyhow::Result;
 
-use crate::chain::Name;
 use crate::leader::Brain;
+use crate::name::Name;
 use crate::remote::Remote;
 use crate::state::StateDir;
 

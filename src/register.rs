@@ -11,7 +11,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::deadline::Deadline;
+use crate::clock::Deadline;
 
 /// No store accepts a longer text.
 pub const MAX_TEXT_BYTES: usize = 64 * 1024;

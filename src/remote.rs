@@ -9,9 +9,9 @@ use std::path::Path;
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use crate::chain::Name;
+use crate::clock::Deadline;
 use crate::config::{Config, Node};
-use crate::deadline::Deadline;
+use crate::name::Name;
 use crate::template;
 
 mod cause;

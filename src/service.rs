@@ -2,10 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use crate::chain::Name;
+use crate::clock::Deadline;
 use crate::config::{Guard, Lease, Node, Service};
-use crate::deadline::Deadline;
-use crate::decide::State;
+use crate::leader::State;
+use crate::name::Name;
 pub use crate::remote::Cause;
 use crate::remote::{Destination, Errand, Remote, Report, Silence, Task, trip};
 use crate::view;

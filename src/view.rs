@@ -13,9 +13,9 @@ use indexmap::IndexMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::chain::Name;
 use crate::config::{Config, Method, Node};
-use crate::decide::{NodeStates, State};
+use crate::leader::{NodeStates, State};
+use crate::name::Name;
 use crate::output::{OutputMode, Style, millis};
 use crate::probe::{self, Answer, Target};
 use crate::remote::Remote;

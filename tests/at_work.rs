@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use proptest::prelude::*;
-use three_mirror::boot_instant::BootInstant;
-use three_mirror::chain::Name;
+use three_mirror::clock::BootInstant;
 use three_mirror::leader::at_work::{
     Answer, AtWork, Heard, Judge, Limits, Others, RELAPSE, STEADY, Sighting, Watch, Yield,
 };
+use three_mirror::name::Name;
 
 const MS: fn(u64) -> Duration = Duration::from_millis;
 

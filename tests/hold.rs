@@ -19,10 +19,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use three_mirror::chain::Name;
-use three_mirror::deadline::Deadline;
+use three_mirror::clock::Deadline;
 use three_mirror::lease::LeaseState;
 use three_mirror::lease::codec::LeaseRegister;
+use three_mirror::name::Name;
 use three_mirror::register::file::FileRegister;
 
 use crate::support::mirror::{Network, Said};

@@ -19,13 +19,13 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use stateright::{Checker, HasDiscoveries, Model, Property};
-use three_mirror::boot_instant::BootInstant;
-use three_mirror::chain::Name;
+use three_mirror::clock::BootInstant;
 use three_mirror::lease::failsafe;
 use three_mirror::lease::{
     self, ClaimRequest, Latest, LeaseRecord, LeaseView, Nonce, Observation, Params, Stopped, TakeoverStep,
     VersionedRecord, takeover,
 };
+use three_mirror::name::Name;
 use three_mirror::register::Version;
 
 const NODES: usize = 3;

@@ -10,13 +10,13 @@ use std::collections::BinaryHeap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use three_mirror::boot_instant::BootInstant;
-use three_mirror::chain::Name;
+use three_mirror::clock::BootInstant;
 use three_mirror::lease::failsafe::{self, Grant, Round};
 use three_mirror::lease::takeover::next_step;
 use three_mirror::lease::{
     ClaimRequest, LeaseRecord, LeaseView, Nonce, Observation, Params, Stopped, TakeoverStep, VersionedRecord,
 };
+use three_mirror::name::Name;
 use three_mirror::register::Version;
 
 const NODES: usize = 5;

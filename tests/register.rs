@@ -10,10 +10,10 @@ use std::sync::Barrier;
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
-use three_mirror::chain::Name;
-use three_mirror::deadline::Deadline;
+use three_mirror::clock::Deadline;
 use three_mirror::lease::codec::{LeaseRegister, SwapDeadlines, SwapOutcome, encode};
 use three_mirror::lease::{LeaseRecord, LeaseState, LeaseView, Nonce, Observation, Regression};
+use three_mirror::name::Name;
 use three_mirror::register::etcd::{Cluster, EtcdRegister};
 use three_mirror::register::file::FileRegister;
 use three_mirror::register::git::GitRegister;

@@ -12,7 +12,7 @@ mod breathe_over_ssh;
 mod chain_check;
 mod completions;
 mod config;
-mod decide;
+mod decisions;
 mod examples;
 mod fuzz;
 mod generated;

@@ -5,11 +5,10 @@ use std::time::{Duration, SystemTime};
 
 use serde::Deserialize;
 
-use crate::boot_instant::BootInstant;
-use crate::chain::Name;
+use crate::clock::{BootInstant, Deadline};
 use crate::config::Node;
-use crate::deadline::Deadline;
 use crate::leader::at_work::{Answer, Heard, Sighting};
+use crate::name::Name;
 use crate::remote::{Remote, Report};
 
 /// What a node is asked.

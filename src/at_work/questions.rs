@@ -7,12 +7,13 @@ use anyhow::Result;
 
 use super::ask::{self, Asked};
 use super::{Check, Mode};
-use crate::boot_instant::BootInstant;
-use crate::chain::{BRAIN, Name};
+use crate::chain::BRAIN;
+use crate::clock::{BootInstant, Deadline};
+
 use crate::config::Node;
-use crate::deadline::Deadline;
 use crate::leader::at_work::{Others, Watch};
 use crate::leader::{self, Leader, NodeStates, State};
+use crate::name::Name;
 use crate::view::{self, View};
 
 impl<'a> Check<'a> {

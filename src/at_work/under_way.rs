@@ -4,7 +4,7 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use crate::boot_instant::BootInstant;
+use crate::clock::BootInstant;
 use crate::leader::at_work::Beat;
 use crate::state::StateDir;
 

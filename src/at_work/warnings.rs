@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{Check, Mode};
-use crate::boot_instant::BootInstant;
+use crate::clock::BootInstant;
 use crate::leader::at_work::seconds;
 use crate::output::{self, warnings::Warning};
 use crate::state::{Kept, StateDir};

@@ -7,8 +7,8 @@ use std::time::Duration;
 use clap::{Args, ValueHint};
 use clap_complete::engine::ArgValueCandidates;
 
-use crate::chain::Name;
 use crate::cli::completion;
+use crate::name::Name;
 
 /// `mirror lease show`.
 #[derive(Debug, Args)]

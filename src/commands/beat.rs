@@ -9,9 +9,9 @@ use serde::Serialize;
 
 use super::Context;
 use crate::at_work;
-use crate::boot_instant::BootInstant;
-use crate::chain::Name;
+use crate::clock::BootInstant;
 use crate::leader::at_work::{Beat, Limits, Watch, seconds};
+use crate::name::Name;
 use crate::output::{self, ExitStatus, Report, Style, millis};
 use crate::state::StateDir;
 

@@ -7,8 +7,8 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::Context;
-use crate::chain::Name;
 use crate::cli;
+use crate::name::Name;
 use crate::output::{self, ExitStatus, Report, Spinner, Style};
 use crate::remote;
 use crate::sync::{Breath, BreatheVerdict, Parked, Transfer};

@@ -11,8 +11,8 @@ use serde::Serialize;
 use super::Context;
 use crate::chain::{self, Chain};
 use crate::cli;
+use crate::clock::Deadline;
 use crate::config::{self, Budget, Config, Places, Problem, Severity, Store};
-use crate::deadline::Deadline;
 use crate::name::Name;
 use crate::output::{self, ExitStatus, Report, Spinner, Style};
 

@@ -8,15 +8,17 @@ use serde::Serialize;
 
 use super::Context;
 use crate::at_work::Mode;
-use crate::chain::{self, BRAIN, Chain, Name};
+use crate::chain::{self, BRAIN, Chain};
+
 use crate::cli;
+use crate::clock::Deadline;
 use crate::config::{Config, Node};
-use crate::deadline::Deadline;
-use crate::decide::{self, Placement};
 use crate::leader::{self, Brain, Leader, NodeStates, State};
+use crate::name::Name;
 use crate::output::{self, ExitStatus, Report, Style};
 use crate::pause::{self, Paused, Pauses};
 use crate::state::StateDir;
+use crate::target::{self, TargetInputs};
 use crate::view::{self, ReportedState};
 
 /// There is one outcome: shown.
@@ -189,7 +191,7 @@ pub(super) fn run(arguments: &cli::ChainShow, context: &Context) -> Result<ExitS
                 let chain = service.chain.clone();
                 let members = config.chains.get(&chain);
                 let target = seen.as_ref().zip(members).and_then(|(seen, members)| {
-                    known(decide::target(members, seen, service.failback, &Placement::default()))
+                    known(target::choose(members, seen, service.failback, &TargetInputs::default()))
                 });
                 Belonging { service: name.clone(), chain, target }
             })

@@ -5,8 +5,8 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::Context;
-use crate::chain::Name;
 use crate::cli;
+use crate::name::Name;
 use crate::output::{self, ExitStatus, Report, Style, warnings};
 use crate::state::StateDir;
 use crate::state::history::{self, Entry, Past};

@@ -11,10 +11,11 @@ use sha2::{Digest, Sha256};
 
 use super::Context;
 use super::lease::witness::is_yes;
-use crate::chain::{BRAIN, Name};
+use crate::chain::BRAIN;
+
 use crate::cli;
+use crate::clock::Deadline;
 use crate::config::{Config, Lease, Store};
-use crate::deadline::Deadline;
 use crate::hold::command::HeldCommand;
 use crate::hold::failsafe::Voters;
 use crate::hold::machine_lock::MachineLock;
@@ -24,6 +25,7 @@ use crate::hold::{self, HoldRequest};
 use crate::lease::client;
 use crate::lease::failsafe::Grant;
 use crate::lease::witness::{self, Testimony};
+use crate::name::Name;
 use crate::output::{self, ExitStatus, Style};
 use crate::state::{Lock, StateDir, history};
 use crate::usage_error::UsageError;

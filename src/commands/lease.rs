@@ -3,9 +3,9 @@
 use anyhow::Result;
 
 use super::Context;
-use crate::chain::Name;
 use crate::lease::LeaseRecord;
 use crate::lease::client::{LeaseClient, LeaseError};
+use crate::name::Name;
 use crate::state::StateDir;
 use crate::usage_error::UsageError;
 

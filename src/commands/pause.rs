@@ -7,10 +7,10 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::Context;
-use crate::chain::Name;
 use crate::cli;
 use crate::clock::Deadline;
 use crate::lease::client::{self, LeaseError};
+use crate::name::Name;
 use crate::output::{self, ExitStatus, Report, Spinner, Style};
 use crate::pause::{Paused, Pauses, Place, Switch};
 use crate::state::StateDir;

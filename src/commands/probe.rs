@@ -5,10 +5,10 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::Context;
-use crate::chain::Name;
 use crate::cli;
 use crate::config::Node;
-use crate::decide::State;
+use crate::leader::State;
+use crate::name::Name;
 use crate::output::{self, ExitStatus, Report, Style};
 use crate::view::{self, NodeReport};
 

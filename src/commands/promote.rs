@@ -9,10 +9,10 @@ use serde::Serialize;
 
 use super::Context;
 use crate::at_work::Mode;
-use crate::chain::Name;
 use crate::cli;
 use crate::config::Service;
 use crate::leader::Brain;
+use crate::name::Name;
 use crate::output::{self, ExitStatus, HasStatus as _, PendingWaits, Report, Spinner, Style};
 use crate::promote::{self, Options, PromoteVerdict, Request, ServiceOutcome};
 use crate::service::Cause;

@@ -6,9 +6,9 @@ use serde::Serialize;
 
 use super::Context;
 use super::pause::{Turned, rows, turn};
-use crate::chain::Name;
 use crate::cli;
 use crate::lease::client;
+use crate::name::Name;
 use crate::output::{self, ExitStatus, Report, Style};
 use crate::pause::{Paused, Place};
 use crate::state::StateDir;

@@ -8,10 +8,12 @@ use serde::Serialize;
 
 use super::Context;
 use crate::at_work::{Check, Mode};
-use crate::chain::{BRAIN, Chain, Name};
+use crate::chain::{BRAIN, Chain};
+
 use crate::cli;
 use crate::leader::Brain;
 use crate::leader::at_work::AtWork;
+use crate::name::Name;
 use crate::output::{self, ExitStatus, Report, Style};
 use crate::state::StateDir;
 use crate::state::history;

@@ -36,7 +36,7 @@ use super::process_tree::CommandProcesses;
 use super::shared_deadline::SharedDeadline;
 use super::signals;
 use super::timer::Timer;
-use crate::boot_instant::BootInstant;
+use crate::clock::BootInstant;
 
 /// From one scan for processes of the command to the next.
 const SCAN_INTERVAL: Duration = Duration::from_millis(10);

@@ -8,11 +8,10 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 
-use crate::boot_instant::BootInstant;
-use crate::chain::Name;
-use crate::deadline::Deadline;
+use crate::clock::{BootInstant, Deadline};
 use crate::lease::Params;
 use crate::lease::failsafe::{Grant, Round};
+use crate::name::Name;
 
 /// Asks one voter to vouch for a grant; whether it said yes.
 pub type AskVoter = dyn Fn(&Name, &Grant, Deadline) -> bool + Send + Sync;

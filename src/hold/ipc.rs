@@ -8,7 +8,7 @@ use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::boot_instant::BootInstant;
+use crate::clock::BootInstant;
 
 /// No message is longer.
 const MAX_MESSAGE_BYTES: usize = 4096;

@@ -4,7 +4,7 @@ use std::io;
 use std::mem::MaybeUninit;
 
 use super::timer::kernel_time;
-use crate::boot_instant::BootInstant;
+use crate::clock::BootInstant;
 
 /// A timer on the boot clock that sends SIGKILL to this process. SIGKILL is the only signal that takes
 /// effect on a stopped process (signal(7)).

@@ -1,9 +1,9 @@
 //! What a read means for the command that is held. Pure: no clock, no register, no process.
 
-use crate::boot_instant::BootInstant;
-use crate::chain::Name;
+use crate::clock::BootInstant;
 use crate::lease::failsafe::Grant;
 use crate::lease::{LeaseView, Observation, Params, Permit};
+use crate::name::Name;
 
 /// What a read means for the command.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -9,10 +9,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
-use crate::chain::Name;
-use crate::deadline::Deadline;
+use crate::clock::Deadline;
 use crate::lease::Observation;
 use crate::lease::codec::LeaseRegister;
+use crate::name::Name;
 use crate::register::{Register, StoreError};
 
 /// Opens the register; each thread has its own.

@@ -17,7 +17,7 @@ use super::signals::{drain, termination_signals};
 use super::supervisor::Supervisor;
 use super::timer::Timer;
 use super::{HoldEvent, HoldOutcome, HoldRequest, OnEvent, StopReason};
-use crate::boot_instant::BootInstant;
+use crate::clock::BootInstant;
 use crate::exec;
 use crate::lease::{LeaseView, Permit};
 

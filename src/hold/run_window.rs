@@ -17,7 +17,7 @@
 
 use std::time::Duration;
 
-use crate::boot_instant::BootInstant;
+use crate::clock::BootInstant;
 
 /// What may happen to the command at a given time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

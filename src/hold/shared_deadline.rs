@@ -5,7 +5,7 @@ use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use crate::boot_instant::BootInstant;
+use crate::clock::BootInstant;
 
 /// A time that this process and those that it forks can read and write. The memory lives until all of
 /// them have ended.

@@ -22,7 +22,7 @@ use super::kill_timer::KillTimer;
 use super::run_window::{Phase, RunWindow};
 use super::timer::Timer;
 use super::{reaper, signals};
-use crate::boot_instant::BootInstant;
+use crate::clock::BootInstant;
 
 /// The processes and resources around the supervisor.
 #[derive(Clone, Copy, Debug)]

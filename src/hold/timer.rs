@@ -8,7 +8,7 @@ use rustix::time::{
     Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create, timerfd_settime,
 };
 
-use crate::boot_instant::BootInstant;
+use crate::clock::BootInstant;
 
 /// A timer with an absolute time. If that passed while the process or the machine was frozen, it expires
 /// at once; a timeout of poll(2) would wait for the remainder.

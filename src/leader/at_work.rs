@@ -31,9 +31,9 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::boot_instant::BootInstant;
-use crate::chain::Name;
+use crate::clock::BootInstant;
 use crate::config::Config;
+use crate::name::Name;
 
 /// Nobody is asked more often, and no beat is stale sooner.
 const LEAST: Duration = Duration::from_secs(2);

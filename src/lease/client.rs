@@ -9,12 +9,14 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::Context;
 
-use crate::chain::{BRAIN, Name};
+use crate::chain::BRAIN;
+
+use crate::clock::Deadline;
 use crate::config::{self, Config, Lease};
-use crate::deadline::Deadline;
 use crate::lease::codec::{LeaseRegister, SwapDeadlines, SwapOutcome};
 use crate::lease::witness;
 use crate::lease::{ClaimRequest, LeaseRecord, LeaseView, Nonce, Observation, Params, Regression, VersionedRecord};
+use crate::name::Name;
 use crate::register::etcd::{Cluster, EtcdRegister};
 use crate::register::file::FileRegister;
 use crate::register::git::GitRegister;

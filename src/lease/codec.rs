@@ -5,9 +5,8 @@ use serde::{Deserialize, Serialize};
 
 use super::record::{LeaseRecord, MAX_EPOCH, VersionedRecord};
 use super::view::Observation;
-use crate::boot_instant::BootInstant;
-use crate::chain::Name;
-use crate::deadline::Deadline;
+use crate::clock::{BootInstant, Deadline};
+use crate::name::Name;
 use crate::register::{CasOutcome, NewText, Register, StoreError, Version, VersionedText, check_length};
 
 /// The name and version of the written form.

@@ -25,8 +25,8 @@
 use std::collections::BTreeSet;
 
 use super::{LeaseRecord, LeaseState, LeaseView};
-use crate::boot_instant::BootInstant;
-use crate::chain::Name;
+use crate::clock::BootInstant;
+use crate::name::Name;
 
 /// A grant, as the holder knows it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::nonce::Nonce;
-use crate::chain::Name;
+use crate::name::Name;
 use crate::register::Versioned;
 
 /// The largest integer that every JSON reader keeps exact.

@@ -3,8 +3,8 @@
 use super::nonce::Nonce;
 use super::record::{LeaseRecord, LeaseState, next_epoch};
 use super::{LeaseView, Params};
-use crate::boot_instant::BootInstant;
-use crate::chain::Name;
+use crate::clock::BootInstant;
+use crate::name::Name;
 
 /// Who shall hold the lease, and the signature of the next write.
 #[derive(Clone, Debug)]

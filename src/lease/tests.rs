@@ -1,8 +1,8 @@
 //! The rules, one case at a time.
 
 use super::*;
-use crate::boot_instant::BootInstant;
-use crate::chain::Name;
+use crate::clock::BootInstant;
+use crate::name::Name;
 use crate::register::Version;
 
 const PARAMS: Params = Params { valid: Duration::from_secs(2), grace: Duration::from_secs(1) };

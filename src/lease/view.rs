@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use super::Params;
 use super::record::{LeaseRecord, LeaseState, VersionedRecord};
-use crate::boot_instant::BootInstant;
-use crate::chain::Name;
+use crate::clock::BootInstant;
+use crate::name::Name;
 use crate::register::Version;
 
 /// The answer to a read, or an acknowledged swap.

@@ -3,9 +3,9 @@
 
 use super::failsafe::{self, Grant};
 use super::{LeaseRecord, LeaseView};
-use crate::boot_instant::BootInstant;
-use crate::chain::Name;
+use crate::clock::BootInstant;
 use crate::config::Config;
+use crate::name::Name;
 use crate::state::{StateDir, history};
 
 /// Keeps the view in the file, and records news in the history. A claim's wait begins only once the file

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use indicatif::ProgressBar;
 
 use super::OutputMode;
-use crate::chain::Name;
+use crate::name::Name;
 
 /// A command that ends sooner shows no spinner.
 const SPINNER_DELAY: Duration = Duration::from_millis(300);

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::addresses::Addresses;
 use super::{Cause, Outcome, Target};
-use crate::decide::State;
+use crate::leader::State;
 
 /// How far a target is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

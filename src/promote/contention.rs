@@ -14,7 +14,7 @@
 
 use std::time::Duration;
 
-use crate::boot_instant::BootInstant;
+use crate::clock::BootInstant;
 use crate::lease::{Latest, LeaseState};
 
 /// How long a rival is left alone when the service does not run where this node could see it: the

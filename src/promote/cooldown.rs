@@ -11,9 +11,9 @@
 
 use std::time::Duration;
 
-use crate::boot_instant::BootInstant;
-use crate::chain::Name;
+use crate::clock::BootInstant;
 use crate::config::{Config, Failback, Service};
+use crate::name::Name;
 use crate::state::{Cooldown, FailureHistory, Retry};
 
 /// The first cool-down where `failback` is no time.

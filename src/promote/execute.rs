@@ -13,9 +13,8 @@ use super::request::Goal;
 use super::shared::Shared;
 use super::steps;
 use super::takeover::{Acquisition, PendingTakeover, Refusal, Takeover};
-use crate::boot_instant::BootInstant;
-use crate::chain::Name;
-use crate::deadline::Deadline;
+use crate::clock::{BootInstant, Deadline};
+use crate::name::Name;
 use crate::service::Instance;
 use crate::state::ServiceRecord;
 

@@ -7,8 +7,8 @@ use super::observed::{Observed, ServiceHealth};
 use super::outcome::{PromoteVerdict, Step, StepOutcome};
 use super::plan::Plan;
 use super::request::Goal;
-use crate::boot_instant::BootInstant;
-use crate::chain::Name;
+use crate::clock::BootInstant;
+use crate::name::Name;
 use crate::state::{Placement, ServiceRecord};
 
 /// After so many intervals of `cycle.check` without a check, another brain may have acted.

@@ -2,7 +2,7 @@
 
 use std::time::SystemTime;
 
-use crate::boot_instant::BootInstant;
+use crate::clock::BootInstant;
 
 /// One moment by two clocks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -3,10 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::outcome::{Step, StepKind, StepOutcome};
-use crate::chain::Name;
-use crate::decide::{NodeStates, State};
+use crate::leader::{NodeStates, State};
 use crate::lease::client::LeaseError;
 use crate::lease::{Latest, LeaseRecord};
+use crate::name::Name;
 use crate::pause::Paused;
 use crate::state::{ServiceRecord, Uptimes};
 

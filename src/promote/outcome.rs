@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use crate::chain::Name;
+use crate::name::Name;
 use crate::output::{ExitStatus, HasStatus};
 use crate::pause::Paused;
 use crate::service::Cause;

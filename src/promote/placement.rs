@@ -1,7 +1,7 @@
 //! Where a service ran, by address: a node list may change while it runs.
 
-use crate::chain::Name;
 use crate::config::{Config, Method, Node, Probe};
+use crate::name::Name;
 use crate::state::{Location, ServiceRecord};
 
 /// What tells a node's former place from the one that the list gives it now.
@@ -67,7 +67,7 @@ mod tests {
     use std::path::Path;
 
     use super::*;
-    use crate::boot_instant::BootInstant;
+    use crate::clock::BootInstant;
     use crate::state::Placement;
 
     fn config(nodes: &str) -> Config {

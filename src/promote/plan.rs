@@ -10,8 +10,8 @@ use super::now::Now;
 use super::observed::{Observed, PauseState, ServiceHealth};
 use super::outcome::{Fencing, PromoteVerdict};
 use super::request::Goal;
-use crate::chain::Name;
-use crate::decide::Leader;
+use crate::leader::Leader;
+use crate::name::Name;
 
 mod lease;
 mod silent;

@@ -7,8 +7,8 @@ use anyhow::Result;
 use super::outcome::{PromoteVerdict, ServiceOutcome};
 use super::placement;
 use super::request::Request;
-use crate::chain::Name;
 use crate::config::Node;
+use crate::name::Name;
 use crate::state::{Lock, ServiceRecord, StateDir};
 use crate::usage_error::UsageError;
 

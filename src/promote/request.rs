@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use crate::at_work::Check;
-use crate::chain::Name;
 use crate::config::{Config, Node, Probe, Service};
+use crate::name::Name;
 use crate::output::{OutputMode, PendingWaits};
 use crate::remote::Remote;
 use crate::service::Instance;

@@ -4,7 +4,7 @@ use std::sync::OnceLock;
 
 use super::request::Request;
 use super::uptime::UptimeTracker;
-use crate::deadline::Deadline;
+use crate::clock::Deadline;
 use crate::lease::client::LeaseError;
 use crate::pause::{self, Pauses};
 use crate::remote::Remote;

@@ -13,10 +13,10 @@ use super::observed::{InstanceReport, Observed, PauseState, ServiceHealth};
 use super::outcome::{PromoteVerdict, Step, StepKind, StepOutcome};
 use super::plan::{Action, Plan, plan};
 use super::request::{Goal, Options, Request};
-use crate::boot_instant::BootInstant;
-use crate::chain::Name;
+use crate::clock::BootInstant;
 use crate::config::Config;
-use crate::decide::{NodeStates, State};
+use crate::leader::{NodeStates, State};
+use crate::name::Name;
 use crate::output::{OutputMode, PendingWaits};
 use crate::state::{ServiceRecord, Uptimes};
 

@@ -4,10 +4,9 @@ use std::time::{Duration, Instant};
 
 use super::observe::probe_health;
 use super::outcome::{Step, StepKind, StepOutcome};
-use crate::boot_instant::BootInstant;
+use crate::clock::{BootInstant, Deadline};
 use crate::config::Probe;
-use crate::deadline::Deadline;
-use crate::decide::State;
+use crate::leader::State;
 use crate::output::millis;
 use crate::service::{Cause, CommandResult, Condition, Instance};
 

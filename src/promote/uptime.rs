@@ -3,8 +3,8 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::request::Request;
-use crate::boot_instant::BootInstant;
-use crate::decide::NodeStates;
+use crate::clock::BootInstant;
+use crate::leader::NodeStates;
 use crate::state::history;
 use crate::state::{StateDir, Uptimes};
 

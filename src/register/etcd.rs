@@ -16,7 +16,7 @@ use serde_json::json;
 
 use self::gateway::Gateway;
 use super::{CasOutcome, NewText, Register, StoreError, Version, VersionedText};
-use crate::deadline::Deadline;
+use crate::clock::Deadline;
 
 /// How to reach an etcd cluster.
 #[derive(Clone, Default)]

@@ -9,7 +9,7 @@ use std::time::Duration;
 use sha2::{Digest, Sha256};
 
 use super::{CasOutcome, MAX_TEXT_BYTES, NewText, Register, StoreError, Version, VersionedText};
-use crate::deadline::Deadline;
+use crate::clock::Deadline;
 use crate::fsutil::{self, Durability};
 
 /// How often a lock is tried that another process holds.

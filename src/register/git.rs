@@ -12,7 +12,7 @@ use anyhow::{Context, Result, bail};
 use xshell::{Cmd, cmd};
 
 use super::{CasOutcome, MAX_TEXT_BYTES, NewText, Register, StoreError, Version, VersionedText};
-use crate::deadline::Deadline;
+use crate::clock::Deadline;
 use crate::exec::{Ended, Finished};
 use crate::fsutil;
 use crate::git::{Git, LOCAL_TIMEOUT, error_line, is_object_id};

@@ -95,7 +95,7 @@ pub(super) fn as_argument(program: &str) -> String {
 fn header(errands: &[Errand<'_>], nonce: &str) -> String {
     let requests = errands.iter().map(|errand| HeaderRequest {
         verb: errand.task.verb(),
-        service: errand.service.map(crate::chain::Name::as_str),
+        service: errand.service.map(crate::name::Name::as_str),
         // A service's commands are those of the node's own list; anything else has to be said.
         command: errand.task.status().filter(|_| errand.service.is_none()),
         timeout_ms: u64::try_from(errand.deadline.left().as_millis()).unwrap_or(u64::MAX),
@@ -173,7 +173,7 @@ fn quoted(text: &str) -> String {
 mod tests {
     use super::super::Task;
     use super::*;
-    use crate::deadline::Deadline;
+    use crate::clock::Deadline;
 
     #[test]
     fn the_mark_is_nowhere_in_one_piece() {

@@ -10,10 +10,10 @@ use rustix::event::{PollFd, PollFlags, Timespec};
 use super::frame::{self, Frame, Line, Scanner};
 use super::program::{self, Channel};
 use super::{Cause, Errand, Remote, Report, Silence, ssh};
-use crate::chain::Name;
+use crate::clock::Deadline;
 use crate::config::Node;
-use crate::deadline::Deadline;
 use crate::exec::{Ended, Exec, Finished, Running};
+use crate::name::Name;
 
 /// How often a process's output is cut back while it runs.
 const TRIM_EVERY: Duration = Duration::from_millis(20);

@@ -10,9 +10,9 @@ use std::time::{Duration, Instant, SystemTime};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::chain::Name;
 use crate::config::Config;
 use crate::fsutil::{Access, Durability, Missing, PrivateDirectory};
+use crate::name::Name;
 use crate::output::warnings;
 
 /// How long a lock around one small read and write is waited for. Its holder can be frozen, and a

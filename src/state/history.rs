@@ -10,10 +10,10 @@ use std::time::SystemTime;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::chain::Name;
 use crate::fsutil::{Access, PrivateDirectory};
 use crate::leader::State;
 use crate::lease::LeaseView;
+use crate::name::Name;
 use crate::state::StateDir;
 
 /// A longer file is put aside and a new one begun.

@@ -7,11 +7,11 @@ use serde::{Deserialize, Serialize};
 
 use super::directory::{Envelope, lock_soon};
 use super::{ServiceRecord, StateDir};
-use crate::chain::Name;
 use crate::clock::BootInstant;
-use crate::decide::{NodeStates, State};
 use crate::fsutil::Durability;
+use crate::leader::{NodeStates, State};
 use crate::lease::LeaseView;
+use crate::name::Name;
 
 /// A promotion rarely takes longer, and no node is probed meanwhile.
 const MAX_PROMOTION: Duration = Duration::from_secs(60);

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::boot_instant::BootInstant;
-use crate::chain::Name;
+use crate::clock::BootInstant;
 use crate::config::Node;
-use crate::decide::NodeStates;
+use crate::leader::NodeStates;
+use crate::name::Name;
 
 /// What is remembered of a service.
 ///

@@ -11,7 +11,7 @@ use super::outcome::{BreatheVerdict, SyncError};
 use super::request::Breath;
 use super::transfer::{self, Transferred};
 use super::worktree::Worktree;
-use crate::deadline::Deadline;
+use crate::clock::Deadline;
 use crate::exec::{Ended, Finished};
 use crate::git::{self, Git};
 

@@ -9,7 +9,7 @@ use super::replay::{self, Replayed};
 use super::request::Breath;
 use super::worktree::Worktree;
 use super::{checkout, fast_replay, park, preflight, recover, refs, remote, transfer};
-use crate::deadline::Deadline;
+use crate::clock::Deadline;
 
 /// How often a breath tries a push while a lock file on the remote is in the way.
 const MAX_LOCKED_ROUNDS: u32 = 4;

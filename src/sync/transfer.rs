@@ -12,7 +12,7 @@ use xshell::Cmd;
 
 use super::journal;
 use super::worktree::Worktree;
-use crate::deadline::Deadline;
+use crate::clock::Deadline;
 use crate::exec::Finished;
 use crate::fsutil::{self, Durability};
 use crate::git::{Activity, Git, processes};

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use three_mirror::deadline::Deadline;
+use three_mirror::clock::Deadline;
 use three_mirror::register::Register;
 use three_mirror::register::git::GitRegister;
 

@@ -3,8 +3,8 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use three_mirror::clock::Deadline;
 use three_mirror::config::{self, Config};
-use three_mirror::deadline::Deadline;
 use three_mirror::remote::{Cause, Remote};
 use three_mirror::service::{Condition, ServiceCommand, ServiceResult, Verb, run_on_node};
 

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use three_mirror::deadline::Deadline;
+use three_mirror::clock::Deadline;
 use three_mirror::lease::codec::{LeaseRegister, SwapDeadlines, SwapOutcome};
 use three_mirror::lease::{LeaseRecord, LeaseState, Nonce};
 use three_mirror::register::Register;

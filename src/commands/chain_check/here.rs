@@ -7,9 +7,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use xshell::cmd;
 
+use crate::clock::Deadline;
 use crate::commands::Context;
 use crate::config::{Node, Places, Problem, Severity};
-use crate::deadline::Deadline;
 use crate::exec::{Ended, Exec, Finished};
 use crate::git::Git;
 use crate::name::Name;

@@ -6,9 +6,9 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::here::{self, Here};
+use crate::clock::Deadline;
 use crate::commands::Context;
 use crate::config::{Node, Places, Problem, Severity};
-use crate::deadline::Deadline;
 use crate::name::Name;
 use crate::output::ExitStatus;
 use crate::remote::Report;

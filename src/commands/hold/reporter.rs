@@ -5,10 +5,10 @@ use std::time::SystemTime;
 
 use super::super::Context;
 use super::{HoldFacts, HoldVerdict};
-use crate::chain::Name;
 use crate::hold::notify::Notify;
 use crate::hold::{HoldEvent, HoldOutcome, StopReason};
 use crate::lease::LeaseView;
+use crate::name::Name;
 use crate::output::{self, Envelope};
 use crate::state::StateDir;
 use crate::state::history::{self, Entry, Event};

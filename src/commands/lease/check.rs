@@ -6,12 +6,11 @@ use serde::Serialize;
 
 use super::super::Context;
 use super::{open_client, unknown};
-use crate::boot_instant::BootInstant;
-use crate::chain::Name;
 use crate::cli;
-use crate::deadline::Deadline;
+use crate::clock::{BootInstant, Deadline};
 use crate::lease::client::{LeaseClient, LeaseError};
 use crate::lease::{LeaseState, LeaseView, Permit};
+use crate::name::Name;
 use crate::output::{self, ExitStatus, Report, Style};
 use crate::state::StateDir;
 use crate::state::history;

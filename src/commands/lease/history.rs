@@ -6,10 +6,10 @@ use serde::Serialize;
 
 use super::super::Context;
 use super::{open_client, unknown};
-use crate::chain::Name;
 use crate::cli;
-use crate::deadline::Deadline;
+use crate::clock::Deadline;
 use crate::lease::{LeaseRecord, LeaseState};
+use crate::name::Name;
 use crate::output::{self, ExitStatus, Report, Spinner, Style};
 use crate::state::StateDir;
 

@@ -8,12 +8,12 @@ use serde::Serialize;
 
 use super::super::Context;
 use super::{open_client, unknown};
-use crate::chain::Name;
 use crate::cli;
-use crate::deadline::Deadline;
+use crate::clock::Deadline;
 use crate::lease::client::{LeaseClient, LeaseError};
 use crate::lease::codec::SwapOutcome;
 use crate::lease::{LeaseRecord, LeaseView, takeover};
+use crate::name::Name;
 use crate::output::{self, ExitStatus, Report, Spinner, Style};
 use crate::state::StateDir;
 use crate::state::history;

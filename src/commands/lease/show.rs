@@ -8,13 +8,12 @@ use serde::{Deserialize, Serialize};
 
 use super::super::Context;
 use super::{no_lease, open_client, unknown};
-use crate::boot_instant::BootInstant;
-use crate::chain::Name;
 use crate::cli;
+use crate::clock::{BootInstant, Deadline};
 use crate::config::{Lease, Service};
-use crate::deadline::Deadline;
 use crate::lease::client::LeaseError;
 use crate::lease::{LeaseState, LeaseView};
+use crate::name::Name;
 use crate::output::{self, ExitStatus, HasStatus as _, Report, Spinner, Style};
 use crate::state::StateDir;
 use crate::state::history;

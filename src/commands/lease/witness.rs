@@ -5,11 +5,11 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::super::Context;
-use crate::chain::Name;
 use crate::cli;
 use crate::lease::failsafe::Grant;
 use crate::lease::witness::{self, Testimony};
 use crate::lease::{LeaseRecord, LeaseState};
+use crate::name::Name;
 use crate::output::{self, ExitStatus, Report, ReportFacts, Style};
 
 /// Whether this node vouches for the grant.

@@ -1,6 +1,6 @@
 //! What is reported of one service.
 
-use crate::chain::Name;
+use crate::name::Name;
 use crate::promote::cooldown;
 use crate::promote::now::Now;
 use crate::promote::observed::{Observed, ServiceHealth};

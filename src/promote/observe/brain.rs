@@ -3,9 +3,9 @@
 use anyhow::Result;
 
 use super::nodes::Look;
-use crate::chain::Name;
 use crate::config::Node;
 use crate::leader::Brain;
+use crate::name::Name;
 use crate::view::View;
 
 impl<'a> Look<'a> {

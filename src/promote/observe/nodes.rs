@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 
 use anyhow::Result;
 
-use crate::boot_instant::BootInstant;
-use crate::chain::Name;
+use crate::clock::BootInstant;
 use crate::config::Node;
-use crate::decide::NodeStates;
 use crate::leader::Brain;
+use crate::leader::NodeStates;
+use crate::name::Name;
 use crate::promote::request::{Goal, Request};
 use crate::remote::Remote;
 use crate::state::ServiceRecord;

@@ -2,8 +2,8 @@
 
 use std::sync::mpsc;
 
-use crate::chain::Name;
-use crate::deadline::Deadline;
+use crate::clock::Deadline;
+use crate::name::Name;
 use crate::promote::observed::SecondOpinion;
 use crate::remote::Report;
 use crate::service::Instance;

@@ -6,10 +6,10 @@ use std::sync::mpsc::Sender;
 use std::thread::Scope;
 use std::time::Duration;
 
-use crate::chain::Name;
+use crate::clock::Deadline;
 use crate::config::Probe;
-use crate::deadline::Deadline;
-use crate::decide::State;
+use crate::leader::State;
+use crate::name::Name;
 use crate::output::OutputMode;
 use crate::probe::{self, Target};
 use crate::promote::observed::{InstanceReport, ServiceHealth};

@@ -1,9 +1,9 @@
 //! What later looks and the steps of the promotion add to what was seen.
 
 use super::{InstanceReport, LeaseFacts, Observed, PauseState, SecondOpinion, ServiceHealth};
-use crate::boot_instant::BootInstant;
-use crate::chain::Name;
-use crate::decide::{NodeStates, State};
+use crate::clock::BootInstant;
+use crate::leader::{NodeStates, State};
+use crate::name::Name;
 use crate::promote::outcome::{Step, StepKind, StepOutcome};
 use crate::state::{Location, Placement, ServiceRecord, Uptimes};
 

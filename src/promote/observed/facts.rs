@@ -1,8 +1,8 @@
 //! The parts of what was seen.
 
-use crate::chain::Name;
 use crate::lease::LeaseView;
 use crate::lease::client::LeaseError;
+use crate::name::Name;
 use crate::pause::Paused;
 use crate::service::{Cause, CommandResult, Condition};
 

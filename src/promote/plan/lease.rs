@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::{Action, Plan, Planner, list};
-use crate::chain::Name;
+use crate::name::Name;
 use crate::promote::contention::{Contender, Decision};
 use crate::promote::cooldown;
 use crate::promote::observed::ServiceHealth;

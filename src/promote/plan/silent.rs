@@ -5,7 +5,7 @@
 //! is passed over.
 
 use super::{Plan, Planner};
-use crate::chain::Name;
+use crate::name::Name;
 use crate::promote::observed::{InstanceReport, Observed, ServiceHealth};
 use crate::promote::outcome::PromoteVerdict;
 use crate::promote::request::Goal;

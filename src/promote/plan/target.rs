@@ -4,10 +4,11 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::{Planner, list};
-use crate::chain::Name;
-use crate::decide::{self, Leader, Placement};
+use crate::leader::Leader;
+use crate::name::Name;
 use crate::promote::cooldown;
 use crate::promote::outcome::PromoteVerdict;
+use crate::target::{self, TargetInputs};
 
 impl<'p> Planner<'p> {
     /// The target: the one that was acted for, the one that was named, or the one that the chain gives.
@@ -57,14 +58,14 @@ impl<'p> Planner<'p> {
         let running_on = remembered.map(|placement| &placement.location.node);
         let running_on = running_on.or_else(|| self.goal.chain().iter().find(|node| runs_well(node)));
         let silent: BTreeSet<Name> = self.skippable().cloned().collect();
-        let mut placement = Placement {
+        let mut placement = TargetInputs {
             on: running_on.cloned(),
             on_for: remembered.map_or(Duration::ZERO, |placement| placement.since.until(self.now.boot)),
             alive_for: observed.uptimes().alive_for(self.now.boot),
             cooldown: self.cooling().chain(&silent).cloned().collect(),
         };
-        let target = |placement: &Placement| {
-            decide::target(self.goal.chain(), observed.nodes(), self.goal.service().failback, placement)
+        let target = |placement: &TargetInputs| {
+            target::choose(self.goal.chain(), observed.nodes(), self.goal.service().failback, placement)
         };
         let leader = target(&placement);
         // Where all the others cool down, one of those is tried sooner than one that says nothing.

@@ -3,10 +3,9 @@
 use std::sync::mpsc::{self, RecvTimeoutError};
 
 use super::{Acquisition, Refusal, Takeover};
-use crate::boot_instant::BootInstant;
-use crate::chain::Name;
-use crate::deadline::Deadline;
+use crate::clock::{BootInstant, Deadline};
 use crate::lease::{Stopped, TakeoverStep};
+use crate::name::Name;
 use crate::promote::outcome::Step;
 use crate::promote::steps::{StopResult, still_runs, stop};
 use crate::service::Instance;

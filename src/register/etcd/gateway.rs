@@ -11,7 +11,7 @@ use ureq::Agent;
 use ureq::tls::{Certificate, ClientCert, PemItem, PrivateKey, RootCerts, parse_pem};
 
 use super::Cluster;
-use crate::deadline::Deadline;
+use crate::clock::Deadline;
 use crate::http;
 use crate::register::StoreError;
 

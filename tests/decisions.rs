@@ -9,9 +9,12 @@ use std::time::Duration;
 use proptest::prelude::*;
 use rustix::net;
 use serde_json::Value;
-use three_mirror::chain::{Chain, Name};
+use three_mirror::chain::Chain;
+
 use three_mirror::config::Failback;
-use three_mirror::decide::{self, Leader, NodeStates, Placement, State};
+use three_mirror::leader::{self, Leader, NodeStates, State};
+use three_mirror::name::Name;
+use three_mirror::target::{self, TargetInputs};
 
 use crate::support::program::{Ran, mirror};
 
@@ -54,10 +57,10 @@ fn failback() -> impl Strategy<Value = Failback> {
     ]
 }
 
-fn placement() -> impl Strategy<Value = Placement> {
+fn placement() -> impl Strategy<Value = TargetInputs> {
     let times = proptest::collection::vec(proptest::option::of(0..200_u64), NODES);
     let over = proptest::collection::vec(proptest::bool::weighted(0.2), NODES);
-    (proptest::option::of(node()), 0..200_u64, times, over).prop_map(|(on, on_for, times, over)| Placement {
+    (proptest::option::of(node()), 0..200_u64, times, over).prop_map(|(on, on_for, times, over)| TargetInputs {
         on,
         on_for: Duration::from_secs(on_for),
         alive_for: names()
@@ -80,7 +83,7 @@ proptest! {
     fn nobody_leads_while_an_earlier_node_is_alive_or_in_doubt(chain in chain(), seen in seen()) {
         let before = |node: &Name| chain.iter().take_while(|other| *other != node).cloned().collect::<Vec<_>>();
         let dead = |node: &Name| seen.get(node) == Some(&State::Dead);
-        match decide::leader(&chain, &seen) {
+        match leader::leader(&chain, &seen) {
             Leader::Known(node) => {
                 prop_assert_eq!(seen.get(node), Some(&State::Alive));
                 prop_assert!(before(node).iter().all(dead));
@@ -99,20 +102,20 @@ proptest! {
 
     #[test]
     fn what_has_been_decided_stands_whatever_else_is_answered(chain in chain(), seen in seen(), more in seen()) {
-        let decided = decide::leader(&chain, &seen);
+        let decided = leader::leader(&chain, &seen);
         let mut all = more;
         all.extend(seen.clone());
         if !matches!(decided, Leader::Open(_)) {
-            prop_assert_eq!(decide::leader(&chain, &all), decided);
+            prop_assert_eq!(leader::leader(&chain, &all), decided);
         }
-        prop_assert!(!matches!(decide::final_leader(&chain, &seen), Leader::Open(_)));
+        prop_assert!(!matches!(leader::final_leader(&chain, &seen), Leader::Open(_)));
     }
 
     #[test]
     fn a_target_is_a_living_node_of_the_chain(
         chain in chain(), seen in seen(), failback in failback(), placement in placement(),
     ) {
-        if let Leader::Known(node) = decide::target(&chain, &seen, failback, &placement) {
+        if let Leader::Known(node) = target::choose(&chain, &seen, failback, &placement) {
             prop_assert_eq!(seen.get(node), Some(&State::Alive));
             prop_assert!(chain.contains(node));
         }
@@ -125,7 +128,7 @@ proptest! {
         let Some(on) = placement.on.as_ref().filter(|on| chain.contains(on) && seen.get(*on) == Some(&State::Alive))
         else { return Ok(()) };
         let place = |node: &Name| chain.iter().position(|other| other == node);
-        match decide::target(&chain, &seen, failback, &placement) {
+        match target::choose(&chain, &seen, failback, &placement) {
             Leader::Known(node) if node == on => {}
             Leader::Known(node) => {
                 prop_assert!(place(node) < place(on), "moved down");
@@ -158,7 +161,7 @@ proptest! {
             let state = if name == on { State::Alive } else { state };
             (name, state)
         }).collect();
-        prop_assert_eq!(decide::target(&chain, &doubt, failback, &placement), Leader::Known(&on));
+        prop_assert_eq!(target::choose(&chain, &doubt, failback, &placement), Leader::Known(&on));
     }
 
     #[test]
@@ -167,13 +170,13 @@ proptest! {
     ) {
         placement.on = None;
         let favoured: Chain = chain.iter().filter(|node| !placement.cooldown.contains(*node)).cloned().collect();
-        let expected = match decide::leader(&favoured, &seen) {
-            Leader::Nobody => decide::leader(&chain, &seen),
+        let expected = match leader::leader(&favoured, &seen) {
+            Leader::Nobody => leader::leader(&chain, &seen),
             settled => settled,
         };
-        prop_assert_eq!(decide::target(&chain, &seen, failback, &placement), expected);
+        prop_assert_eq!(target::choose(&chain, &seen, failback, &placement), expected);
         if placement.cooldown.is_empty() {
-            prop_assert_eq!(expected, decide::leader(&chain, &seen));
+            prop_assert_eq!(expected, leader::leader(&chain, &seen));
         }
     }
 
@@ -181,7 +184,7 @@ proptest! {
     fn a_due_failback_comes_to_pass(chain in chain(), wait in 1..100_u64) {
         let seen: NodeStates = names().into_iter().map(|name| (name, State::Alive)).collect();
         let waited = Duration::from_secs(wait);
-        let mut placement = Placement {
+        let mut placement = TargetInputs {
             on: chain.last().cloned(),
             on_for: waited,
             alive_for: names().into_iter().map(|name| (name, waited)).collect(),
@@ -189,11 +192,11 @@ proptest! {
         };
         let head = || Leader::Known(&chain[0]);
         let last = || Leader::Known(&chain[chain.len() - 1]);
-        prop_assert_eq!(decide::target(&chain, &seen, Failback::After(waited), &placement), head());
-        prop_assert_eq!(decide::target(&chain, &seen, Failback::Never, &placement), last());
+        prop_assert_eq!(target::choose(&chain, &seen, Failback::After(waited), &placement), head());
+        prop_assert_eq!(target::choose(&chain, &seen, Failback::Never, &placement), last());
         placement.on_for = Duration::ZERO;
-        prop_assert_eq!(decide::target(&chain, &seen, Failback::Always, &placement), head());
-        prop_assert_eq!(decide::target(&chain, &seen, Failback::After(waited), &placement), last());
+        prop_assert_eq!(target::choose(&chain, &seen, Failback::Always, &placement), head());
+        prop_assert_eq!(target::choose(&chain, &seen, Failback::After(waited), &placement), last());
     }
 
     #[test]
@@ -201,7 +204,7 @@ proptest! {
         local_node in node(), seen in seen(), witnesses in proptest::collection::vec(proptest::option::of(any::<bool>()), 0..3),
     ) {
         let others = NODES - 1;
-        let cut_off = decide::isolated(Some(&local_node), &seen, others, &witnesses);
+        let cut_off = leader::isolated(Some(&local_node), &seen, others, &witnesses);
         let alive = seen.iter().any(|(name, state)| *name != local_node && *state == State::Alive);
         if witnesses.is_empty() || alive || witnesses.contains(&Some(true)) {
             prop_assert_eq!(cut_off, Some(false));
@@ -209,7 +212,7 @@ proptest! {
             let complete = names().iter().all(|name| *name == local_node || seen.contains_key(name));
             prop_assert_eq!(cut_off, (complete && !witnesses.contains(&None)).then_some(true));
         }
-        prop_assert_eq!(decide::isolated(None, &seen, others, &witnesses), Some(false));
+        prop_assert_eq!(leader::isolated(None, &seen, others, &witnesses), Some(false));
     }
 }
 
@@ -220,7 +223,7 @@ fn for_every_set_of_dead_nodes_one_living_node_believes_itself_the_brain() {
         let state = |index: usize| if down >> index & 1 == 1 { State::Dead } else { State::Alive };
         let seen: NodeStates = names().into_iter().enumerate().map(|(index, name)| (name, state(index))).collect();
         let living = chain.iter().filter(|name| seen[*name] == State::Alive);
-        let believers = living.filter(|local_node| decide::leader(&chain, &seen) == Leader::Known(local_node)).count();
+        let believers = living.filter(|local_node| leader::leader(&chain, &seen) == Leader::Known(local_node)).count();
         assert_eq!(believers, usize::from(down != (1 << NODES) - 1), "{down:05b}");
     }
 }

@@ -6,14 +6,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use crate::chain::Name;
 use crate::config::Failback;
-
-pub use crate::leader::{Leader, NodeStates, State, final_leader, isolated, leader};
+use crate::leader::{Leader, NodeStates, State, leader};
+use crate::name::Name;
 
 /// What is known of a service when its target is chosen.
 #[derive(Clone, Debug, Default)]
-pub struct Placement {
+pub struct TargetInputs {
     /// The node on which it was last seen to run well.
     pub on: Option<Name>,
     /// For how long it has been seen there.
@@ -30,13 +29,13 @@ pub struct Placement {
 /// well on a lower node stays there until a better node has been alive, and the service has been
 /// where it is, for `failback`. When every living node has been passed over, that is forgotten:
 /// to try again is better than to run nowhere.
-pub fn target<'a>(chain: &'a [Name], seen: &NodeStates, failback: Failback, placement: &Placement) -> Leader<'a> {
-    if let Some(place) = placement.on.as_ref().and_then(|on| chain.iter().position(|node| node == on))
+pub fn choose<'a>(chain: &'a [Name], seen: &NodeStates, failback: Failback, inputs: &TargetInputs) -> Leader<'a> {
+    if let Some(place) = inputs.on.as_ref().and_then(|on| chain.iter().position(|node| node == on))
         && seen.get(&chain[place]) == Some(&State::Alive)
     {
-        return stay_or_return(&chain[..=place], seen, failback, placement);
+        return stay_or_return(&chain[..=place], seen, failback, inputs);
     }
-    let in_favour = || chain.iter().filter(|node| !placement.cooldown.contains(*node));
+    let in_favour = || chain.iter().filter(|node| !inputs.cooldown.contains(*node));
     match leader(in_favour(), seen) {
         Leader::Nobody => leader(chain, seen),
         settled => settled,
@@ -45,16 +44,16 @@ pub fn target<'a>(chain: &'a [Name], seen: &NodeStates, failback: Failback, plac
 
 /// For a service that runs well on the last of `chain`: there, or the first node before it whose
 /// time has come. A node that is in doubt or has not answered takes nothing away from it.
-fn stay_or_return<'a>(chain: &'a [Name], seen: &NodeStates, failback: Failback, placement: &Placement) -> Leader<'a> {
+fn stay_or_return<'a>(chain: &'a [Name], seen: &NodeStates, failback: Failback, inputs: &TargetInputs) -> Leader<'a> {
     let Some((current, better)) = chain.split_last() else { return Leader::Nobody };
     let due = |node: &Name| match failback {
         Failback::Always => true,
         Failback::Never => false,
         Failback::After(wait) => {
-            placement.on_for >= wait && placement.alive_for.get(node).is_some_and(|alive| *alive >= wait)
+            inputs.on_for >= wait && inputs.alive_for.get(node).is_some_and(|alive| *alive >= wait)
         }
     };
-    for node in better.iter().filter(|node| !placement.cooldown.contains(*node)) {
+    for node in better.iter().filter(|node| !inputs.cooldown.contains(*node)) {
         match seen.get(node) {
             Some(State::Alive) if due(node) => return Leader::Known(node),
             Some(State::Alive | State::Dead) => {}
