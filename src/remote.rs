@@ -44,13 +44,6 @@ pub struct Remote {
 pub enum Task<'a> {
     /// This command is run once.
     Ask(&'a str),
-    /// `start` or `stop` is run once.
-    Act {
-        /// The command.
-        act: &'a str,
-        /// Whether it starts.
-        starts: bool,
-    },
     /// This `status` is asked until it says that the service runs, or that it is stopped.
     Await {
         /// The command.
@@ -149,8 +142,6 @@ impl Task<'_> {
     fn verb(&self) -> &'static str {
         match self {
             Self::Ask(_) => "status",
-            Self::Act { starts: true, .. } => "start-once",
-            Self::Act { starts: false, .. } => "stop-once",
             Self::Await { running: true, .. } => "running",
             Self::Await { running: false, .. } => "stopped",
             Self::Start { .. } => "start",
@@ -158,19 +149,16 @@ impl Task<'_> {
         }
     }
 
-    fn status(&self) -> Option<&str> {
-        match self {
-            Self::Act { .. } => None,
-            Self::Ask(status) | Self::Await { status, .. } | Self::Start { status, .. } | Self::Stop { status, .. } => {
-                Some(status)
-            }
-        }
+    fn status(&self) -> &str {
+        let (Self::Ask(status) | Self::Await { status, .. } | Self::Start { status, .. } | Self::Stop { status, .. }) =
+            self;
+        status
     }
 
     fn act(&self) -> Option<&str> {
         match self {
             Self::Ask(_) | Self::Await { .. } => None,
-            Self::Act { act, .. } | Self::Start { start: act, .. } | Self::Stop { stop: act, .. } => Some(act),
+            Self::Start { start: act, .. } | Self::Stop { stop: act, .. } => Some(act),
         }
     }
 
@@ -179,7 +167,6 @@ impl Task<'_> {
         let stopped = || status.is_some_and(|code| (1..126).contains(&code));
         match self {
             Self::Ask(_) => status == Some(0),
-            Self::Act { .. } => act == Some(Some(0)),
             Self::Await { running: true, .. } | Self::Start { .. } => status == Some(0),
             Self::Await { running: false, .. } => stopped(),
             Self::Stop { .. } => stopped() && act == Some(Some(0)),

@@ -65,9 +65,7 @@ pub(super) fn text(errands: &[Errand<'_>], nonce: &str, channel: Channel) -> Str
     program += prelude();
     let mut start = "m_start() {\n".to_owned();
     for (index, errand) in errands.iter().enumerate() {
-        if let Some(status) = errand.task.status() {
-            let _ = writeln!(program, "m_q{index}() {{ {}; }}", in_a_subshell(status));
-        }
+        let _ = writeln!(program, "m_q{index}() {{ {}; }}", in_a_subshell(errand.task.status()));
         if let Some(act) = errand.task.act() {
             let _ = writeln!(program, "m_c{index}() {{ m_apart {}; }}", quoted(act));
         }
@@ -97,7 +95,7 @@ fn header(errands: &[Errand<'_>], nonce: &str) -> String {
         verb: errand.task.verb(),
         service: errand.service.map(crate::chain::Name::as_str),
         // A service's commands are those of the node's own list; anything else has to be said.
-        command: errand.task.status().filter(|_| errand.service.is_none()),
+        command: errand.service.is_none().then(|| errand.task.status()),
         timeout_ms: u64::try_from(errand.deadline.left().as_millis()).unwrap_or(u64::MAX),
     });
     let header = Header { mirror: 1, nonce: nonce.split_at(nonce.len() / 2), requests: requests.collect() };

@@ -89,7 +89,6 @@ m_until() {
 m_do() {
     case $2 in
     status) m_ask "$1" ;;
-    start-once | stop-once) m_act "$1" ;;
     start)
         m_ask "$1"
         if m_is stopped; then
