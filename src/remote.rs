@@ -5,7 +5,7 @@
 //! know the syntax, a line of somebody's configuration. None of that carries the mark, a number that is
 //! fresh for each trip, so none of it is taken for an answer.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::time::Duration;
 
@@ -15,7 +15,10 @@ use crate::deadline::Deadline;
 use crate::template;
 
 mod cause;
+mod connection;
+mod environment;
 mod frame;
+mod mux;
 mod program;
 mod ssh;
 pub(crate) mod trip;
@@ -32,7 +35,7 @@ pub struct Remote {
     /// From the configuration; empty for the default, which is made when it is first needed: most looks
     /// run no command, and whether a shared connection can be had takes a trial.
     command: Vec<String>,
-    default: OnceLock<Vec<String>>,
+    default: OnceLock<ssh::Default>,
     probe_timeout: Duration,
     local_node: Option<Name>,
     /// Whether no shared connection is used.
@@ -220,19 +223,27 @@ impl Remote {
         if self.command.is_empty() || self.is_local(name) { Channel::Stdin } else { Channel::Argument }
     }
 
+    fn default_way(&self) -> &ssh::Default {
+        self.default.get_or_init(|| ssh::Default::new(self.probe_timeout))
+    }
+
     fn template(&self) -> &[String] {
-        if self.command.is_empty() {
-            self.default.get_or_init(|| ssh::template(self.probe_timeout))
-        } else {
-            &self.command
+        if self.command.is_empty() { &self.default_way().words } else { &self.command }
+    }
+
+    /// The socket of the connection to a node that may be shared.
+    fn shared_socket(&self, name: &Name, node: &Node) -> Option<PathBuf> {
+        if !self.command.is_empty() || self.is_local(name) || self.new_connections {
+            return None;
         }
+        Some(self.default_way().sockets.as_ref()?.join(ssh::socket_name(node)))
     }
 
     /// The arguments, program first, that run the shell command `command` on `node`.
     fn words(&self, name: &Name, node: &Node, command: &str) -> Vec<String> {
         if self.is_local(name) {
             let shell = ["sh", "-c", command].map(str::to_owned);
-            return if command == "sh" { shell[..1].to_vec() } else { shell.to_vec() };
+            return if command == ssh::SHELL { shell[..1].to_vec() } else { shell.to_vec() };
         }
         let value = |template: &str| match template {
             "node" => Some(name.to_string()),
@@ -240,6 +251,7 @@ impl Remote {
             "port" => Some(node.port.to_string()),
             "user" => Some(node.user.clone()),
             "command" => Some(command.to_owned()),
+            "socket" if self.command.is_empty() => Some(ssh::socket_name(node)),
             _ => None,
         };
         let mut words: Vec<String> = self.template().iter().map(|word| template::fill(word, value)).collect();

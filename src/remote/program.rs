@@ -65,7 +65,10 @@ pub(super) fn text(errands: &[Errand<'_>], nonce: &str, channel: Channel) -> Str
     program += prelude();
     let mut start = "m_start() {\n".to_owned();
     for (index, errand) in errands.iter().enumerate() {
-        let _ = writeln!(program, "m_q{index}() {{ {}; }}", in_a_subshell(errand.task.status()));
+        // Without a function between, a subshell becomes its last command without another fork.
+        let output = if errands.len() == 1 { ">&4" } else { ">/dev/null 2>&1" };
+        let command = in_a_subshell(errand.task.status());
+        let _ = writeln!(program, "m_q{index}() {{ ({command}) </dev/null {output} 3<&- 4>&-; }}");
         if let Some(act) = errand.task.act() {
             let _ = writeln!(program, "m_c{index}() {{ m_apart {}; }}", quoted(act));
         }
