@@ -6,7 +6,7 @@
 //! fresh for each trip, so none of it is taken for an answer.
 
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use crate::chain::Name;
@@ -18,6 +18,7 @@ mod cause;
 mod connection;
 mod environment;
 mod frame;
+mod gather;
 mod mux;
 mod program;
 mod ssh;
@@ -27,6 +28,7 @@ pub use cause::Cause;
 pub use ssh::{NEW_CONNECTION, git_ssh_command};
 pub(crate) use trip::Destination;
 
+use gather::Gather;
 use program::Channel;
 
 /// How commands reach the nodes.
@@ -40,6 +42,8 @@ pub struct Remote {
     local_node: Option<Name>,
     /// Whether no shared connection is used.
     new_connections: bool,
+    /// What is gathered, where many are to go at about the same time.
+    gather: Option<Arc<Gather>>,
 }
 
 /// What is to be done on a node.
@@ -187,7 +191,14 @@ impl Remote {
             probe_timeout,
             local_node: local_node.cloned(),
             new_connections: false,
+            gather: None,
         }
+    }
+
+    /// The same, on which what many services want of a node at about the same time is gathered.
+    pub fn gathering(mut self) -> Self {
+        self.gather = Some(Arc::default());
+        self
     }
 
     /// The same over connections of its own: a shared one may be from before the host key or the right to

@@ -121,7 +121,7 @@ fn errand<'a>(command: &ServiceCommand<'a>, start: &'a str, to_ask: Duration) ->
 impl Instance<'_> {
     /// Asks whether it runs.
     pub fn status(&self, deadline: Deadline) -> CommandResult {
-        status_of(&self.run(Task::Ask(&self.service.status), deadline))
+        self.carry_out(Verb::Status, deadline).status
     }
 
     /// Asks for its status until it is `wanted`, the node falls, or the deadline passes.
@@ -164,9 +164,10 @@ impl Instance<'_> {
 
     fn carry_out(&self, verb: Verb, deadline: Deadline) -> ServiceResult {
         let command = ServiceCommand { title: self.title, service: self.service, verb, deadline };
-        let mut answer = None;
-        run_on_node(self.remote, (self.name, self.node), &[command], &mut |_, result| answer = Some(result));
-        answer.unwrap_or_else(|| ServiceResult { act: None, status: unknown(&Report::default()) })
+        let start = start_command(self.title, self.service);
+        let errand = errand(&command, &start, self.node.probe.timeout);
+        let report = self.remote.carry_out((self.name, self.node), &errand, has_died);
+        ServiceResult { act: act_of(&report), status: status_of(&report) }
     }
 
     fn run(&self, task: Task<'_>, deadline: Deadline) -> Report {

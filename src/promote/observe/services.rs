@@ -56,7 +56,12 @@ fn ask_node(questions: Vec<Question<'_>>, output_mode: OutputMode) {
 
 /// Asks one node for the status of services, in one trip.
 fn ask_status(questions: &[Question<'_>], output_mode: OutputMode) {
-    let Some(Question { instance: Instance { remote, name, node, .. }, .. }) = questions.first() else { return };
+    let Some(first) = questions.first() else { return };
+    let Instance { remote, name, node, .. } = first.instance;
+    if questions.len() == 1 {
+        // Others may ask the same node just now.
+        return first.answer(said(name, first.instance.status(first.deadline), output_mode));
+    }
     let mut commands = Vec::new();
     for Question { instance: Instance { title, service, .. }, deadline, .. } in questions {
         commands.push(ServiceCommand { title, service, verb: Verb::Status, deadline: *deadline });
