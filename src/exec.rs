@@ -27,7 +27,8 @@ mod inherited;
 #[cfg(test)]
 mod tests;
 
-use capture::{Capture, file_holding};
+pub(crate) use capture::Capture;
+use capture::file_holding;
 pub use groups::{end_all, ended_child, reap_orphans, take_signals};
 pub use inherited::disarm_inherited;
 

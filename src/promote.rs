@@ -69,6 +69,7 @@ impl Promoted {
 /// to forget is unknown.
 pub fn promote(request: &Request<'_>, store: &StateDir) -> Result<Promoted> {
     let remote = Remote::new(request.config, request.local_node);
+    let remote = if request.services.len() > 1 { remote.gathering() } else { remote };
     let uptime = UptimeTracker::new(request, store);
     round::promote_all(request, &remote, store, &uptime)
 }

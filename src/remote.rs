@@ -5,8 +5,8 @@
 //! know the syntax, a line of somebody's configuration. None of that carries the mark, a number that is
 //! fresh for each trip, so none of it is taken for an answer.
 
-use std::path::Path;
-use std::sync::OnceLock;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use crate::clock::Deadline;
@@ -15,7 +15,11 @@ use crate::name::Name;
 use crate::template;
 
 mod cause;
+mod connection;
+mod environment;
 mod frame;
+mod gather;
+mod mux;
 mod program;
 mod ssh;
 pub(crate) mod trip;
@@ -24,6 +28,7 @@ pub use cause::Cause;
 pub use ssh::{NEW_CONNECTION, git_ssh_command};
 pub(crate) use trip::Destination;
 
+use gather::Gather;
 use program::Channel;
 
 /// How commands reach the nodes.
@@ -32,11 +37,13 @@ pub struct Remote {
     /// From the configuration; empty for the default, which is made when it is first needed: most looks
     /// run no command, and whether a shared connection can be had takes a trial.
     command: Vec<String>,
-    default: OnceLock<Vec<String>>,
+    default: OnceLock<ssh::Default>,
     probe_timeout: Duration,
     local_node: Option<Name>,
     /// Whether no shared connection is used.
     new_connections: bool,
+    /// What is gathered, where many are to go at about the same time.
+    gather: Option<Arc<Gather>>,
 }
 
 /// What is to be done on a node.
@@ -44,13 +51,6 @@ pub struct Remote {
 pub enum Task<'a> {
     /// This command is run once.
     Ask(&'a str),
-    /// `start` or `stop` is run once.
-    Act {
-        /// The command.
-        act: &'a str,
-        /// Whether it starts.
-        starts: bool,
-    },
     /// This `status` is asked until it says that the service runs, or that it is stopped.
     Await {
         /// The command.
@@ -149,8 +149,6 @@ impl Task<'_> {
     fn verb(&self) -> &'static str {
         match self {
             Self::Ask(_) => "status",
-            Self::Act { starts: true, .. } => "start-once",
-            Self::Act { starts: false, .. } => "stop-once",
             Self::Await { running: true, .. } => "running",
             Self::Await { running: false, .. } => "stopped",
             Self::Start { .. } => "start",
@@ -158,19 +156,16 @@ impl Task<'_> {
         }
     }
 
-    fn status(&self) -> Option<&str> {
-        match self {
-            Self::Act { .. } => None,
-            Self::Ask(status) | Self::Await { status, .. } | Self::Start { status, .. } | Self::Stop { status, .. } => {
-                Some(status)
-            }
-        }
+    fn status(&self) -> &str {
+        let (Self::Ask(status) | Self::Await { status, .. } | Self::Start { status, .. } | Self::Stop { status, .. }) =
+            self;
+        status
     }
 
     fn act(&self) -> Option<&str> {
         match self {
             Self::Ask(_) | Self::Await { .. } => None,
-            Self::Act { act, .. } | Self::Start { start: act, .. } | Self::Stop { stop: act, .. } => Some(act),
+            Self::Start { start: act, .. } | Self::Stop { stop: act, .. } => Some(act),
         }
     }
 
@@ -179,7 +174,6 @@ impl Task<'_> {
         let stopped = || status.is_some_and(|code| (1..126).contains(&code));
         match self {
             Self::Ask(_) => status == Some(0),
-            Self::Act { .. } => act == Some(Some(0)),
             Self::Await { running: true, .. } | Self::Start { .. } => status == Some(0),
             Self::Await { running: false, .. } => stopped(),
             Self::Stop { .. } => stopped() && act == Some(Some(0)),
@@ -197,7 +191,14 @@ impl Remote {
             probe_timeout,
             local_node: local_node.cloned(),
             new_connections: false,
+            gather: None,
         }
+    }
+
+    /// The same, on which what many services want of a node at about the same time is gathered.
+    pub fn gathering(mut self) -> Self {
+        self.gather = Some(Arc::default());
+        self
     }
 
     /// The same over connections of its own: a shared one may be from before the host key or the right to
@@ -233,19 +234,27 @@ impl Remote {
         if self.command.is_empty() || self.is_local(name) { Channel::Stdin } else { Channel::Argument }
     }
 
+    fn default_way(&self) -> &ssh::Default {
+        self.default.get_or_init(|| ssh::Default::new(self.probe_timeout))
+    }
+
     fn template(&self) -> &[String] {
-        if self.command.is_empty() {
-            self.default.get_or_init(|| ssh::template(self.probe_timeout))
-        } else {
-            &self.command
+        if self.command.is_empty() { &self.default_way().words } else { &self.command }
+    }
+
+    /// The socket of the connection to a node that may be shared.
+    fn shared_socket(&self, name: &Name, node: &Node) -> Option<PathBuf> {
+        if !self.command.is_empty() || self.is_local(name) || self.new_connections {
+            return None;
         }
+        Some(self.default_way().sockets.as_ref()?.join(ssh::socket_name(node)))
     }
 
     /// The arguments, program first, that run the shell command `command` on `node`.
     fn words(&self, name: &Name, node: &Node, command: &str) -> Vec<String> {
         if self.is_local(name) {
             let shell = ["sh", "-c", command].map(str::to_owned);
-            return if command == "sh" { shell[..1].to_vec() } else { shell.to_vec() };
+            return if command == ssh::SHELL { shell[..1].to_vec() } else { shell.to_vec() };
         }
         let value = |template: &str| match template {
             "node" => Some(name.to_string()),
@@ -253,6 +262,7 @@ impl Remote {
             "port" => Some(node.port.to_string()),
             "user" => Some(node.user.clone()),
             "command" => Some(command.to_owned()),
+            "socket" if self.command.is_empty() => Some(ssh::socket_name(node)),
             _ => None,
         };
         let mut words: Vec<String> = self.template().iter().map(|word| template::fill(word, value)).collect();

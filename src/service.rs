@@ -121,19 +121,7 @@ fn errand<'a>(command: &ServiceCommand<'a>, start: &'a str, to_ask: Duration) ->
 impl Instance<'_> {
     /// Asks whether it runs.
     pub fn status(&self, deadline: Deadline) -> CommandResult {
-        status_of(&self.run(Task::Ask(&self.service.status), deadline))
-    }
-
-    /// Runs `start` once. Where nothing but the node's own tick guards the service, the node asks the
-    /// register first: a start that was long on its way must not take effect after the lease has gone.
-    pub fn start(&self, deadline: Deadline) -> CommandResult {
-        let start = start_command(self.title, self.service);
-        self.act(Task::Act { act: &start, starts: true }, deadline)
-    }
-
-    /// Runs `stop` once.
-    pub fn stop(&self, deadline: Deadline) -> CommandResult {
-        self.act(Task::Act { act: &self.service.stop, starts: false }, deadline)
+        self.carry_out(Verb::Status, deadline).status
     }
 
     /// Asks for its status until it is `wanted`, the node falls, or the deadline passes.
@@ -151,19 +139,23 @@ impl Instance<'_> {
         }
     }
 
-    /// Stops it, and waits until its `status` says so: one trip.
+    /// Stops it, and waits until its `status` says so: one trip. Where the way there was lost, the status
+    /// alone is asked for anew, and `act` tells why nothing shows that `stop` ran.
     pub fn stop_confirmed(&self, deadline: Deadline) -> ServiceResult {
         let mut result = self.carry_out(Verb::Stop, deadline);
         if is_lost(&result.status) {
+            result.act.get_or_insert_with(|| result.status.clone());
             result.status = self.await_status(Condition::Stopped, deadline);
         }
         result
     }
 
-    /// Starts it where it is stopped, and waits until its `status` says that it runs: one trip.
+    /// Starts it where it is stopped, and waits until its `status` says that it runs: one trip. Where the
+    /// way there was lost, the status alone is asked for anew, as above.
     pub fn start_confirmed(&self, deadline: Deadline) -> ServiceResult {
         let mut result = self.carry_out(Verb::Start, deadline);
         if is_lost(&result.status) {
+            result.act.get_or_insert_with(|| result.status.clone());
             // It may run all the same.
             result.status = self.status(deadline);
         }
@@ -172,14 +164,10 @@ impl Instance<'_> {
 
     fn carry_out(&self, verb: Verb, deadline: Deadline) -> ServiceResult {
         let command = ServiceCommand { title: self.title, service: self.service, verb, deadline };
-        let mut answer = None;
-        run_on_node(self.remote, (self.name, self.node), &[command], &mut |_, result| answer = Some(result));
-        answer.unwrap_or_else(|| ServiceResult { act: None, status: unknown(&Report::default()) })
-    }
-
-    fn act(&self, task: Task<'_>, deadline: Deadline) -> CommandResult {
-        let report = self.run(task, deadline);
-        act_of(&report).unwrap_or_else(|| unknown(&report))
+        let start = start_command(self.title, self.service);
+        let errand = errand(&command, &start, self.node.probe.timeout);
+        let report = self.remote.carry_out((self.name, self.node), &errand, has_died);
+        ServiceResult { act: act_of(&report), status: status_of(&report) }
     }
 
     fn run(&self, task: Task<'_>, deadline: Deadline) -> Report {
@@ -198,6 +186,8 @@ fn is_lost(status: &CommandResult) -> bool {
         && status.condition == Condition::Unknown
 }
 
+/// Where nothing but the node's own tick guards the service, the node asks the register first: a start
+/// that was long on its way must not take effect after the lease has gone.
 fn start_command(title: &Name, service: &Service) -> String {
     match service.lease {
         Some(Lease { guard: Guard::Tick, .. }) => {

@@ -209,7 +209,9 @@ impl Shared {
     /// The sockets of the shared connections.
     fn sockets(&self) -> Vec<PathBuf> {
         let entries = std::fs::read_dir(self.stage.network.path().join("mirror")).unwrap();
-        entries.map(|entry| entry.unwrap().path()).collect()
+        let paths = entries.map(|entry| entry.unwrap().path());
+        // What is kept beside a socket has an extension.
+        paths.filter(|path| path.extension().is_none()).collect()
     }
 
     /// The processes that keep the shared connections.
@@ -304,3 +306,5 @@ fn a_directory_that_takes_no_socket_is_not_used() {
 mod batch;
 #[path = "remote/logins.rs"]
 mod logins;
+#[path = "remote/sessions.rs"]
+mod sessions;

@@ -9,14 +9,14 @@ use rustix::fs::{MemfdFlags, OFlags, SealFlags};
 
 /// One output stream of a process, of which the beginning is kept.
 #[derive(Debug)]
-pub(super) struct Capture {
+pub(crate) struct Capture {
     file: File,
     max: u64,
     cut: Cell<bool>,
 }
 
 impl Capture {
-    pub(super) fn new(max: u64) -> io::Result<Self> {
+    pub(crate) fn new(max: u64) -> io::Result<Self> {
         let fd = rustix::fs::memfd_create("mirror-output", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
         // Appending: a writer whose file was cut back continues at the cut.
         rustix::fs::fcntl_setfl(&fd, OFlags::APPEND)?;
@@ -24,12 +24,12 @@ impl Capture {
     }
 
     /// For the process to write to.
-    pub(super) fn writer(&self) -> io::Result<File> {
+    pub(crate) fn writer(&self) -> io::Result<File> {
         self.file.try_clone()
     }
 
     /// Cuts it back to its bound.
-    pub(super) fn trim(&self) {
+    pub(crate) fn trim(&self) {
         if self.file.metadata().is_ok_and(|m| m.len() > self.max) {
             self.cut.set(true);
             let _ = self.file.set_len(self.max);
@@ -45,7 +45,7 @@ impl Capture {
     }
 
     /// Its content so far, up to its bound.
-    pub(super) fn so_far(&self) -> io::Result<Vec<u8>> {
+    pub(crate) fn so_far(&self) -> io::Result<Vec<u8>> {
         let length = self.file.metadata()?.len().min(self.max);
         let mut bytes = vec![0; usize::try_from(length).map_err(io::Error::other)?];
         self.file.read_exact_at(&mut bytes, 0)?;

@@ -7,7 +7,7 @@ use rustix::fd::BorrowedFd;
 use rustix::io::FdFlags;
 use signal_hook::consts::{SIGCHLD, SIGXFSZ};
 
-use super::groups::ignored;
+use super::groups::is_ignored;
 
 /// The first descriptor after the standard streams.
 const FIRST: libc::c_uint = 3;
@@ -18,10 +18,10 @@ const FIRST: libc::c_uint = 3;
 pub fn disarm_inherited() {
     close_on_exec();
     // A handler, unlike an ignored signal, is gone in the programs that are started.
-    if ignored() & (1 << (SIGXFSZ - 1)) == 0 {
+    if !is_ignored(SIGXFSZ) {
         let _ = signal_hook::flag::register(SIGXFSZ, Arc::new(AtomicBool::new(false)));
     }
-    if ignored() & (1 << (SIGCHLD - 1)) != 0 {
+    if is_ignored(SIGCHLD) {
         // SAFETY: the default disposition runs no code of ours.
         unsafe { libc::signal(SIGCHLD, libc::SIG_DFL) };
     }

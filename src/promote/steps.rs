@@ -8,7 +8,7 @@ use crate::clock::{BootInstant, Deadline};
 use crate::config::Probe;
 use crate::leader::State;
 use crate::output::millis;
-use crate::service::{Cause, CommandResult, Condition, Instance};
+use crate::service::{Cause, Condition, Instance, ServiceResult};
 
 /// The pause between two health probes of a service that was just started.
 const HEALTH_PROBE_PAUSE: Duration = Duration::from_millis(20);
@@ -27,14 +27,11 @@ pub(super) struct StopResult {
 /// Stops the service on a node, and waits until its `status` says so.
 pub(super) fn stop(instance: &Instance<'_>, deadline: Deadline) -> StopResult {
     let (begun, issued) = (Instant::now(), BootInstant::now());
-    let stopped = instance.stop(leaving_time_to_ask(instance, deadline));
-    let confirmed = match stopped.cause {
-        Some(Cause::NodeDied) => stopped.clone(),
-        _ => instance.await_status(Condition::Stopped, deadline),
-    };
-    let mut step = finished(StepKind::Stop, instance, &stopped, &confirmed);
+    let stopped = instance.stop_confirmed(deadline);
+    let mut step = finished(StepKind::Stop, instance, &stopped);
     step.elapsed_ms = millis(begun.elapsed());
-    let answered = stopped.cause.is_none() && step.outcome == StepOutcome::Confirmed;
+    let is_done = stopped.act.is_some_and(|act| act.cause.is_none());
+    let answered = is_done && step.outcome == StepOutcome::Confirmed;
     StopResult { step, issued, answered }
 }
 
@@ -61,14 +58,7 @@ pub(super) fn still_runs(instance: &Instance<'_>, deadline: Deadline) -> bool {
 /// nothing about the service: then `status` alone decides, as it does when a check asks for health.
 pub(super) fn start(instance: &Instance<'_>, health: Option<&Probe>, deadline: Deadline) -> Step {
     let begun = Instant::now();
-    let started = instance.start(leaving_time_to_ask(instance, deadline));
-    let confirmed = match started.cause {
-        None => instance.await_status(Condition::Running, deadline),
-        Some(Cause::NodeDied) => started.clone(),
-        // It may run all the same: started before, or by a command that does not know how it went.
-        Some(_) => instance.status(deadline),
-    };
-    let mut step = finished(StepKind::Start, instance, &started, &confirmed);
+    let mut step = finished(StepKind::Start, instance, &instance.start_confirmed(deadline));
     if let Some(health) = health.filter(|_| step.outcome == StepOutcome::Confirmed) {
         while probe_health(instance, health) == State::Dead {
             if deadline.left() <= HEALTH_PROBE_PAUSE {
@@ -83,15 +73,9 @@ pub(super) fn start(instance: &Instance<'_>, health: Option<&Probe>, deadline: D
     step
 }
 
-/// By when a start or a stop has to return: in time for its effect to be asked for even when it does
-/// not. An ssh hangs for as long as a daemon that it started holds its output.
-fn leaving_time_to_ask(instance: &Instance<'_>, deadline: Deadline) -> Deadline {
-    let left = deadline.left();
-    Deadline::after(left - instance.node.probe.timeout.min(left / 2))
-}
-
 /// The step, by what its command and the `status` after it came to.
-fn finished(kind: StepKind, instance: &Instance<'_>, done: &CommandResult, status: &CommandResult) -> Step {
+fn finished(kind: StepKind, instance: &Instance<'_>, result: &ServiceResult) -> Step {
+    let ServiceResult { act, status } = result;
     let wanted = match kind {
         StepKind::Stop => Condition::Stopped,
         StepKind::Start | StepKind::Status => Condition::Running,
@@ -102,9 +86,11 @@ fn finished(kind: StepKind, instance: &Instance<'_>, done: &CommandResult, statu
         Condition::Running | Condition::Stopped => StepOutcome::Failed,
     };
     // Where the command itself failed, that is the cause; else what `status` said afterwards.
-    let (cause, detail) = match (outcome, done.cause, status.cause) {
+    let failed = act.as_ref().filter(|act| act.cause.is_some());
+    let (cause, detail) = match (outcome, failed, status.cause) {
         (StepOutcome::Confirmed, ..) => (None, None),
-        (_, Some(cause), _) => (Some(cause), done.detail.clone()),
+        (_, Some(act), _) => (act.cause, act.detail.clone()),
+        (_, None, Some(cause)) if act.is_none() => (Some(cause), status.detail.clone()),
         (_, None, Some(cause)) => (Some(cause), status.detail.clone().map(|d| format!("its status afterwards: {d}"))),
         (_, None, None) => (Some(Cause::StillRunning), None),
     };

@@ -65,9 +65,10 @@ pub(super) fn text(errands: &[Errand<'_>], nonce: &str, channel: Channel) -> Str
     program += prelude();
     let mut start = "m_start() {\n".to_owned();
     for (index, errand) in errands.iter().enumerate() {
-        if let Some(status) = errand.task.status() {
-            let _ = writeln!(program, "m_q{index}() {{ {}; }}", in_a_subshell(status));
-        }
+        // Without a function between, a subshell becomes its last command without another fork.
+        let output = if errands.len() == 1 { ">&4" } else { ">/dev/null 2>&1" };
+        let command = in_a_subshell(errand.task.status());
+        let _ = writeln!(program, "m_q{index}() {{ ({command}) </dev/null {output} 3<&- 4>&-; }}");
         if let Some(act) = errand.task.act() {
             let _ = writeln!(program, "m_c{index}() {{ m_apart {}; }}", quoted(act));
         }
@@ -97,7 +98,7 @@ fn header(errands: &[Errand<'_>], nonce: &str) -> String {
         verb: errand.task.verb(),
         service: errand.service.map(crate::name::Name::as_str),
         // A service's commands are those of the node's own list; anything else has to be said.
-        command: errand.task.status().filter(|_| errand.service.is_none()),
+        command: errand.service.is_none().then(|| errand.task.status()),
         timeout_ms: u64::try_from(errand.deadline.left().as_millis()).unwrap_or(u64::MAX),
     });
     let header = Header { mirror: 1, nonce: nonce.split_at(nonce.len() / 2), requests: requests.collect() };

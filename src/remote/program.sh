@@ -19,11 +19,7 @@ m_apart() {
 
 # Runs status; m_s is what it exited with.
 m_ask() {
-    if [ -n "$m_single" ]; then
-        ("m_q$1") </dev/null >&4 3<&- 4>&-
-    else
-        ("m_q$1") </dev/null >/dev/null 2>&1 3<&- 4>&-
-    fi
+    "m_q$1"
     m_s=$?
     m_put "$1 status $m_s"
 }
@@ -89,7 +85,6 @@ m_until() {
 m_do() {
     case $2 in
     status) m_ask "$1" ;;
-    start-once | stop-once) m_act "$1" ;;
     start)
         m_ask "$1"
         if m_is stopped; then

@@ -6,7 +6,10 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use sha2::{Digest, Sha256};
+
 use super::Cause;
+use crate::config::Node;
 
 /// A shared connection is kept for so long after its last use.
 const KEPT_OPEN: &str = "10m";
@@ -39,30 +42,55 @@ const SESSION: [&str; 17] = [
     "ServerAliveCountMax=2",
 ];
 
+/// The command that every login shell reads alike; what it is to do comes on its standard input.
+pub(super) const SHELL: &str = "sh";
+/// What ssh exits with when it has itself to blame and not the command (ssh(1), EXIT STATUS).
+pub(super) const FAILED: i32 = 255;
+
 /// The options that open a connection instead of sharing one.
 pub const NEW_CONNECTION: [&str; 4] = ["-o", "ControlMaster=no", "-o", "ControlPath=none"];
 
-/// The arguments, program first, that run the one word `sh` on a node, in the form of a template.
-pub(super) fn template(timeout: Duration) -> Vec<String> {
-    let mut words = vec!["ssh".to_owned()];
-    words.extend(options(timeout));
-    words.extend(["-p", "{port}", "-l", "{user}", "--", "{address}", "{command}"].map(str::to_owned));
-    words
+/// How the nodes are reached.
+#[derive(Clone, Debug)]
+pub(super) struct Default {
+    /// The arguments, program first, in the form of a template.
+    pub words: Vec<String>,
+    /// Where the sockets of the shared connections are.
+    pub sockets: Option<PathBuf>,
 }
 
-/// What git is to call instead of `ssh`, so that it shares the connections too.
+impl Default {
+    /// Where a probe may take so long.
+    pub(super) fn new(timeout: Duration) -> Self {
+        let sockets = socket_directory();
+        let mut words = vec!["ssh".to_owned()];
+        words.extend(options(timeout, sockets.as_ref().map(|directory| directory.join("{socket}"))));
+        words.extend(["-p", "{port}", "-l", "{user}", "--", "{address}", "{command}"].map(str::to_owned));
+        Self { words, sockets }
+    }
+}
+
+/// The name of the socket of the connection to a node. Not ssh's own `%C`, which depends on what a person's
+/// configuration makes of the address.
+pub(super) fn socket_name(node: &Node) -> String {
+    let place = format!("{}@{}:{}", node.user, node.address, node.port);
+    Sha256::digest(place).iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// What git is to call instead of `ssh`, so that its connections are shared too.
 pub fn git_ssh_command(timeout: Duration) -> String {
-    let quoted = options(timeout).into_iter().map(|word| format!("'{}'", word.replace('\'', r"'\''")));
+    let options = options(timeout, socket_directory().map(|directory| directory.join("%C")));
+    let quoted = options.into_iter().map(|word| format!("'{}'", word.replace('\'', r"'\''")));
     format!("ssh {}", quoted.collect::<Vec<_>>().join(" "))
 }
 
 /// The options of every ssh. Nothing here touches the checking of host keys.
-fn options(timeout: Duration) -> Vec<String> {
+fn options(timeout: Duration, socket: Option<PathBuf>) -> Vec<String> {
     let mut options: Vec<String> = SESSION.map(str::to_owned).to_vec();
     options.push(format!("ConnectTimeout={}", timeout.as_secs_f64().ceil().max(1.0)));
-    if let Some(directory) = socket_directory() {
+    if let Some(socket) = socket {
         options.push("ControlMaster=auto".to_owned());
-        options.push(format!("ControlPath={}/%C", directory.display()));
+        options.push(format!("ControlPath={}", socket.display()));
         options.push(format!("ControlPersist={KEPT_OPEN}"));
     }
     let mut words = vec!["-T".to_owned()];

@@ -1,34 +1,27 @@
 //! One trip to a node: the program goes there, and what comes back in marked lines counts.
 
-use std::io::{self, Read, Write};
-use std::os::fd::AsFd;
-use std::process::{ChildStdin, ChildStdout};
+use std::io;
 use std::time::{Duration, Instant};
 
-use rustix::event::{PollFd, PollFlags, Timespec};
-
+use super::connection::{Connection, Exchange, Route};
 use super::frame::{self, Frame, Line, Scanner};
 use super::program::{self, Channel};
 use super::{Cause, Errand, Remote, Report, Silence, ssh};
 use crate::clock::Deadline;
 use crate::config::Node;
-use crate::exec::{Ended, Exec, Finished, Running};
+use crate::exec::{Ended, Finished};
 use crate::name::Name;
 
 /// How often a process's output is cut back while it runs.
 const TRIM_EVERY: Duration = Duration::from_millis(20);
 /// How long the words of a failed command are waited for once its status is there.
-const WORDS: Duration = Duration::from_millis(200);
-/// How long the program on the own node is given to end by itself; nobody waits for it.
-const FAREWELL: Duration = Duration::from_secs(5);
+const WORDS: Duration = Duration::from_millis(500);
 /// For how long a status counts that was followed by none before the deadline.
 const FRESH: Duration = Duration::from_secs(1);
 /// How much is kept of what a single command prints, in bytes.
 const LONGEST_OUTPUT: usize = 16 << 20;
 /// How much is kept of what is told to people.
 const LONGEST_WORDS: usize = 200;
-/// What ssh exits with when it has itself to blame and not the command (ssh(1), EXIT STATUS).
-const SSH_FAILED: i32 = 255;
 
 /// Where a trip goes, and who can say that it is in vain.
 pub(crate) struct Destination<'a> {
@@ -54,7 +47,7 @@ pub(crate) fn run(
     let nonce = nonce();
     let (words, program) = match remote.channel(to.name) {
         Channel::Stdin => {
-            (remote.words(to.name, to.node, "sh"), program::text(errands, &nonce, Channel::Stdin).into_bytes())
+            (remote.words(to.name, to.node, ssh::SHELL), program::text(errands, &nonce, Channel::Stdin).into_bytes())
         }
         Channel::Argument => {
             let argument = program::as_argument(&program::text(errands, &nonce, Channel::Argument));
@@ -64,17 +57,12 @@ pub(crate) fn run(
             (remote.words(to.name, to.node, &argument), format!("{nonce}\n").into_bytes())
         }
     };
-    let mut process = std::process::Command::new(words.first().map_or("", String::as_str));
-    process.args(words.iter().skip(1));
     let begun = Instant::now();
     let mut trip = Trip::new(&nonce, errands, begun);
     let gentle = remote.channel(to.name) == Channel::Argument || remote.is_local(to.name);
-    let silence = match Exec::new(process).start_piped() {
-        Ok((running, stdin, stdout)) => {
-            trip.listen(Connection { running, stdin: Some(stdin), stdout, program, gentle }, to, on_report)
-        }
-        Err(error) => Ok(Silence { cause: Cause::NotStarted, detail: Some(error.to_string()) }),
-    };
+    let socket = remote.shared_socket(to.name, to.node);
+    let route = Route { words: &words, input: &program, socket: socket.as_deref(), gentle };
+    let silence = Connection::open(route).and_then(|connection| trip.listen(connection, to, on_report));
     let silence = silence.unwrap_or_else(|error| Silence { cause: Cause::NotStarted, detail: Some(error.to_string()) });
     trip.give_up(&silence, on_report);
 }
@@ -94,24 +82,14 @@ pub(super) fn nonce() -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// A process under way, and the pipes to it.
-struct Connection {
-    running: Running,
-    /// Open for as long as anything is waited for: its end is the end of everything on that side.
-    stdin: Option<ChildStdin>,
-    stdout: ChildStdout,
-    /// What is still to be written.
-    program: Vec<u8>,
-    /// Whether it has to end by itself, as the commands may be among its own processes.
-    gentle: bool,
-}
-
 /// What has come so far for one errand.
 #[derive(Default)]
 struct Progress {
     report: Report,
     /// When the last status came.
     asked: Option<Instant>,
+    /// Whether its `start` or `stop` is under way.
+    acts: bool,
     ended: Option<Instant>,
     reported: bool,
 }
@@ -139,29 +117,20 @@ impl<'a> Trip<'a> {
     /// Listens until everything is reported, or nothing more is to come; then tells why.
     fn listen(
         &mut self,
-        mut connection: Connection,
+        mut connection: Connection<'_>,
         to: &Destination<'_>,
         on_report: &mut dyn FnMut(usize, Report),
     ) -> io::Result<Silence> {
-        if connection.gentle {
-            connection.running.end_by_itself();
-        }
-        rustix::io::ioctl_fionbio(&connection.stdout, true)?;
-        if let Some(stdin) = &connection.stdin {
-            rustix::io::ioctl_fionbio(stdin, true)?;
-        }
         let mut patience = Deadline::after(to.node.probe.timeout);
         loop {
-            let (came, over) = {
-                let wait = self.next_wait(patience);
-                connection.exchange(&mut |bytes| self.hear(bytes), wait)?
-            };
+            let wait = self.next_wait(patience);
+            let Exchange { came, over } = connection.exchange(&mut |bytes| self.hear(bytes), wait)?;
             if over {
-                let finished = connection.running.finish()?;
+                let finished = connection.finish()?;
                 self.report_ended(&finished.stderr, true, on_report);
                 return Ok(self.silence_of(&finished));
             }
-            self.report_ended(&connection.running.stderr(), false, on_report);
+            self.report_ended(&connection.stderr(), false, on_report);
             if self.progress.iter().all(|one| one.reported) {
                 connection.close();
                 return Ok(Silence { cause: Cause::Timeout, detail: None });
@@ -230,6 +199,10 @@ impl<'a> Trip<'a> {
             one.reported = true;
             let mut report = std::mem::take(&mut one.report);
             report.elapsed = self.begun.elapsed();
+            if late && one.acts {
+                // It ran, and was not done.
+                report.act = Some(None);
+            }
             if report.silence.is_some() && one.asked.is_none_or(|asked| asked.elapsed() > FRESH) {
                 report.status = None;
             }
@@ -261,8 +234,8 @@ impl<'a> Trip<'a> {
     fn silence_of(&self, finished: &Finished) -> Silence {
         let noise = || first_line(&finished.stderr.replace(self.nonce, "")).or_else(|| self.noise.clone());
         let (cause, detail) = match finished.ended {
-            Ended::Exited(SSH_FAILED) => {
-                let status = format!("exit status {SSH_FAILED}");
+            Ended::Exited(ssh::FAILED) => {
+                let status = format!("exit status {}", ssh::FAILED);
                 (ssh::failure(&finished.stderr), said(&status, finished.last_line()))
             }
             Ended::Exited(code) if self.greeted => (Cause::NotReached, said(&format!("exit status {code}"), noise())),
@@ -275,74 +248,6 @@ impl<'a> Trip<'a> {
     }
 }
 
-impl Connection {
-    /// Writes what is to be written, and passes on what has come; whether anything has, and whether the
-    /// process has ended.
-    fn exchange(&mut self, hear: &mut dyn FnMut(&[u8]), wait: Duration) -> io::Result<(bool, bool)> {
-        let timeout = Timespec::try_from(wait).map_err(io::Error::other)?;
-        let (mut readable, mut ended) = (false, false);
-        {
-            let mut watched = vec![
-                PollFd::new(&self.stdout, PollFlags::IN),
-                PollFd::from_borrowed_fd(self.running.as_fd(), PollFlags::IN),
-            ];
-            if let Some(stdin) = self.stdin.as_ref().filter(|_| !self.program.is_empty()) {
-                watched.push(PollFd::new(stdin, PollFlags::OUT));
-            }
-            match rustix::event::poll(&mut watched, Some(&timeout)) {
-                Ok(_) => {
-                    readable = !watched[0].revents().is_empty();
-                    ended = !watched[1].revents().is_empty();
-                }
-                Err(rustix::io::Errno::INTR) => {}
-                Err(error) => return Err(error.into()),
-            }
-        }
-        self.running.trim();
-        self.write();
-        let mut came = false;
-        if readable || ended {
-            let mut buffer = [0; 16 * 1024];
-            loop {
-                match self.stdout.read(&mut buffer) {
-                    Ok(0) => {
-                        // Closed, while the process goes on: nothing is there to be polled for.
-                        if !ended {
-                            std::thread::sleep(wait.min(Duration::from_millis(1)));
-                        }
-                        break;
-                    }
-                    Ok(count) => {
-                        came = true;
-                        hear(&buffer[..count]);
-                    }
-                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                    Err(_) => break,
-                }
-            }
-        }
-        Ok((came, ended))
-    }
-
-    fn write(&mut self) {
-        let Some(stdin) = self.stdin.as_mut().filter(|_| !self.program.is_empty()) else { return };
-        match stdin.write(&self.program) {
-            Ok(count) => drop(self.program.drain(..count)),
-            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {}
-            // Nobody reads it: its end will tell why.
-            Err(_) => self.program.clear(),
-        }
-    }
-
-    /// Hangs up, which ends what is still under way on that side.
-    fn close(mut self) {
-        drop(self.stdin.take());
-        if self.gentle {
-            self.running.leave(FAREWELL);
-        }
-    }
-}
-
 fn note(progress: &mut [Progress], frame: &Frame<'_>) {
     let index = match frame {
         Frame::Hello => return,
@@ -352,9 +257,9 @@ fn note(progress: &mut [Progress], frame: &Frame<'_>) {
     let Some(one) = progress.get_mut(index) else { return };
     match *frame {
         Frame::Hello => {}
-        Frame::Acts(_) => one.report.status = None,
+        Frame::Acts(_) => (one.report.status, one.acts) = (None, true),
         Frame::Status(_, code) => (one.report.status, one.asked) = (Some(code), Some(Instant::now())),
-        Frame::Act(_, code) => one.report.act = Some(code),
+        Frame::Act(_, code) => (one.report.act, one.acts) = (Some(code), false),
         Frame::Said(_, words) => one.report.said = Some(words.chars().take(LONGEST_WORDS).collect()),
         Frame::TimedOut(_) => {
             one.report.silence = Some(Silence { cause: Cause::Timeout, detail: None });

@@ -3,8 +3,9 @@
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use serde::de::DeserializeOwned;
@@ -36,7 +37,19 @@ pub struct StateDir {
     fallback: PathBuf,
     /// Its lock, once this process has it: a second attempt would find the first one's lock busy.
     fallback_lock: OnceLock<Arc<File>>,
+    /// It, once it was found: the way there is not walked for each file.
+    found: Mutex<Option<Found>>,
 }
+
+/// A directory that was opened, and what was then at its path.
+#[derive(Clone, Debug)]
+struct Found {
+    directory: Arc<PrivateDirectory>,
+    at: Identity,
+}
+
+/// Which directory it is, whose, and who may enter it.
+type Identity = (u64, u64, u32, u32);
 
 /// A lock that is held until it is dropped.
 #[derive(Debug)]
@@ -74,6 +87,7 @@ impl StateDir {
             boot: boot.trim().to_owned(),
             fallback: config.file.clone(),
             fallback_lock: OnceLock::new(),
+            found: Mutex::new(None),
         }
     }
 
@@ -145,17 +159,32 @@ impl StateDir {
     }
 
     /// The directory, made when missing.
-    pub(super) fn made(&self) -> io::Result<PrivateDirectory> {
-        PrivateDirectory::open_as(&self.path, Missing::Make, is_own)
+    pub(super) fn made(&self) -> io::Result<Arc<PrivateDirectory>> {
+        self.opened(Missing::Make)
     }
 
     /// The directory; none when nothing was ever kept in it.
-    pub(super) fn existing(&self) -> io::Result<Option<PrivateDirectory>> {
-        match PrivateDirectory::open_as(&self.path, Missing::Fail, is_own) {
+    pub(super) fn existing(&self) -> io::Result<Option<Arc<PrivateDirectory>>> {
+        match self.opened(Missing::Fail) {
             Ok(directory) => Ok(Some(directory)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
         }
+    }
+
+    /// The directory as it was found before, if that is still the one at its path; else it is opened anew.
+    fn opened(&self, missing: Missing) -> io::Result<Arc<PrivateDirectory>> {
+        let mut found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(Found { directory, at }) = &*found
+            && identity(&self.path).is_ok_and(|now| now == *at)
+        {
+            return Ok(directory.clone());
+        }
+        let before = identity(&self.path).ok();
+        let directory = Arc::new(PrivateDirectory::open_as(&self.path, missing, is_own)?);
+        let at = identity(&self.path).ok().filter(|after| before == Some(*after));
+        *found = at.map(|at| Found { directory: directory.clone(), at });
+        Ok(directory)
     }
 
     pub(crate) fn lock_file(&self, name: &str) -> io::Result<File> {
@@ -248,6 +277,11 @@ impl StateDir {
         let message = format!("{what}; it is ignored until the next check writes it anew");
         warnings::warn("state-damaged", message);
     }
+}
+
+fn identity(path: &Path) -> io::Result<Identity> {
+    let found = std::fs::symlink_metadata(path)?;
+    Ok((found.dev(), found.ino(), found.mode(), found.uid()))
 }
 
 const NOW: rustix::fs::Timestamps = {

@@ -241,8 +241,9 @@ fn wait_for_connection(lab: &Lab, from: &str, to: &str) -> Result<()> {
 
 /// Whether a node holds a connection to another open that it shares, and be it a dead one.
 fn shares_connection(lab: &Lab, from: &str, to: &str) -> Result<bool> {
-    let ask = "timeout 5 ssh -o ControlPath=/run/mirror/%C -l root -p 22 -O check --";
-    Ok(lab.run(from, &format!("{ask} {}", lab.address(to)?))?.status.success())
+    let address = lab.address(to)?;
+    let socket = format!("/run/mirror/$(printf %s root@{address}:22 | sha256sum | cut -c 1-16)");
+    Ok(lab.run(from, &format!("timeout 5 ssh -S {socket} -O check -- {address}"))?.status.success())
 }
 
 /// How the origin is out of order.

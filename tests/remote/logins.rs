@@ -13,18 +13,18 @@ use crate::support::sshd::{Client, Sshd};
 use crate::support::wait_for;
 
 /// Nodes that are each an sshd of its own, in a chain of that order.
-struct Hosts {
-    bot: Bot,
+pub(super) struct Hosts {
+    pub(super) bot: Bot,
     client: Client,
-    nodes: Vec<(String, Sshd)>,
-    network: Network,
+    pub(super) nodes: Vec<(String, Sshd)>,
+    pub(super) network: Network,
     /// `[remote]` of the node list.
     remote: String,
 }
 
 /// How commands get to a node.
 #[derive(Clone, Copy, Debug)]
-enum Through {
+pub(super) enum Through {
     /// The default, which finds in `PATH` an ssh that reads the client's configuration.
     Default,
     /// A template of the node list's own.
@@ -34,7 +34,7 @@ enum Through {
 impl Hosts {
     /// With these names, each with further lines of its sshd's configuration, and these further lines of
     /// the node list, of which the first belong to the service.
-    fn new(through: Through, nodes: &[(&str, String)], more: &str) -> Self {
+    pub(super) fn new(through: Through, nodes: &[(&str, String)], more: &str) -> Self {
         let client = Client::new();
         let start = |(name, lines): &(&str, String)| {
             let mut sshd = Sshd::named(&client, name);
@@ -67,6 +67,11 @@ impl Hosts {
         ));
     }
 
+    /// The client's configuration as it stands.
+    pub(super) fn ssh_config(&self) -> String {
+        std::fs::read_to_string(self.client.config()).unwrap()
+    }
+
     fn command(&self, words: &str) -> std::process::Command {
         let mut path = self.network.path().join("bin").into_os_string();
         path.push(":");
@@ -76,17 +81,17 @@ impl Hosts {
         command
     }
 
-    fn run(&self, words: &str) -> Said {
+    pub(super) fn run(&self, words: &str) -> Said {
         crate::support::mirror::run(self.command(words))
     }
 
     /// A person's own lines, at the top of their configuration.
-    fn set_ssh_config(&self, before: &str, lines: &str) {
+    pub(super) fn set_ssh_config(&self, before: &str, lines: &str) {
         std::fs::write(self.client.config(), format!("{before}\n{lines}\n")).unwrap();
     }
 }
 
-fn write_program(path: &Path, text: &str) {
+pub(super) fn write_program(path: &Path, text: &str) {
     use std::os::unix::fs::PermissionsExt;
     std::fs::create_dir_all(path.parent().unwrap()).unwrap();
     std::fs::write(path, text).unwrap();
@@ -215,7 +220,7 @@ fn a_persons_ssh_config_does_not_change_what_is_done_on_a_node() {
     let hosts = Hosts::new(Through::Default, &nodes, "timeout = \"60s\"");
     let port = hosts.nodes[0].1.port();
     let forward = format!("LocalForward {port} 127.0.0.1:1\nExitOnForwardFailure yes");
-    let whose = std::fs::read_to_string(hosts.client.config()).unwrap();
+    let whose = hosts.ssh_config();
     let lines = [
         "RemoteCommand tmux new -A -s main",
         "RemoteCommand true\nRequestTTY force",

@@ -13,7 +13,7 @@ use crate::name::Name;
 use crate::output::OutputMode;
 use crate::probe::{self, Target};
 use crate::promote::observed::{InstanceReport, ServiceHealth};
-use crate::service::{Condition, Instance};
+use crate::service::{CommandResult, Condition, Instance, ServiceCommand, Verb, run_on_node};
 
 /// A question to one node about one service.
 pub(in crate::promote) struct Question<'a> {
@@ -43,43 +43,62 @@ pub(in crate::promote) fn ask_services<'scope, 'a: 'scope>(
     }
 }
 
-/// Asks one node, with one command for each service.
-fn ask_node(mut questions: Vec<Question<'_>>, output_mode: OutputMode) {
-    let last = questions.pop();
+/// Asks one node: a `health` probe first where there is one, and the rest in one trip.
+fn ask_node(questions: Vec<Question<'_>>, output_mode: OutputMode) {
+    let (probed, plain): (Vec<_>, Vec<_>) = questions.into_iter().partition(|question| question.health.is_some());
     std::thread::scope(|scope| {
-        for question in questions {
-            scope.spawn(move || question.ask(output_mode));
+        for question in probed {
+            scope.spawn(move || question.ask_health(output_mode));
         }
-        if let Some(question) = last {
-            question.ask(output_mode);
-        }
+        ask_status(&plain, output_mode);
     });
 }
 
+/// Asks one node for the status of services, in one trip.
+fn ask_status(questions: &[Question<'_>], output_mode: OutputMode) {
+    let Some(first) = questions.first() else { return };
+    let Instance { remote, name, node, .. } = first.instance;
+    if questions.len() == 1 {
+        // Others may ask the same node just now.
+        return first.answer(said(name, first.instance.status(first.deadline), output_mode));
+    }
+    let mut commands = Vec::new();
+    for Question { instance: Instance { title, service, .. }, deadline, .. } in questions {
+        commands.push(ServiceCommand { title, service, verb: Verb::Status, deadline: *deadline });
+    }
+    run_on_node(remote, (name, node), &commands, &mut |index, result| {
+        questions[index].answer(said(name, result.status, output_mode));
+    });
+}
+
+fn said(node: &Name, status: CommandResult, output_mode: OutputMode) -> InstanceReport {
+    let condition = match status.condition {
+        Condition::Running => "runs",
+        Condition::Stopped => "does not run",
+        Condition::Unknown => "unknown",
+    };
+    let detail = status.detail.as_deref().map(|detail| format!(", {detail}")).unwrap_or_default();
+    output_mode.step(format_args!("{node}: status: {condition}{detail}"));
+    status.into()
+}
+
 impl Question<'_> {
-    fn ask(self, output_mode: OutputMode) {
+    fn ask_health(self, output_mode: OutputMode) {
+        let status = || said(self.instance.name, self.instance.status(self.deadline), output_mode);
         let report = match self.health.map(|probe| probe_health(&self.instance, probe)) {
             Some(State::Alive) => InstanceReport::new(ServiceHealth::Healthy),
-            Some(State::Dead) => match self.ask_status(output_mode) {
+            Some(State::Dead) => match status() {
                 InstanceReport { health: ServiceHealth::Healthy, .. } => InstanceReport::new(ServiceHealth::Unhealthy),
                 other => other,
             },
-            Some(State::Unknown) | None => self.ask_status(output_mode),
+            Some(State::Unknown) | None => status(),
         };
-        // The service may have been decided without this answer.
-        let _ = self.answer.send((self.instance.name.clone(), report));
+        self.answer(report);
     }
 
-    fn ask_status(&self, output_mode: OutputMode) -> InstanceReport {
-        let status = self.instance.status(self.deadline);
-        let condition = match status.condition {
-            Condition::Running => "runs",
-            Condition::Stopped => "does not run",
-            Condition::Unknown => "unknown",
-        };
-        let detail = status.detail.as_deref().map(|detail| format!(", {detail}")).unwrap_or_default();
-        output_mode.step(format_args!("{}: status: {condition}{detail}", self.instance.name));
-        status.into()
+    /// The service may have been decided without this answer.
+    fn answer(&self, report: InstanceReport) {
+        let _ = self.answer.send((self.instance.name.clone(), report));
     }
 }
 

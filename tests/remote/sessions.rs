@@ -1,0 +1,80 @@
+//! Sessions on a shared connection, which take no ssh of their own.
+
+use super::logins::{Hosts, Through, write_program};
+use super::only;
+
+const PATIENT: &str = "timeout = \"60s\"";
+
+/// Nodes with further lines of their sshd's configuration.
+fn hosts(lines: &str, more: &str) -> Hosts {
+    let nodes = ["a", "b"].map(|name| (name, lines.to_owned()));
+    Hosts::new(Through::Default, &nodes, more)
+}
+
+/// From here on, ssh does nothing.
+fn break_ssh(hosts: &Hosts) {
+    write_program(&hosts.network.path().join("bin/ssh"), "#!/bin/sh\nexit 255\n");
+}
+
+#[test]
+fn a_shared_connection_carries_a_command_without_another_ssh() {
+    let hosts = hosts("", PATIENT);
+    hosts.run("promote").expect(0, "started");
+    hosts.run("promote --to b").expect(0, "moved");
+    break_ssh(&hosts);
+    hosts.run("promote").expect(0, "in-place");
+    let object = hosts.run("promote --to a").expect(0, "moved");
+    assert_eq!(only(&object)["fencing"], "confirmed");
+    assert_eq!(hosts.bot.runs_on(), ["a"]);
+}
+
+#[test]
+fn a_session_has_the_environment_that_the_configuration_gives_it() {
+    let hosts = hosts("AcceptEnv GIVEN LANG", PATIENT);
+    let whose = hosts.ssh_config();
+    hosts.set_ssh_config("SetEnv GIVEN=kept\nSendEnv LANG", &whose);
+    let note = "echo \"$GIVEN\" >>\"$dir/given\"";
+    for node in ["a", "b"] {
+        hosts.bot.before("start", node, note);
+    }
+    for to in ["a", "b", "a", "b"] {
+        hosts.run(&format!("promote --to {to}"));
+        assert_eq!(hosts.bot.runs_on(), [to]);
+    }
+    let given = std::fs::read_to_string(hosts.bot.path().join("given")).unwrap();
+    assert_eq!(given, "kept\n".repeat(4));
+}
+
+#[test]
+fn a_session_that_is_refused_is_asked_for_by_an_ssh() {
+    let hosts = hosts("MaxSessions 1", PATIENT);
+    let list = std::fs::read_to_string(hosts.network.config()).unwrap();
+    let list = list.replace("[chains]\n", "[chains]\nother = [\"a\"]\n");
+    let other = "[services.other]\nstatus = \"sleep 2\"\nstart = \"true\"\nstop = \"true\"\ntimeout = \"60s\"\n";
+    hosts.network.rewrite(&format!("{list}\n{other}"));
+    hosts.run("promote other").expect(0, "in-place");
+    let logins = hosts.nodes[0].1.logins();
+    // While the status of the one is asked for, the other is started.
+    let said = hosts.run("promote");
+    assert_eq!(said.status, 0, "{said:?}");
+    assert_eq!(hosts.bot.runs_on(), ["a"]);
+    assert!(hosts.nodes[0].1.logins() > logins);
+}
+
+#[test]
+fn what_answers_on_the_socket_in_another_way_is_left_alone() {
+    let hosts = hosts("", PATIENT);
+    hosts.run("promote").expect(0, "started");
+    let directory = hosts.network.path().join("mirror");
+    let sockets = std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
+    let sockets: Vec<_> = sockets.filter(|path| path.extension().is_none()).collect();
+    assert!(!sockets.is_empty());
+    for socket in &sockets {
+        std::fs::remove_file(socket).unwrap();
+        // It takes everybody in, and closes.
+        let listener = std::os::unix::net::UnixListener::bind(socket).unwrap();
+        std::thread::spawn(move || listener.incoming().take(20).for_each(drop));
+    }
+    hosts.run("promote").expect(0, "in-place");
+    assert_eq!(hosts.bot.acts(), 1);
+}
