@@ -4,9 +4,11 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::count;
+use super::here::Tried;
 use crate::chain::{self, BRAIN};
 use crate::config::{Config, Guard, Lease};
 use crate::name::Name;
+use crate::output;
 
 /// What the node list survives of the arbiter of its leases.
 #[derive(Serialize, JsonSchema)]
@@ -92,5 +94,53 @@ fn one_of(voters: &[Name], nodes: usize) -> String {
         [only] => only.to_string(),
         _ if voters.len() == nodes => "a node".to_owned(),
         _ => format!("a node of the chain {BRAIN}"),
+    }
+}
+
+/// Whether the login on a voter took so long that the first round of the failsafe would come too late where
+/// the arbiter is silent: half of `valid` is left then.
+pub(super) fn slow_login(tried: &Tried, config: &Config) -> Option<String> {
+    let voters = config.chains.get(BRAIN)?;
+    let is_voter = tried.works && voters.iter().any(|voter| voter.as_str() == tried.name);
+    let leases = config.services.values().filter_map(|service| service.lease);
+    let shortest = leases.filter(|lease| why_it_stops(config, lease, voters).is_none()).map(|lease| lease.valid).min();
+    let allowed = shortest.filter(|_| is_voter)? / 2;
+    (tried.elapsed_ms > output::millis(allowed)).then(|| {
+        format!(
+            "a login on {} took {:.0} ms, and the failsafe leaves {} ms for it (half of lease.valid); enlarge valid, or \
+             make logins quicker (mirror-arbiter(7))",
+            tried.name,
+            tried.elapsed_ms,
+            allowed.as_millis()
+        )
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    #[test]
+    fn a_login_that_takes_more_than_half_of_valid_is_too_slow() {
+        let list = |more: &str| {
+            let text = format!(
+                "[nodes]\na = \"192.0.2.1\"\nb = \"192.0.2.2\"\nc = \"192.0.2.3\"\n\
+                 [chains]\nbrain = [\"a\", \"b\"]\nbot = [\"c\", \"a\"]\n\
+                 [services.bot]\nstatus = \"true\"\nstart = \"true\"\nstop = \"true\"\n\
+                 [lease]\nstore = \"git\"\nremote = \"ssh://git@192.0.2.9/lease\"\nvalid = \"2s\"\n{more}"
+            );
+            crate::config::parse(Path::new("mirror.toml"), &text).expect("a list").config
+        };
+        let login =
+            |name: &str, works: bool, elapsed_ms: f64| Tried { name: name.to_owned(), works, detail: None, elapsed_ms };
+        let with = list("");
+        let message = slow_login(&login("b", true, 1001.0), &with).expect("slow");
+        assert!(message.starts_with("a login on b took 1001 ms, and the failsafe leaves 1000 ms for it"), "{message}");
+        assert_eq!(slow_login(&login("b", true, 999.0), &with), None);
+        assert_eq!(slow_login(&login("c", true, 5000.0), &with), None, "not a voter");
+        assert_eq!(slow_login(&login("b", false, 5000.0), &with), None, "an error already");
+        assert_eq!(slow_login(&login("b", true, 5000.0), &list("failsafe = false\n")), None);
     }
 }
