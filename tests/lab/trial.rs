@@ -248,10 +248,10 @@ pub(crate) fn carry_out(
         CutOffFromAll => row.add(&doubt::cut_off(lab, false, patience)?),
         BrainCutOff => row.add(&doubt::brain_cut_off_from_some(lab, number, patience)?),
         OneWayCut => row.add(&doubt::one_way(lab, number, patience)?),
-        ArbiterDies => row.add(&arbiter::goes_on(lab, Away::Dead, for_long(60), patience)?),
-        ArbiterHangs => row.add(&arbiter::goes_on(lab, Away::Hanging, for_long(60), patience)?),
-        ArbiterSlow => row.add(&arbiter::goes_on(lab, Away::Slow, for_long(60), patience)?),
-        ArbiterCutOff => row.add(&arbiter::goes_on(lab, Away::CutOff, for_long(60), patience)?),
+        ArbiterDies => row.add(&arbiter::goes_on(lab, Away::Dead, for_long(60), patience)?.0),
+        ArbiterHangs => row.add(&arbiter::goes_on(lab, Away::Hanging, for_long(60), patience)?.0),
+        ArbiterSlow => row.add(&arbiter::goes_on(lab, Away::Slow, for_long(60), patience)?.0),
+        ArbiterCutOff => row.add(&arbiter::goes_on(lab, Away::CutOff, for_long(60), patience)?.0),
         ArbiterCutOffFromHolder => {
             row.planned = true;
             row.add(&arbiter::cut_off_from_holder(lab, number % 2 == 1, patience)?);
