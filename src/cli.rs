@@ -275,7 +275,8 @@ pub enum Chain {
     /// Lists every error and warning with line and column; the number of failures that every chain
     /// survives, whichever nodes fall; the smallest sets of nodes whose fall leaves a chain without a
     /// leader; and the worst case from a failure to the recovery, also with a brain that is alive and does
-    /// not work. No node is asked, unless with --live. mirror-verdicts(7) explains each problem.
+    /// not work. With a lease, also what is survived of the arbiter, and what is not. No node is asked,
+    /// unless with --live. mirror-verdicts(7) explains each problem.
     #[command(after_long_help = CHAIN_CHECK_STATUSES)]
     Check(ChainCheck),
 }
@@ -286,8 +287,9 @@ pub enum Lease {
     /// Show who holds the leases
     ///
     /// For each lease: its holder, its epoch, whether it is granted, which node wrote it, when and why, and
-    /// since when this machine has seen it so; on the holder also since when it is held by failsafe. The
-    /// register is only read.
+    /// since when this machine has seen it so. On the holder also since when it is held by failsafe, and how
+    /// long the reads of `mirror hold` took within the last minute, to compare with `valid`. The register is
+    /// only read.
     #[command(after_long_help = LEASE_SHOW_STATUSES)]
     Show(LeaseShow),
 

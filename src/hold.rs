@@ -24,6 +24,7 @@ pub mod notify;
 pub mod policy;
 pub mod poller;
 mod process_tree;
+pub mod read_times;
 pub mod reaper;
 mod run;
 pub mod run_window;
@@ -72,6 +73,8 @@ pub enum HoldEvent {
         /// Its pid.
         pid: i32,
     },
+    /// A read was answered in this time, or none if it was not.
+    Read(Option<Duration>),
     /// A read extended the permit.
     Extended,
     /// The first read that did not extend it.

@@ -14,7 +14,8 @@ use three_mirror::cli::topics::GLOSSARY;
 use three_mirror::commands::completions;
 
 /// Pages that are written by hand.
-const BY_HAND: [&str; 5] = [
+const BY_HAND: [&str; 6] = [
+    "man/mirror-arbiter.7",
     "man/mirror-cycle.7",
     "man/mirror-internals.7",
     "man/mirror-lease.7",
@@ -392,8 +393,14 @@ fn examples(name: &str) -> String {
 }
 
 fn see_also(name: &str, names: &[String]) -> String {
-    let by_hand =
-        [("mirror.toml", 5), ("mirror-cycle", 7), ("mirror-internals", 7), ("mirror-lease", 7), ("mirror-verdicts", 7)];
+    let by_hand = [
+        ("mirror.toml", 5),
+        ("mirror-cycle", 7),
+        ("mirror-internals", 7),
+        ("mirror-lease", 7),
+        ("mirror-arbiter", 7),
+        ("mirror-verdicts", 7),
+    ];
     let pages = names.iter().map(|name| (name.as_str(), 1)).chain(by_hand);
     let others: Vec<String> = pages
         .filter(|(other, section)| (*other, *section) != (name, 1))

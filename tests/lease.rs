@@ -690,6 +690,44 @@ fn the_node_list_is_checked_with_its_lease() {
 }
 
 #[test]
+fn the_check_tells_what_is_survived_of_the_arbiter() {
+    let network = Network::new("");
+    let check = |brain: &str, lease: &str, more: &str| {
+        network.rewrite(&format!(
+            "{more}\n[nodes]\na = \"192.0.2.1\"\nb = \"192.0.2.2\"\nc = \"192.0.2.3\"\n\
+             [chains]\nbrain = {brain}\nbot = [\"a\", \"b\", \"c\"]\n\
+             [services.bot]\nstatus = \"true\"\nstart = \"true\"\nstop = \"true\"\ntimeout = \"1s\"\n{lease}\n"
+        ));
+        let object = network.run("chain check").expect(0, "sound");
+        object["arbiter"].clone()
+    };
+    let lease = |more: &str| format!("[lease]\nstore = \"git\"\nremote = \"ssh://git@192.0.2.9/lease\"\n{more}");
+    let (all, two) = ("[\"b\", \"a\", \"c\"]", "[\"b\", \"a\"]");
+    assert!(check(all, "", "").is_null());
+    let arbiter = check(all, &lease(""), "");
+    assert_eq!(arbiter["covered"], "any 2 nodes while the arbiter answers; the arbiter while all 3 nodes answer");
+    assert_eq!(
+        arbiter["not_covered"],
+        json!(["the arbiter and a node at the same time", "a start or a takeover while the arbiter is away"])
+    );
+    assert_eq!((&arbiter["survives_any"], &arbiter["goes_on"]), (&json!(2), &json!(["bot"])));
+    assert_eq!((&arbiter["voters"], &arbiter["stops"]), (&json!(["b", "a", "c"]), &json!([])));
+    let covered = check(two, &lease(""), "")["covered"].clone();
+    assert_eq!(
+        covered,
+        "any 1 node while the arbiter answers; the arbiter while all 2 nodes of the chain brain answer"
+    );
+    let without = check(all, &lease("failsafe = false"), "");
+    assert_eq!(without["covered"], "any 2 nodes while the arbiter answers");
+    assert_eq!(without["stops"], json!([{"service": "bot", "why": "failsafe = false"}]));
+    assert_eq!(without["not_covered"][0], "the arbiter, for bot: failsafe = false");
+    let user = "[remote]\nuser = \"mirror\"\n";
+    let why = check(all, &(lease("") + "\n" + user), "")["stops"][0]["why"].clone();
+    assert!(why.as_str().is_some_and(|why| why.starts_with("b cannot answer as mirror")), "{why}");
+    assert_eq!(check(all, &(lease("") + "\n" + user), "state = \"/var/lib/mirror\"")["goes_on"], json!(["bot"]));
+}
+
+#[test]
 fn lease_commands_need_a_lease() {
     let stage = Stage::new("");
     let list = std::fs::read_to_string(stage.network.config()).unwrap();

@@ -143,7 +143,8 @@ fn printing_examples(page: &str) -> Vec<(String, String)> {
     pairs.map(example).collect()
 }
 
-const PAGES: [&str; 5] = [
+const PAGES: [&str; 6] = [
+    "man/mirror-arbiter.7",
     "man/mirror-cycle.7",
     "man/mirror-internals.7",
     "man/mirror-lease.7",

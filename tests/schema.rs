@@ -343,6 +343,9 @@ fn chain_check() {
     assert_eq!(survives["problems"][0]["code"], "survives-less");
     place.rewrite(&list("[\"a\", \"x\", \"a\"]", "[cycle]\ncheck = \"0s\"\n"));
     contract.keeps(&place.run("chain check"), "unsound", 1);
+    let lease = "[lease]\nstore = \"git\"\nremote = \"ssh://git@192.0.2.9/lease\"\n";
+    place.rewrite(&list("[\"a\", \"b\", \"c\"]", lease));
+    contract.keeps(&place.run("chain check"), "sound", 0);
     // What the nodes say of their list, by a remote command that says it for them.
     let directory = place.0.path().to_owned();
     let remote = format!(

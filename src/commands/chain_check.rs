@@ -16,9 +16,11 @@ use crate::config::{self, Budget, Config, Places, Problem, Severity, Store};
 use crate::name::Name;
 use crate::output::{self, ExitStatus, Report, Spinner, Style};
 
+mod arbiter;
 mod here;
 mod live;
 
+pub use arbiter::{ArbiterFacts, StopsWithArbiter};
 pub use here::{Here, Tried};
 pub use live::{Live, LiveNode};
 
@@ -57,6 +59,8 @@ pub struct ChainCheckFacts {
     pub survives_any: usize,
     /// The smallest sets of nodes whose fall leaves a chain without a leader.
     pub fatal_sets: Vec<Chain>,
+    /// What is survived of the arbiter; null without a lease.
+    pub arbiter: Option<ArbiterFacts>,
     /// The worst case from a host's failure to the service's recovery.
     pub budget: Budget,
     /// The digest of the node list.
@@ -80,7 +84,13 @@ impl output::ReportFacts for ChainCheckFacts {
             };
             text += &format!("  {severity}: line {}: {}: {}\n", problem.line, problem.at, problem.message);
         }
-        text += &format!("  survives any {}\n", count(self.survives_any, "failure"));
+        match &self.arbiter {
+            None => text += &format!("  survives any {}\n", count(self.survives_any, "failure")),
+            Some(arbiter) => {
+                let not_covered = arbiter.not_covered.join("; ");
+                text += &format!("  survives {}\n  does not survive: {not_covered}\n", arbiter.covered);
+            }
+        }
         let budget = &self.budget;
         text += &format!(
             "  worst case {} ms: check {} + probe {} + stop {} + start {} + lease {}; promised {} ms\n  \
@@ -132,6 +142,7 @@ pub(super) fn run(arguments: &cli::ChainCheck, found: Found, context: &Context) 
         problems,
         survives_any,
         fatal_sets: chain::fatal_sets(config.chains.values()),
+        arbiter: arbiter::facts(config),
         budget: config::budget(config),
         digest: config.digest.clone(),
         here,

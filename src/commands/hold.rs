@@ -30,6 +30,7 @@ use crate::output::{self, ExitStatus, Style};
 use crate::state::{Lock, StateDir, history};
 use crate::usage_error::UsageError;
 
+pub(super) mod read_log;
 mod reporter;
 
 use reporter::Reporter;

@@ -45,6 +45,8 @@ pub(super) struct Failsafe {
     waker: UnixStream,
     in_progress: usize,
     last_round: Option<BootInstant>,
+    /// When the last unanimous round ended.
+    last_vouched: Option<BootInstant>,
 }
 
 impl Failsafe {
@@ -54,7 +56,8 @@ impl Failsafe {
         let (wake, waker) = UnixStream::pair().context("cannot create a socket pair")?;
         wake.set_nonblocking(true)?;
         waker.set_nonblocking(true)?;
-        let this = Self { voters, params, results, sender, waker, in_progress: 0, last_round: None };
+        let this =
+            Self { voters, params, results, sender, waker, in_progress: 0, last_round: None, last_vouched: None };
         Ok((this, wake))
     }
 
@@ -68,11 +71,17 @@ impl Failsafe {
     ///
     /// ```text
     ///  renewed ──── 1/3: after a failed read ── 1/2: late ─────────── valid: stop
-    ///               round ── 1/6 ── round ── 1/6 ── round …
+    ///               round ─ 1/3 ─ round: unanimous ─ 1/6 ─ round ─ 1/6 ─ round …
     /// ```
+    ///
+    /// The first round logs in to every voter. Until it has succeeded, a second one so soon would log in as
+    /// often again, and delay the first.
     pub(super) fn due(&self, renewed: BootInstant, read_failed: bool) -> BootInstant {
-        let first = renewed.plus(self.params.valid / if read_failed { 3 } else { 2 });
-        self.last_round.map_or(first, |last| first.max(last.plus(self.params.valid / 6)))
+        let valid = self.params.valid;
+        let first = renewed.plus(valid / if read_failed { 3 } else { 2 });
+        let Some(last) = self.last_round else { return first };
+        let is_connected = self.last_vouched.is_some_and(|vouched| last < vouched.plus(valid));
+        first.max(last.plus(valid / if is_connected { 6 } else { 3 }))
     }
 
     /// Begins a round, unless too many are in progress.
@@ -81,7 +90,8 @@ impl Failsafe {
         if self.in_progress >= MAX_ROUNDS {
             return;
         }
-        let (voters, timeout) = (Arc::clone(&self.voters), self.params.valid / 2);
+        // A round that a failed read has begun has two thirds of `valid` left, in which new logins have to fit.
+        let (voters, timeout) = (Arc::clone(&self.voters), self.params.valid * 2 / 3);
         let (sender, waker) = (self.sender.clone(), self.waker.try_clone());
         let round = move || {
             let began = ask_all(&voters, &grant, timeout);
@@ -98,6 +108,7 @@ impl Failsafe {
         while let Ok(ended) = self.results.try_recv() {
             self.in_progress = self.in_progress.saturating_sub(1);
             if ended.is_some() {
+                self.last_vouched = Some(BootInstant::now());
                 return ended;
             }
         }

@@ -32,6 +32,16 @@ pub enum PollResult {
     Foreign(String),
 }
 
+impl PollResult {
+    /// What the read took, if it was answered.
+    pub fn took(&self) -> Option<Duration> {
+        match self {
+            Self::Read(observation) => Some(observation.began.until(observation.ended)),
+            Self::Failed(_) | Self::Foreign(_) => None,
+        }
+    }
+}
+
 /// The readers, which end with the process.
 #[derive(Debug)]
 pub struct Poller {

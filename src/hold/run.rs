@@ -188,6 +188,7 @@ impl HoldRun<'_> {
     /// Judges the result of a read; an outcome when nothing was started and nothing will be.
     fn take_result(&mut self, result: PollResult, on_event: &mut OnEvent<'_>) -> Option<HoldOutcome> {
         let now = BootInstant::now();
+        on_event(&HoldEvent::Read(result.took()), self.policy.lease_view());
         let judgement = match result {
             PollResult::Read(observation) => self.policy.judge(observation, now),
             PollResult::Failed(why) => Judgement::Unknown(why),

@@ -1,19 +1,22 @@
 //! The failsafe: with the arbiter away, the holder goes on while all nodes of the brain chain vouch for it.
 
+use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 use std::time::Duration;
 
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
+use super::manager::{hear, says};
 use super::{Field, OBEDIENT, Running};
 use crate::support::mirror::run;
 use crate::support::processes::{lives, signal};
 use crate::support::wait_for;
 
-/// How a node is reached: not at all while `NODE.dead` exists; with a status of 0 and no output while
+/// How a node is reached, with a line in `asked` each time: not at all while `NODE.dead` exists; with a status of 0 and no output while
 /// `NODE.mute` exists. Each node has its own state.
 const REMOTE: &str = r#"#!/bin/sh
+echo "$1" >>asked
 [ -e "$1.dead" ] && exit 255
 [ -e "$1.mute" ] && exit 0
 STATE_DIRECTORY="$PWD/state-$1" exec sh -c "$2"
@@ -72,6 +75,60 @@ fn with_the_arbiter_away_it_goes_on_while_all_voters_vouch() {
     let events = events(&field);
     let ours: Vec<_> = events.iter().filter(|event| event.starts_with("failsafe")).collect();
     assert_eq!(ours, ["failsafe-begin", "failsafe-end"], "{events:?}");
+}
+
+#[test]
+fn while_the_register_answers_nobody_is_asked() {
+    let field = field("9s");
+    let mut command = field.network.mirror(["hold", "bot", "--check", "500ms", "--", "sh", "-c", OBEDIENT]);
+    command.env("PATH", path_with_mirror());
+    let running = field.begin(command);
+    // Longer than any read permits; a machine that stands still for less than half of that is no late register.
+    std::thread::sleep(Duration::from_secs(10));
+    assert!(lives(running.main));
+    assert!(!field.path("asked").exists(), "{:?}", std::fs::read_to_string(field.path("asked")));
+    let shown = &field.network.run("lease show bot").expect(0, "granted")["leases"][0];
+    let reads = &shown["reads"];
+    // The file is written every five seconds: it knows some of the twenty reads by now.
+    assert!(reads["answered"].as_u64().unwrap() >= 1 && reads["failed"] == 0, "{shown:#}");
+    let of = |key: &str| reads[key].as_f64().unwrap();
+    assert!(of("min_ms") <= of("median_ms") && of("median_ms") <= of("max_ms"), "{shown:#}");
+    assert!(of("max_ms") < shown["valid_ms"].as_f64().unwrap() && shown["read_ms"].is_f64(), "{shown:#}");
+    drop(running);
+    let shown = field.network.run("lease show bot").json();
+    assert!(shown["leases"][0]["reads"].is_null(), "hold has ended: {shown:#}");
+}
+
+/// The register answers nothing, neither yes nor an error: no read has failed when the first round is due.
+#[test]
+fn a_register_that_hangs_is_noticed_before_the_permit_expires() {
+    let field = field("4s");
+    let running = start(&field);
+    let lock = std::fs::File::open(field.path("lease/bot.lock")).unwrap();
+    lock.lock().unwrap();
+    wait_for("the failsafe begins", || field.shown()["failsafe_since"].is_string().then_some(()));
+    std::thread::sleep(Duration::from_secs(8));
+    assert!(lives(running.main) && !field.path("term").exists());
+    drop(lock);
+    wait_for("the failsafe ends", || field.shown()["failsafe_since"].is_null().then_some(()));
+    assert!(lives(running.main) && !field.path("term").exists());
+}
+
+#[test]
+fn a_unanimous_round_feeds_the_watchdog() {
+    let field = field("3s");
+    let socket = UnixDatagram::bind(field.path("notify")).unwrap();
+    let mut command = field.holding(OBEDIENT);
+    command.env("PATH", path_with_mirror()).env("NOTIFY_SOCKET", field.path("notify"));
+    let running = field.begin(command);
+    hear(&socket, |heard| says(heard, "WATCHDOG=1") >= 1);
+    field.cut_off();
+    let began = |heard: &[String]| heard.iter().any(|message| message.starts_with("STATUS=bot goes on by failsafe"));
+    hear(&socket, |heard| began(heard));
+    hear(&socket, |heard| says(heard, "WATCHDOG=1") >= 5);
+    std::fs::write(field.path("b.dead"), "").unwrap();
+    hear(&socket, |heard| says(heard, "STOPPING=1") >= 1);
+    assert_eq!(running.end().status, 75);
 }
 
 #[test]

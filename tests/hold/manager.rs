@@ -12,7 +12,7 @@ use crate::support::mirror::Started;
 use crate::support::processes::signal;
 
 /// Receives messages until `ends`; returns all of them.
-fn hear(socket: &UnixDatagram, ends: impl Fn(&[String]) -> bool) -> Vec<String> {
+pub(super) fn hear(socket: &UnixDatagram, ends: impl Fn(&[String]) -> bool) -> Vec<String> {
     socket.set_read_timeout(Some(LONG)).unwrap();
     let mut heard = Vec::new();
     let mut bytes = [0; 4096];
@@ -23,7 +23,7 @@ fn hear(socket: &UnixDatagram, ends: impl Fn(&[String]) -> bool) -> Vec<String> 
     heard
 }
 
-fn says(heard: &[String], line: &str) -> usize {
+pub(super) fn says(heard: &[String], line: &str) -> usize {
     heard.iter().filter(|message| message.lines().any(|said| said == line)).count()
 }
 

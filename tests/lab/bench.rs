@@ -10,12 +10,14 @@
 //! several runs, also at the same time, add to it. `--jobs` is how many labs run side by side of those
 //! systems that look once a second or less often, and mostly wait; the others have the machine to
 //! themselves. `--seconds` is how long nothing fails in `quiet`, `loaded` and `lossy`, each of which
-//! is one trial (600, 600 and 300).
+//! is one trial (600, 600 and 300), and how long the arbiter is away in `arbiter-dies`, `-hangs`, `-slow` and
+//! `-cut-off` (60). In `arbiter-away-and-…` the time is until the service had stopped.
 //!
 //! Prints a table, and keeps `recovery.json`, `recovery.svg` and `recovery.md` up to date after every
 //! trial.
 #![allow(dead_code, reason = "each of the two programs uses a part of the lab")]
 
+mod arbiter;
 mod chart;
 mod doubt;
 mod furnish;

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 
 use crate::lab::{Lab, NODES, ORIGIN};
-use crate::scenario::{Recovery, TRICKLE, Trouble, millis, pause, serving, some_of, watch, watch_for};
+use crate::scenario::{Recovery, millis, pause, serving, some_of, watch, watch_for};
 use crate::system::{BOTS, BRAINS, System, WAIT};
 use crate::truth;
 
@@ -15,13 +15,13 @@ use crate::truth;
 const CUT: Duration = Duration::from_secs(3);
 
 /// How long to look on after something has ended: two looks at least, and what a lease waits.
-fn aftermath(lab: &Lab) -> Result<Duration> {
+pub(crate) fn aftermath(lab: &Lab) -> Result<Duration> {
     Ok(lab.system.check()? * 2 + WAIT + Duration::from_secs(1))
 }
 
 /// Does something that need not move the service, waits until it runs in peace somewhere, and
 /// tells the longest time without it since.
-fn endure(lab: &Lab, patience: Duration, act: impl FnOnce() -> Result<()>) -> Result<Recovery> {
+pub(crate) fn endure(lab: &Lab, patience: Duration, act: impl FnOnce() -> Result<()>) -> Result<Recovery> {
     let (old, at) = (serving(lab)?, truth::now());
     act()?;
     let until = Instant::now() + patience;
@@ -47,7 +47,7 @@ fn endure(lab: &Lab, patience: Duration, act: impl FnOnce() -> Result<()>) -> Re
 }
 
 /// Goes on looking, and takes what shows into account.
-fn and_after(lab: &Lab, from: u64, mut recovery: Recovery) -> Result<Recovery> {
+pub(crate) fn and_after(lab: &Lab, from: u64, mut recovery: Recovery) -> Result<Recovery> {
     std::thread::sleep(aftermath(lab)?);
     let truth = lab.truth()?;
     recovery.double_ms = truth.double_ms(from);
@@ -116,35 +116,6 @@ pub(crate) fn one_way(lab: &Lab, number: usize, patience: Duration) -> Result<Re
     and_after(lab, from, recovery?)
 }
 
-/// The arbiter is out of order for as long as it takes to notice, and, with `and_dies`, the node that
-/// serves loses power meanwhile. The outage ends after the arbiter is back.
-pub(crate) fn without_arbiter(lab: &Lab, trouble: Trouble, and_dies: bool, patience: Duration) -> Result<Recovery> {
-    let (hosts, node, from) = (lab.system.lease_client(), serving(lab)?.node, truth::now());
-    let recovery = endure(lab, patience, || {
-        match trouble {
-            Trouble::Dead => drop(lab.kill(hosts)?),
-            Trouble::Hanging => hosts.iter().try_for_each(|host| lab.freeze(host))?,
-            Trouble::Slow => hosts.iter().try_for_each(|host| lab.slow(host, Some(TRICKLE)))?,
-        }
-        std::thread::sleep(WAIT);
-        if and_dies {
-            lab.kill(&[&node])?;
-        }
-        let late = truth::now();
-        std::thread::sleep(aftermath(lab)?);
-        if !matches!(trouble, Trouble::Slow) {
-            let beats = lab.truth()?.runs_since(late);
-            ensure!(beats.is_empty(), "without an arbiter, {beats:?} went on\n{}", lab.last_line());
-        }
-        match trouble {
-            Trouble::Dead => lab.boot(hosts),
-            Trouble::Hanging => hosts.iter().try_for_each(|host| lab.thaw(host)),
-            Trouble::Slow => hosts.iter().try_for_each(|host| lab.slow(host, None)),
-        }
-    })?;
-    and_after(lab, from, recovery)
-}
-
 /// One of the arbiter's three members loses power; nothing is to come of it.
 pub(crate) fn member_dies(lab: &Lab, number: usize, patience: Duration) -> Result<Recovery> {
     let member = lab.system.members()[number % 3];
@@ -161,7 +132,7 @@ pub(crate) fn member_dies(lab: &Lab, number: usize, patience: Duration) -> Resul
 /// backup. Nobody may obey it; a person has it repaired.
 pub(crate) fn older_arbiter(lab: &Lab, patience: Duration) -> Result<Recovery> {
     lab.must(ORIGIN, "rm -rf backup.git && cp -a lease.git backup.git")?;
-    let (brain, next) = (BRAINS[0], BOTS[1]);
+    let next = BOTS[1];
     lab.system.move_to(lab, next)?;
     ensure!(serving(lab)?.node == next, "it is not on {next}");
     endure(lab, patience, || {
@@ -171,17 +142,22 @@ pub(crate) fn older_arbiter(lab: &Lab, patience: Duration) -> Result<Recovery> {
         std::thread::sleep(aftermath(lab)?);
         let beats = lab.truth()?.runs_since(late);
         ensure!(beats.is_empty(), "{beats:?} obeyed a register that went back\n{}", lab.last_line());
-        for _ in 0..200 {
-            let done = lab.run(brain, "mirror lease repair bot --json")?;
-            let said = String::from_utf8_lossy(&done.stdout).into_owned();
-            match done.status.code() {
-                Some(0) if said.contains("\"repaired\"") => return Ok(()),
-                Some(3) if said.contains("\"busy\"") => std::thread::sleep(Duration::from_millis(20)),
-                _ => bail!("lease repair: {said}{}", String::from_utf8_lossy(&done.stderr)),
-            }
-        }
-        bail!("lease repair: busy")
+        repair(lab)
     })
+}
+
+/// What a person does on the brain about a register that went back.
+pub(crate) fn repair(lab: &Lab) -> Result<()> {
+    for _ in 0..200 {
+        let done = lab.run(BRAINS[0], "mirror lease repair bot --json")?;
+        let said = String::from_utf8_lossy(&done.stdout).into_owned();
+        match done.status.code() {
+            Some(0) if said.contains("\"repaired\"") => return Ok(()),
+            Some(3) if said.contains("\"busy\"") => std::thread::sleep(Duration::from_millis(20)),
+            _ => bail!("lease repair: {said}{}", String::from_utf8_lossy(&done.stderr)),
+        }
+    }
+    bail!("lease repair: busy")
 }
 
 /// What holds the service on the node that serves.

@@ -167,6 +167,13 @@ impl System {
         }
     }
 
+    /// What a takeover waits under its lease: `valid + grace`.
+    pub(crate) fn wait(&self) -> Result<Duration> {
+        let config = self.config()?;
+        let leases = config.services.values().filter_map(|service| service.lease);
+        leases.map(|lease| lease.valid + lease.grace).max().with_context(|| format!("{} has no lease", self.name()))
+    }
+
     /// Where its lease is, if it has one.
     pub(crate) fn lease(&self) -> Option<LeaseClient> {
         if let Self::Mirror { lease, .. } = self { *lease } else { None }

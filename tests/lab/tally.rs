@@ -71,6 +71,11 @@ impl Row {
         }
     }
 
+    /// The service had to stop, and did so this long after.
+    pub(crate) fn add_until_stopped(&mut self, after: Duration) {
+        self.outages_ms.push((after.as_secs_f64() * 1e4).round() / 10.0);
+    }
+
     pub(crate) fn add_quiet(&mut self, quiet: &Quiet) {
         self.add_false_alarms(quiet.runs.len().saturating_sub(1));
         let &Quiet { seconds, gap_ms, cpu, cpu_of_nodes, .. } = quiet;

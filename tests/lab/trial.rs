@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 
+use crate::arbiter::{self, Away, Meanwhile};
 use crate::doubt::{self, Part};
 use crate::inert;
 use crate::lab::{Lab, NODES};
@@ -40,8 +41,13 @@ pub(crate) enum Scenario {
     ArbiterDies,
     ArbiterHangs,
     ArbiterSlow,
+    ArbiterCutOff,
+    ArbiterCutOffFromHolder,
     ArbiterMemberDies,
     ArbiterGoesBack,
+    ArbiterDiesAndGoesBack,
+    AwayAnd(Meanwhile),
+    AwayAndBrainInert,
     HolderFrozen,
     BothFrozen,
     HostFrozen,
@@ -58,7 +64,7 @@ pub(crate) enum Scenario {
 use Scenario::*;
 
 /// By their names, in the order in which they are tried and shown.
-pub(crate) const SCENARIOS: [(&str, Scenario); 31] = [
+pub(crate) const SCENARIOS: [(&str, Scenario); 40] = [
     ("serving-dies", ServingDies),
     ("four-die", FourDie),
     ("one-after-another", OneAfterAnother),
@@ -80,8 +86,17 @@ pub(crate) const SCENARIOS: [(&str, Scenario); 31] = [
     ("arbiter-dies", ArbiterDies),
     ("arbiter-hangs", ArbiterHangs),
     ("arbiter-slow", ArbiterSlow),
+    ("arbiter-cut-off", ArbiterCutOff),
+    ("arbiter-unreached-by-holder", ArbiterCutOffFromHolder),
     ("arbiter-member-dies", ArbiterMemberDies),
     ("arbiter-goes-back", ArbiterGoesBack),
+    ("arbiter-away-and-goes-back", ArbiterDiesAndGoesBack),
+    ("arbiter-away-and-node-dies", AwayAnd(Meanwhile::NodeDies)),
+    ("arbiter-away-and-node-cut-off", AwayAnd(Meanwhile::NodeCutOff)),
+    ("arbiter-away-and-serving-dies", AwayAnd(Meanwhile::ServingDies)),
+    ("arbiter-away-and-holder-cut-off", AwayAnd(Meanwhile::HolderCutOff)),
+    ("arbiter-away-and-hold-frozen", AwayAnd(Meanwhile::HoldFrozen)),
+    ("arbiter-away-and-brain-inert", AwayAndBrainInert),
     ("holder-frozen", HolderFrozen),
     ("hold-and-keeper-frozen", BothFrozen),
     ("host-frozen", HostFrozen),
@@ -113,9 +128,13 @@ impl Scenario {
             // Before it tells a dead node, the others would have been cut off for minutes.
             CutOffFromNodes | CutOffFromAll | OneWayCut | HostFrozen => *system != System::Sequential,
             BrainCutOff => is_mirror,
-            ArbiterDies | ArbiterHangs | ArbiterSlow | KilledInTakeover => system.lease().is_some(),
+            ArbiterDies | ArbiterHangs | ArbiterSlow | ArbiterCutOff | KilledInTakeover => system.lease().is_some(),
             ArbiterMemberDies => system.lease() == Some(LeaseClient::Etcd),
-            ArbiterGoesBack => system.lease() == Some(LeaseClient::Git),
+            ArbiterGoesBack | ArbiterDiesAndGoesBack => system.lease() == Some(LeaseClient::Git),
+            // What is done to the holder and the brain is meant for the script.
+            ArbiterCutOffFromHolder | AwayAnd(_) | AwayAndBrainInert => {
+                system.lease().is_some() && !system.needs_systemd()
+            }
             HolderFrozen => system.lease().is_some() || matches!(system, System::Keepalived { .. } | System::Etcd),
             BothFrozen => system.lease().is_some(),
             Wakes => system.lease().is_some() && system.needs_systemd(),
@@ -229,11 +248,33 @@ pub(crate) fn carry_out(
         CutOffFromAll => row.add(&doubt::cut_off(lab, false, patience)?),
         BrainCutOff => row.add(&doubt::brain_cut_off_from_some(lab, number, patience)?),
         OneWayCut => row.add(&doubt::one_way(lab, number, patience)?),
-        ArbiterDies => row.add(&doubt::without_arbiter(lab, Trouble::Dead, number % 2 == 1, patience)?),
-        ArbiterHangs => row.add(&doubt::without_arbiter(lab, Trouble::Hanging, number % 2 == 1, patience)?),
-        ArbiterSlow => row.add(&doubt::without_arbiter(lab, Trouble::Slow, number % 2 == 1, patience)?),
+        ArbiterDies => row.add(&arbiter::goes_on(lab, Away::Dead, for_long(60), patience)?.0),
+        ArbiterHangs => row.add(&arbiter::goes_on(lab, Away::Hanging, for_long(60), patience)?.0),
+        ArbiterSlow => row.add(&arbiter::goes_on(lab, Away::Slow, for_long(60), patience)?.0),
+        ArbiterCutOff => row.add(&arbiter::goes_on(lab, Away::CutOff, for_long(60), patience)?.0),
+        ArbiterCutOffFromHolder => {
+            row.planned = true;
+            row.add(&arbiter::cut_off_from_holder(lab, number % 2 == 1, patience)?);
+        }
         ArbiterMemberDies => row.add(&doubt::member_dies(lab, number, patience)?),
         ArbiterGoesBack => row.add(&doubt::older_arbiter(lab, patience)?),
+        ArbiterDiesAndGoesBack => row.add(&arbiter::comes_back_older(lab, patience)?),
+        AwayAnd(meanwhile) => {
+            let away = arbiter::SILENT[number % arbiter::SILENT.len()];
+            row.add_until_stopped(arbiter::stops(lab, away, meanwhile, patience)?);
+        }
+        AwayAndBrainInert => {
+            inert::settle(lab)?;
+            let away = arbiter::SILENT[number % arbiter::SILENT.len()];
+            let way = inert::WAYS[number % inert::WAYS.len()];
+            let recovery = arbiter::brain_inert(lab, away, way, patience);
+            eprintln!("{} {name}: {away:?}, {way:?}: {recovery:?}", system.name());
+            row.add(&recovery?);
+            row.add_double(lab.truth()?.double_ms(from));
+            // What was done to the brain is not undone.
+            *place = None;
+            return Ok(vec![row]);
+        }
         HolderFrozen => {
             let (part, cut_off) = match number % 3 {
                 1 if system.lease().is_some() => (Part::Hold, true),

@@ -7,6 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use xshell::cmd;
 
+use super::arbiter;
 use crate::clock::Deadline;
 use crate::commands::Context;
 use crate::config::{Node, Places, Problem, Severity};
@@ -172,6 +173,8 @@ pub(super) fn problems(here: &Here, asked: Option<&Name>, context: &Context, pla
             format!("{name} cannot run a command on {} ({detail}); mend on {name} what stops: {remedy}", tried.name),
         ));
     }
+    let slow = here.nodes.iter().filter_map(|tried| arbiter::slow_login(tried, &context.config));
+    problems.extend(slow.map(|message| places.problem(Severity::Warning, "slow-login", key.clone(), message)));
     for tried in here.services.iter().filter(|tried| !tried.works) {
         let detail = tried.detail.as_deref().unwrap_or_default();
         problems.push(error(

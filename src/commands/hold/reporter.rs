@@ -4,6 +4,7 @@ use std::process::ExitCode;
 use std::time::SystemTime;
 
 use super::super::Context;
+use super::read_log::ReadLog;
 use super::{HoldFacts, HoldVerdict};
 use crate::hold::notify::Notify;
 use crate::hold::{HoldEvent, HoldOutcome, StopReason};
@@ -28,6 +29,7 @@ pub(super) struct Reporter<'a> {
     node: &'a Name,
     state_dir: &'a StateDir,
     notify: Notify,
+    read_log: ReadLog,
     facts: HoldFacts,
 }
 
@@ -43,7 +45,8 @@ impl<'a> Reporter<'a> {
             failsafe_since: None,
             voters: None,
         };
-        Self { context, service, node, state_dir, notify: Notify::from_environment(), facts }
+        let read_log = ReadLog::new(context, service);
+        Self { context, service, node, state_dir, notify: Notify::from_environment(), read_log, facts }
     }
 
     pub(super) fn event(&mut self, event: &HoldEvent, lease_view: &LeaseView) {
@@ -58,6 +61,7 @@ impl<'a> Reporter<'a> {
                 self.record(Event::HoldStart, None, &reason);
                 history::keep_lease_view(self.state_dir, Some(self.node), service, lease_view);
             }
+            HoldEvent::Read(took) => self.read_log.add(*took),
             HoldEvent::Extended => self.notify.send("WATCHDOG=1"),
             HoldEvent::FailsafeBegan { voters } => {
                 let since = humantime::format_rfc3339_millis(SystemTime::now()).to_string();

@@ -1,16 +1,18 @@
 //! `mirror lease show`: which nodes hold the leases.
 
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::Result;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::super::Context;
+use super::super::hold::read_log;
 use super::{no_lease, open_client, unknown};
 use crate::cli;
 use crate::clock::{BootInstant, Deadline};
 use crate::config::{Lease, Service};
+use crate::hold::read_times::ReadSummary;
 use crate::lease::client::LeaseError;
 use crate::lease::{LeaseState, LeaseView};
 use crate::name::Name;
@@ -82,10 +84,57 @@ pub struct ShownLease {
     /// Since when this node has held the lease by failsafe, while the register cannot be read: RFC 3339,
     /// UTC. Null otherwise, and on other nodes.
     pub failsafe_since: Option<String>,
+    /// How long this command's own read took, in ms; null if it was not answered.
+    pub read_ms: Option<f64>,
+    /// The reads of `mirror hold` on this node within the last minute; null where it does not run. Compare
+    /// the longest with `valid_ms`.
+    pub reads: Option<ReadFacts>,
     /// How long a read may be relied on, in ms.
     pub valid_ms: u64,
     /// The time to stop, plus what two clocks may drift apart, in ms.
     pub grace_ms: u64,
+}
+
+/// The reads of the register within the minute before `at`.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct ReadFacts {
+    /// When this was counted: RFC 3339, UTC.
+    pub at: String,
+    /// How many were answered.
+    pub answered: usize,
+    /// How many were not answered in time.
+    pub failed: usize,
+    /// What the shortest took, in ms; null if none was answered.
+    pub min_ms: Option<f64>,
+    /// What the median took, in ms.
+    pub median_ms: Option<f64>,
+    /// What the longest took, in ms.
+    pub max_ms: Option<f64>,
+}
+
+impl From<ReadSummary> for ReadFacts {
+    fn from(summary: ReadSummary) -> Self {
+        let [min_ms, median_ms, max_ms] = match summary.times {
+            Some(times) => times.map(|time| Some(output::millis(time))),
+            None => [None; 3],
+        };
+        let at = humantime::format_rfc3339_millis(SystemTime::now()).to_string();
+        Self { at, answered: summary.answered, failed: summary.failed, min_ms, median_ms, max_ms }
+    }
+}
+
+impl ReadFacts {
+    /// As a sentence for people.
+    fn sentence(&self, valid_ms: u64) -> String {
+        let Self { answered, failed, .. } = self;
+        let [Some(min), Some(median), Some(max)] = [self.min_ms, self.median_ms, self.max_ms] else {
+            return format!("None of {failed} reads of the last minute was answered.");
+        };
+        format!(
+            "Reads of the last minute: {answered} in {min} to {max} ms, median {median} ms, with valid {valid_ms} ms; \
+             {failed} failed."
+        )
+    }
 }
 
 impl output::ReportFacts for LeaseShowFacts {
@@ -93,7 +142,7 @@ impl output::ReportFacts for LeaseShowFacts {
     const SCHEMA: &'static str = "mirror.lease-show/1";
 
     fn text(&self, style: Style) -> String {
-        let rows = self.leases.iter().map(|lease| {
+        let rows = self.leases.iter().flat_map(|lease| {
             let mark = match lease.verdict.status() {
                 ExitStatus::Yes => style.good("ok"),
                 ExitStatus::No => style.bad("no"),
@@ -103,7 +152,9 @@ impl output::ReportFacts for LeaseShowFacts {
             let seen = lease.seen_since.iter().map(|since| format!("seen since {since}"));
             let why = lease.why.iter().map(|why| format!("({why})"));
             let more = by.chain(why).chain(seen).collect::<Vec<_>>().join(" ");
-            vec![mark, lease.reason.clone(), style.faint(&more)]
+            let row = vec![mark, lease.reason.clone(), style.faint(&more)];
+            let reads = lease.reads.iter().map(|reads| reads.sentence(lease.valid_ms));
+            std::iter::once(row).chain(reads.map(|reads| vec![String::new(), style.faint(&reads), String::new()]))
         });
         output::columns(&rows.collect::<Vec<_>>())
     }
@@ -143,14 +194,23 @@ pub(in crate::commands) fn run(arguments: &cli::LeaseShow, context: &Context) ->
 fn show(context: &Context, state_dir: &StateDir, name: &Name, service: &Service) -> Option<ShownLease> {
     let lease = service.lease?;
     let mut lease_view = state_dir.lease_view(name);
+    let begun = Instant::now();
     let read = open_client(context, state_dir, name).ok()?.and_then(|client| {
         client.refresh(&mut lease_view, Deadline::after(service.timeout))?;
         history::keep_lease_view(state_dir, context.local_node.as_ref(), name, &lease_view);
         Ok(())
     });
+    let read_ms = read.is_ok().then(|| output::millis(begun.elapsed()));
     let mut shown = shown(name, lease, &lease_view, read);
-    if let Some(held) = held_by_failsafe(state_dir, name) {
-        let HeldByFailsafe { failsafe_since: since, voters } = held;
+    shown.read_ms = read_ms;
+    let (reads, held) = (read_log::read(state_dir, name), held_by_failsafe(state_dir, name));
+    // Nobody updates the files of a hold that was killed.
+    let is_held = || state_dir.lock_hold(name).is_ok_and(|lock| lock.is_none());
+    if (reads.is_none() && held.is_none()) || !is_held() {
+        return Some(shown);
+    }
+    shown.reads = reads;
+    if let Some(HeldByFailsafe { failsafe_since: since, voters }) = held {
         shown.reason += &format!(" It is held here by failsafe since {since}, {voters} of {voters} voters.");
         shown.failsafe_since = Some(since);
     }
@@ -164,12 +224,10 @@ struct HeldByFailsafe {
     voters: usize,
 }
 
-/// None unless `mirror hold` runs here, by failsafe.
+/// None unless the hold that runs here does so by failsafe.
 fn held_by_failsafe(state_dir: &StateDir, service: &Name) -> Option<HeldByFailsafe> {
     let bytes = std::fs::read(state_dir.directory().join(format!("hold-{service}.json"))).ok()?;
-    let held = serde_json::from_slice(&bytes).ok()?;
-    // Nobody updates the file of a hold that was killed.
-    state_dir.lock_hold(service).is_ok_and(|lock| lock.is_none()).then_some(held)
+    serde_json::from_slice(&bytes).ok()
 }
 
 fn shown(service: &Name, lease: Lease, lease_view: &LeaseView, read: Result<(), LeaseError>) -> ShownLease {
@@ -210,7 +268,25 @@ fn shown(service: &Name, lease: Lease, lease_view: &LeaseView, read: Result<(), 
             humantime::format_rfc3339_millis(since).to_string()
         }),
         failsafe_since: None,
+        read_ms: None,
+        reads: None,
         valid_ms: ms(lease.valid),
         grace_ms: ms(lease.grace),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_person_sees_how_far_the_reads_are_from_valid() {
+        let ms = Duration::from_millis;
+        let facts = |answered, failed, times| ReadFacts::from(ReadSummary { answered, failed, times });
+        assert_eq!(
+            facts(88, 1, Some([ms(11), ms(13), ms(250)])).sentence(2000),
+            "Reads of the last minute: 88 in 11 to 250 ms, median 13 ms, with valid 2000 ms; 1 failed."
+        );
+        assert_eq!(facts(0, 30, None).sentence(2000), "None of 30 reads of the last minute was answered.");
     }
 }
