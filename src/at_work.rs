@@ -13,8 +13,8 @@ use anyhow::Result;
 
 use crate::boot_instant::BootInstant;
 use crate::chain::{BRAIN, Chain, Name};
-use crate::config::{Config, Node, Service};
-use crate::leader::at_work::{AtWork, Beat, Judge, Limits, Watch, Yield};
+use crate::config::{Config, Limits, Node, Service};
+use crate::leader::at_work::{AtWork, Beat, Judge, Watch, Yield};
 use crate::leader::{self, Brain, Facts, Leader, NodeStates, State};
 use crate::remote::Remote;
 use crate::state::StateDir;

@@ -11,7 +11,8 @@ use super::Context;
 use crate::at_work;
 use crate::boot_instant::BootInstant;
 use crate::chain::Name;
-use crate::leader::at_work::{Beat, Limits, Watch, seconds};
+use crate::config::Limits;
+use crate::leader::at_work::{Beat, Watch, seconds};
 use crate::output::{self, ExitStatus, Report, Style, millis};
 use crate::state::StateDir;
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::Result;
 
 use crate::doubt::{self, Part};
-use crate::inert;
+use crate::inert::{self, Inert};
 use crate::lab::{Lab, NODES};
 use crate::scenario::{self, Recovery, Trouble};
 use crate::system::{BRAINS, LeaseClient, System};
@@ -27,8 +27,6 @@ pub(crate) enum Scenario {
     OneAfterAnother,
     BrainThenServing,
     ServiceCrashes,
-    BrainInert,
-    BrainInertForLong,
     CannotStartOnNext,
     Returns,
     StaleConnection,
@@ -45,6 +43,8 @@ pub(crate) enum Scenario {
     HolderFrozen,
     BothFrozen,
     HostFrozen,
+    BrainInert(Inert),
+    BrainInertForLong(Inert),
     KilledInTakeover,
     Wakes,
     OriginDies,
@@ -58,14 +58,12 @@ pub(crate) enum Scenario {
 use Scenario::*;
 
 /// By their names, in the order in which they are tried and shown.
-pub(crate) const SCENARIOS: [(&str, Scenario); 31] = [
+pub(crate) const SCENARIOS: [(&str, Scenario); 45] = [
     ("serving-dies", ServingDies),
     ("four-die", FourDie),
     ("one-after-another", OneAfterAnother),
     ("brain-then-serving", BrainThenServing),
     ("service-crashes", ServiceCrashes),
-    ("brain-inert-and-service-crashes", BrainInert),
-    ("brain-inert-for-a-minute", BrainInertForLong),
     ("cannot-start-on-next", CannotStartOnNext),
     ("origin-dies", OriginDies),
     ("origin-hangs", OriginHangs),
@@ -85,6 +83,22 @@ pub(crate) const SCENARIOS: [(&str, Scenario); 31] = [
     ("holder-frozen", HolderFrozen),
     ("hold-and-keeper-frozen", BothFrozen),
     ("host-frozen", HostFrozen),
+    ("brain-inert: typo", BrainInert(Inert::Typo)),
+    ("brain-inert: timer-stopped", BrainInert(Inert::TimerStopped)),
+    ("brain-inert: binary-gone", BrainInert(Inert::BinaryGone)),
+    ("brain-inert: check-stopped", BrainInert(Inert::CheckStopped)),
+    ("brain-inert: disk-full", BrainInert(Inert::DiskFull)),
+    ("brain-inert: logins-hang", BrainInert(Inert::LoginsHang)),
+    ("brain-inert: logins-refused", BrainInert(Inert::LoginsRefused)),
+    ("brain-inert: frozen", BrainInert(Inert::Frozen)),
+    ("brain-inert-for-a-minute: typo", BrainInertForLong(Inert::Typo)),
+    ("brain-inert-for-a-minute: timer-stopped", BrainInertForLong(Inert::TimerStopped)),
+    ("brain-inert-for-a-minute: binary-gone", BrainInertForLong(Inert::BinaryGone)),
+    ("brain-inert-for-a-minute: check-stopped", BrainInertForLong(Inert::CheckStopped)),
+    ("brain-inert-for-a-minute: disk-full", BrainInertForLong(Inert::DiskFull)),
+    ("brain-inert-for-a-minute: logins-hang", BrainInertForLong(Inert::LoginsHang)),
+    ("brain-inert-for-a-minute: logins-refused", BrainInertForLong(Inert::LoginsRefused)),
+    ("brain-inert-for-a-minute: frozen", BrainInertForLong(Inert::Frozen)),
     ("killed-in-takeover", KilledInTakeover),
     ("wakes-enabled", Wakes),
     ("quiet", Quiet),
@@ -107,7 +121,7 @@ impl Scenario {
             StaleConnection => matches!(system, System::Mirror { timers: false, .. }),
             MovedTo => is_mirror,
             // The ways in which it is made inert are those of the script.
-            BrainInert | BrainInertForLong => matches!(system, System::Mirror { timers: false, .. }),
+            BrainInert(_) | BrainInertForLong(_) => matches!(system, System::Mirror { timers: false, .. }),
             // Under a lease the origin is the arbiter, which has scenarios of its own.
             OriginDies | OriginHangs | OriginSlow => is_mirror && system.lease().is_none(),
             // Before it tells a dead node, the others would have been cut off for minutes.
@@ -135,6 +149,11 @@ impl Scenario {
     /// Once, and not as often as there are trials.
     pub(crate) fn is_long(self) -> bool {
         matches!(self, Quiet | Loaded | Lossy)
+    }
+
+    /// Whether most of a trial is waiting, so that several labs fit on the machine.
+    pub(crate) fn mostly_waits(self) -> bool {
+        matches!(self, BrainInert(_) | BrainInertForLong(_))
     }
 
     /// Whether it is about what did not just die.
@@ -180,12 +199,12 @@ pub(crate) fn carry_out(
         OneAfterAnother => scenario::one_after_another(lab, patience)?.iter().for_each(|recovery| row.add(recovery)),
         BrainThenServing => row.add(&scenario::brain_then_serving(lab, patience)?),
         ServiceCrashes => row.add(&scenario::service_crashes(lab, patience)?),
-        BrainInert | BrainInertForLong => {
-            let after = if scenario == BrainInert { Duration::ZERO } else { Duration::from_secs(60) };
+        BrainInert(way) | BrainInertForLong(way) => {
+            let at_once = matches!(scenario, BrainInert(_));
+            let after = if at_once { Duration::ZERO } else { Duration::from_secs(60) };
             inert::settle(lab)?;
-            let way = inert::WAYS[number % inert::WAYS.len()];
             let recovery = inert::service_crashes(lab, way, after, patience);
-            eprintln!("{} {name}: {way:?}: {recovery:?}", system.name());
+            eprintln!("{} {name}: {recovery:?}", system.name());
             row.add(&recovery?);
             row.add_double(lab.truth()?.double_ms(from));
             // What was done to the brain is not undone.
