@@ -7,9 +7,7 @@ use proptest::prelude::*;
 use three_mirror::boot_instant::BootInstant;
 use three_mirror::chain::Name;
 use three_mirror::config::Limits;
-use three_mirror::leader::at_work::{
-    Answer, AtWork, Heard, Judge, Others, RELAPSE, STEADY, Sighting, Watch, Yield,
-};
+use three_mirror::leader::at_work::{Answer, AtWork, Heard, Judge, Others, RELAPSE, STEADY, Sighting, Watch, Yield};
 
 const MS: fn(u64) -> Duration = Duration::from_millis;
 

@@ -12,6 +12,8 @@
 //! themselves. `--seconds` is how long nothing fails in `quiet`, `loaded` and `lossy`, each of which
 //! is one trial (600, 600 and 300).
 //!
+//! `LAB_MIRROR` names another `mirror` to be measured.
+//!
 //! Prints a table, and keeps `recovery.json`, `recovery.svg` and `recovery.md` up to date after every
 //! trial.
 #![allow(dead_code, reason = "each of the two programs uses a part of the lab")]

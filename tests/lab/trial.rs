@@ -9,7 +9,7 @@ use crate::doubt::{self, Part};
 use crate::inert::{self, Inert};
 use crate::lab::{Lab, NODES};
 use crate::scenario::{self, Recovery, Trouble};
-use crate::system::{BRAINS, LeaseClient, System};
+use crate::system::{BRAINS, Hanging, LeaseClient, System};
 use crate::tally::Row;
 use crate::truth;
 
@@ -45,6 +45,8 @@ pub(crate) enum Scenario {
     HostFrozen,
     BrainInert(Inert),
     BrainInertForLong(Inert),
+    BrainWorksByTurns,
+    BesideHanging(Hanging),
     KilledInTakeover,
     Wakes,
     OriginDies,
@@ -58,7 +60,7 @@ pub(crate) enum Scenario {
 use Scenario::*;
 
 /// By their names, in the order in which they are tried and shown.
-pub(crate) const SCENARIOS: [(&str, Scenario); 45] = [
+pub(crate) const SCENARIOS: [(&str, Scenario); 49] = [
     ("serving-dies", ServingDies),
     ("four-die", FourDie),
     ("one-after-another", OneAfterAnother),
@@ -99,6 +101,10 @@ pub(crate) const SCENARIOS: [(&str, Scenario); 45] = [
     ("brain-inert-for-a-minute: logins-hang", BrainInertForLong(Inert::LoginsHang)),
     ("brain-inert-for-a-minute: logins-refused", BrainInertForLong(Inert::LoginsRefused)),
     ("brain-inert-for-a-minute: frozen", BrainInertForLong(Inert::Frozen)),
+    ("brain-works-at-every-other-check", BrainWorksByTurns),
+    ("beside-hanging: status", BesideHanging(Hanging::Status)),
+    ("beside-hanging: start", BesideHanging(Hanging::Start)),
+    ("beside-hanging: stop", BesideHanging(Hanging::Stop)),
     ("killed-in-takeover", KilledInTakeover),
     ("wakes-enabled", Wakes),
     ("quiet", Quiet),
@@ -119,9 +125,11 @@ impl Scenario {
             Returns => is_mirror || system.prefers_the_first(),
             // The timers' connections end with each check.
             StaleConnection => matches!(system, System::Mirror { timers: false, .. }),
-            MovedTo => is_mirror,
+            MovedTo | BesideHanging(_) => is_mirror,
             // The ways in which it is made inert are those of the script.
-            BrainInert(_) | BrainInertForLong(_) => matches!(system, System::Mirror { timers: false, .. }),
+            BrainInert(_) | BrainInertForLong(_) | BrainWorksByTurns => {
+                matches!(system, System::Mirror { timers: false, .. })
+            }
             // Under a lease the origin is the arbiter, which has scenarios of its own.
             OriginDies | OriginHangs | OriginSlow => is_mirror && system.lease().is_none(),
             // Before it tells a dead node, the others would have been cut off for minutes.
@@ -148,7 +156,7 @@ impl Scenario {
 
     /// Once, and not as often as there are trials.
     pub(crate) fn is_long(self) -> bool {
-        matches!(self, Quiet | Loaded | Lossy)
+        matches!(self, BrainWorksByTurns | Quiet | Loaded | Lossy)
     }
 
     /// Whether most of a trial is waiting, so that several labs fit on the machine.
@@ -167,6 +175,7 @@ impl Scenario {
         match self {
             // Long enough to tell it from a move at once.
             Returns | StaleConnection => system.failing_back_after("3s"),
+            BesideHanging(hanging) => system.beside(hanging),
             _ => system.clone(),
         }
     }
@@ -208,6 +217,20 @@ pub(crate) fn carry_out(
             row.add(&recovery?);
             row.add_double(lab.truth()?.double_ms(from));
             // What was done to the brain is not undone.
+            *place = None;
+            return Ok(vec![row]);
+        }
+        BrainWorksByTurns => {
+            inert::settle(lab)?;
+            row.add_quiet(&inert::works_by_turns(lab, for_long(180))?);
+            row.add_double(lab.truth()?.double_ms(from));
+            *place = None;
+            return Ok(vec![row]);
+        }
+        BesideHanging(_) => {
+            row.add(&scenario::serving_dies(lab, patience)?);
+            row.add_double(lab.truth()?.double_ms(from));
+            // A person cannot move the other service back.
             *place = None;
             return Ok(vec![row]);
         }
