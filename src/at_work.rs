@@ -14,8 +14,8 @@ use anyhow::Result;
 use crate::chain::{BRAIN, Chain};
 use crate::clock::BootInstant;
 
-use crate::config::{Config, Node, Service};
-use crate::leader::at_work::{AtWork, Beat, Judge, Limits, Watch, Yield};
+use crate::config::{Config, Limits, Node, Service};
+use crate::leader::at_work::{AtWork, Beat, Judge, Watch, Yield};
 use crate::leader::{self, Brain, Facts, Leader, NodeStates, State};
 use crate::name::Name;
 use crate::remote::Remote;
@@ -186,7 +186,9 @@ impl<'a> Check<'a> {
         }
         let mut inner = self.inner();
         (inner.watch, inner.seen, inner.brain) = (watch, seen, Some(brain.clone()));
-        if brain.is(self.local_node) && self.mode == Mode::Check {
+        // While some services take long, the others are checked again, and so is who the brain is.
+        let goes_on = inner.under_way.take().is_some();
+        if self.mode == Mode::Check && (goes_on || brain.is(self.local_node)) {
             let beat = self.beat(&inner, "under-way");
             inner.under_way = beat.map(|beat| self.beat_on(beat));
         }
@@ -248,6 +250,21 @@ impl<'a> Check<'a> {
             known.beat().filter(|beat| beat.brain.as_ref() == Some(node) && !beat.running.is_empty())
         });
         of_brains.min_by_key(|beat| beat.sighting.age(now))?.running.get(service).cloned()
+    }
+
+    /// Leaves a beat between two rounds of a check in which a service takes long: the node is at work.
+    /// `running` says where the services run that were checked in the last round.
+    pub fn renew_beat(&self, running: BTreeMap<Name, Name>) {
+        let mut inner = self.inner();
+        if inner.under_way.take().is_none() {
+            return;
+        }
+        let Some(mut beat) = self.beat(&inner, "under-way") else { return };
+        beat.running.extend(running);
+        let kept = self.store.leave_beat(&beat);
+        inner.troubles.extend(warnings::not_left(&kept, self.store));
+        *self.own.lock().unwrap_or_else(PoisonError::into_inner) = Some(beat.clone());
+        inner.under_way = Some(self.beat_on(beat));
     }
 
     /// Leaves this node's beat at the end of its check. `running` says where the services run; none when the

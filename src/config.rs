@@ -16,6 +16,7 @@ pub mod address;
 mod budget;
 mod digest;
 mod file;
+mod limits;
 mod model;
 mod problem;
 mod raw;
@@ -26,7 +27,8 @@ mod validate;
 mod values;
 
 pub use address::{Address, Witness};
-pub use budget::{Budget, budget, stale_beat};
+pub use budget::{Budget, budget};
+pub use limits::Limits;
 pub use model::{Breath, Config, Cycle, Guard, Lease, Method, Node, Probe, Service, Store};
 pub use problem::{Places, Problem, Severity};
 pub use schema::schema;

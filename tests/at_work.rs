@@ -5,9 +5,8 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use three_mirror::clock::BootInstant;
-use three_mirror::leader::at_work::{
-    Answer, AtWork, Heard, Judge, Limits, Others, RELAPSE, STEADY, Sighting, Watch, Yield,
-};
+use three_mirror::config::Limits;
+use three_mirror::leader::at_work::{Answer, AtWork, Heard, Judge, Others, RELAPSE, STEADY, Sighting, Watch, Yield};
 use three_mirror::name::Name;
 
 const MS: fn(u64) -> Duration = Duration::from_millis;

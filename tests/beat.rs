@@ -3,9 +3,12 @@
 #![allow(clippy::unwrap_used)]
 
 use std::path::PathBuf;
+use std::process::Command;
+use std::time::{Duration, Instant};
 
-use crate::support::mirror::{MIRROR, Network, Said, node, run};
+use crate::support::mirror::{MIRROR, Network, Said, Started, node, run};
 use crate::support::sshd::{Client, Sshd};
+use crate::support::wait_for;
 use serde_json::Value;
 
 const NODES: [&str; 3] = ["a", "b", "c"];
@@ -61,11 +64,15 @@ impl Field {
         std::fs::write(self.list(node), list).unwrap();
     }
 
-    fn on(&self, node: &str, words: &str) -> Said {
+    fn command(&self, node: &str, words: &str) -> Command {
         let mut command = self.network.mirror(words.split_whitespace());
         command.env("MIRROR_SELF", node).env("MIRROR_CONFIG", self.list(node));
         command.env("STATE_DIRECTORY", self.state(node));
-        run(command)
+        command
+    }
+
+    fn on(&self, node: &str, words: &str) -> Said {
+        run(self.command(node, words))
     }
 
     fn check(&self, node: &str) -> Said {
@@ -302,7 +309,7 @@ fn trouble_of_ones_own_is_said_once() {
     // The clock of a is an hour ahead, as its answers have it.
     let mirror = field.bin("a").join("mirror");
     std::fs::remove_file(&mirror).unwrap();
-    let ahead = humantime::format_rfc3339_millis(std::time::SystemTime::now() + std::time::Duration::from_secs(3600));
+    let ahead = humantime::format_rfc3339_millis(std::time::SystemTime::now() + Duration::from_secs(3600));
     let script = format!("#!/bin/sh\n{MIRROR} \"$@\" | sed 's/\"at\":\"[^\"]*\"/\"at\":\"{ahead}\"/'\n");
     std::fs::write(&mirror, script).unwrap();
     let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
@@ -373,4 +380,40 @@ fn a_person_may_ask_who_is_at_work() {
     let object = laptop("whois-brain --at-work").expect(0, "known");
     assert_eq!((&object["brain"], at_work(&object, "a")), (&"b".into(), &"no".into()), "{object:#}");
     assert!(!field.network.path().join("laptop").join("beat.json").exists());
+}
+
+#[test]
+fn a_brain_with_a_service_that_hangs_is_at_work() {
+    let field = Field::new();
+    let good = field.network.path().join("good");
+    for node in NODES {
+        let list = std::fs::read_to_string(field.list(node)).unwrap().replace(CYCLE, "[cycle]\ncheck = \"200ms\"\n");
+        let services = format!(
+            "[services.good]\nchain = \"brain\"\nstatus = 'test \"$MIRROR_SELF\" = a && test -e {good}'\n\
+             start = 'touch {good}'\nstop = 'true'\ntimeout = \"20s\"\n\
+             [services.hung]\nchain = \"brain\"\nstatus = 'sleep 3600'\nstart = 'true'\nstop = 'true'\n\
+             timeout = \"12s\"\n",
+            good = good.display()
+        );
+        std::fs::write(field.list(node), list + &services).unwrap();
+    }
+    let begun = Instant::now();
+    let check = Started::new(field.command("a", "promote --if-brain"));
+    let running = || field.on("a", "beat").json()["beat"]["running"]["good"] == "a";
+    wait_for("the beat says where the other service runs", || running().then_some(()));
+    let beat = field.on("a", "beat").expect(0, "fresh");
+    assert_eq!(beat["beat"]["verdict"], "under-way", "{beat:#}");
+
+    // A beat is stale after 4.4 s here.
+    while begun.elapsed() < Duration::from_secs(7) {
+        field.on("a", "beat").expect(0, "fresh");
+        std::thread::sleep(Duration::from_millis(200));
+    }
+    let object = field.check("b").expect(1, "other");
+    assert_eq!((&object["brain"], at_work(&object, "a")), (&"a".into(), &"yes".into()), "{object:#}");
+
+    let object = check.end().json();
+    assert_eq!(object["services"][0]["verdict"], "started", "{object:#}");
+    let beat = field.on("a", "beat").expect(0, "fresh");
+    assert_eq!((&beat["beat"]["verdict"], &beat["beat"]["brain"]), (&object["verdict"], &"a".into()), "{beat:#}");
 }

@@ -317,8 +317,9 @@ fn the_budget_is_the_sum_of_its_parts() {
         .map(|part| checked["budget"][part].as_u64().expect("a number"))
         .into();
     assert_eq!(budget, [3000, 500, 2000, 2000, 0, 7500, 8000]);
-    // A brain that stops working at the same moment: two checks and a probe until its beat is stale, and a check.
-    assert_eq!((&checked["budget"]["beat_ms"], &checked["budget"]["total_inert_ms"]), (&9500.into(), &17000.into()));
+    // A brain that stops working at the same moment: two checks and a probe until its beat is stale, a check
+    // until the next question, and four probes for the answer.
+    assert_eq!((&checked["budget"]["beat_ms"], &checked["budget"]["total_inert_ms"]), (&11500.into(), &19000.into()));
     assert_eq!((ran.status, &checked["budget"]["within"]), (0, &true.into()));
     assert!(!codes(&checked).contains(&"over-budget"));
 
@@ -332,9 +333,14 @@ fn the_budget_is_the_sum_of_its_parts() {
     let line = |text: &str| slower.lines().position(|line| line.starts_with(text)).expect("is there") + 1;
     assert_eq!((&problem["line"], &problem["column"]), (&line("recovery").into(), &12.into()));
 
-    // A beat is stale after 2 s at the soonest.
+    // A beat is stale after 2 s at the soonest, and a brain is asked once in 2 s at most.
     let fast = list.replace("\"3s\"", "\"200ms\"");
-    assert_eq!(object(&mirror(with(&fast).path(), ["chain", "check"]))["budget"]["beat_ms"], 2200);
+    assert_eq!(object(&mirror(with(&fast).path(), ["chain", "check"]))["budget"]["beat_ms"], 6000);
+    for (example, beat_ms) in [("five-mirrors.toml", 18_750), ("fast.toml", 5000)] {
+        let text = std::fs::read_to_string(format!("{}/examples/{example}", env!("CARGO_MANIFEST_DIR")));
+        let ran = mirror(with(&text.expect("an example")).path(), ["chain", "check"]);
+        assert_eq!(object(&ran)["budget"]["beat_ms"], beat_ms, "{example}");
+    }
 
     // Where the promise is the default, the service is what does not keep it.
     let default = slower.replace("recovery = \"8s\"\n", "").replace("2s", "4s");

@@ -199,8 +199,15 @@ pub struct ChainCheck {
 
     /// Try what this node itself can do: run a command on each other node over a new connection, run the
     /// status of each service, reach the remote of the breath's repository
+    ///
+    /// Where systemd runs and mirror-check.service is loaded, root asks the nodes and the services under the
+    /// confinement of that unit: what works by hand may not work there. Else `here.confinement` says why not.
     #[arg(long)]
     pub here: bool,
+
+    /// Try --here as this process is, as it already runs under the unit's confinement
+    #[arg(long, hide = true, requires = "here")]
+    pub confined: bool,
 
     /// What the questions of --live and --here may take together [default: cycle.recovery, at least 10s]
     #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]

@@ -19,6 +19,7 @@ use crate::output::{self, ExitStatus, Report, Spinner, Style};
 mod arbiter;
 mod here;
 mod live;
+mod unit;
 
 pub use arbiter::{ArbiterFacts, StopsWithArbiter};
 pub use here::{Here, Tried};
@@ -105,8 +106,16 @@ impl output::ReportFacts for ChainCheckFacts {
             budget.total_inert_ms,
             budget.beat_ms
         );
-        text
+        let live = self.live.iter().flat_map(|live| live.nodes.iter().filter_map(|node| node.here.as_ref()));
+        text + &live.chain(&self.here).filter_map(not_confined).collect::<String>()
     }
+}
+
+/// Where a node was not asked under its unit, and why.
+fn not_confined(here: &Here) -> Option<String> {
+    let tried = here.confinement.as_ref().filter(|tried| !tried.works)?;
+    let (name, why) = (here.node.as_ref().map_or("this machine", Name::as_str), tried.detail.as_deref()?);
+    Some(format!("  {name} was asked outside of {}: {why}\n", tried.name))
 }
 
 /// What reading the node list found.
@@ -127,7 +136,8 @@ pub(super) fn run(arguments: &cli::ChainCheck, found: Found, context: &Context) 
     problems.extend(readable_secrets(config, &places));
     let deadline = Deadline::after(arguments.within.unwrap_or(config.cycle.recovery.max(MIN_TIMEOUT)));
     let spinner = (arguments.live || arguments.here).then(|| Spinner::start(context.output_mode, "asking the nodes"));
-    let here = arguments.here.then(|| here::look(context, deadline));
+    let look = if arguments.confined { here::look_confined } else { here::look };
+    let here = arguments.here.then(|| look(context, deadline));
     problems.extend(here.iter().flat_map(|here| here::problems(here, None, context, &places)));
     let live = arguments.live.then(|| live::ask_all(context, deadline, &places));
     let live = live.map(|(live, found)| {

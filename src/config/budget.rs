@@ -5,11 +5,9 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use super::limits::Limits;
 use super::model::{Config, Lease, Service};
 use crate::name::Name;
-
-/// A beat is not called stale earlier, however short the cycle is.
-const MIN_STALE: Duration = Duration::from_secs(2);
 
 /// The worst case from a host's failure to the service's recovery, summed from the configuration.
 ///
@@ -31,7 +29,8 @@ pub struct Budget {
     /// The sum, in ms.
     pub total_ms: u64,
     /// What a brain adds that is alive and does not work, in ms: until its last beat is stale (2 x
-    /// `cycle.check` + `probe.timeout`, at least 2 s), and the check of the next brain.
+    /// `cycle.check` + `probe.timeout`, at least 2 s), the next brain asks for it again (`cycle.check`, at
+    /// least 2 s) and has its answer (4 x `probe.timeout`, at least 1 s, at most 5 s or half of `cycle.check`).
     pub beat_ms: u64,
     /// The sum with `beat_ms`, in ms: the brain stops working at the moment of the failure.
     pub total_inert_ms: u64,
@@ -41,11 +40,6 @@ pub struct Budget {
     pub within: bool,
 }
 
-/// The age from which a beat is stale: two checks and a probe, at least 2 s.
-pub fn stale_beat(config: &Config) -> Duration {
-    (2 * config.cycle.check + config.probe_timeout).max(MIN_STALE)
-}
-
 /// The budget of the slowest service; without a service, of finding the failure.
 pub fn budget(config: &Config) -> Budget {
     let slowest = slowest(config).map(|(_, service)| service);
@@ -53,7 +47,7 @@ pub fn budget(config: &Config) -> Budget {
     let lease_ms = ms(slowest.map(lease_wait).unwrap_or_default());
     let check_ms = ms(config.cycle.check);
     let probe_ms = ms(config.nodes.values().map(|node| node.probe.timeout).max().unwrap_or_default());
-    let beat_ms = ms(stale_beat(config)) + check_ms;
+    let beat_ms = ms(Limits::of(config).takeover());
     let total_ms = check_ms + probe_ms + 2 * service_ms + lease_ms;
     let recovery_ms = ms(config.cycle.recovery);
     Budget {

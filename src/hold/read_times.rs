@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use crate::boot_instant::BootInstant;
+use crate::clock::BootInstant;
 
 /// What counts as lately.
 const WINDOW: Duration = Duration::from_secs(60);

@@ -154,6 +154,9 @@ impl<'a> Round<'a> {
                     next = pause.map(|pause| Instant::now() + pause);
                     // What cannot be asked now is asked at the next check.
                     if let Some(Ok(again)) = self.check_again(&outcomes) {
+                        if let Some(check) = self.shared.request().check {
+                            check.renew_beat(again.running());
+                        }
                         brain = again.brain.or(brain);
                         again.services.into_iter().for_each(|outcome| keep(&mut outcomes, outcome));
                     }

@@ -106,7 +106,8 @@ impl<'a> Connection<'a> {
             return Ok(Exchange { came: false, over: false });
         }
         self.write();
-        let came = if readable || over { self.read(hear, over.then_some(Duration::ZERO).unwrap_or(wait)) } else { false };
+        let came =
+            if readable || over { self.read(hear, over.then_some(Duration::ZERO).unwrap_or(wait)) } else { false };
         Ok(Exchange { came, over })
     }
 

@@ -6,9 +6,9 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use super::{Destination, Errand, Remote, Report, Task, trip};
-use crate::chain::Name;
+use crate::clock::Deadline;
 use crate::config::Node;
-use crate::deadline::Deadline;
+use crate::name::Name;
 
 /// For how long errands are gathered: a fraction of what a trip takes.
 const GATHERED_FOR: Duration = Duration::from_millis(2);

@@ -13,7 +13,7 @@ use std::time::Duration;
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::net::{AddressFamily, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketFlags, SocketType};
 
-use crate::deadline::Deadline;
+use crate::clock::Deadline;
 
 const VERSION: u32 = 4;
 const HELLO: u32 = 0x0000_0001;

@@ -14,7 +14,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use three_mirror::deadline::Deadline;
+use three_mirror::clock::Deadline;
 use three_mirror::lease::Nonce;
 use three_mirror::register::etcd::{Cluster, EtcdRegister};
 use three_mirror::register::git::GitRegister;

@@ -8,10 +8,12 @@
 //! Names may be cut short, as long as they begin so; one that is whole is that one alone. `--trials` is how many trials of each scenario
 //! with each system there are to be in the end; with `--append`, what the directory has counts, and
 //! several runs, also at the same time, add to it. `--jobs` is how many labs run side by side of those
-//! systems that look once a second or less often, and mostly wait; the others have the machine to
+//! systems that look once a second or less often, or of scenarios that mostly wait; the others have the machine to
 //! themselves. `--seconds` is how long nothing fails in `quiet`, `loaded` and `lossy`, each of which
 //! is one trial (600, 600 and 300), and how long the arbiter is away in `arbiter-dies`, `-hangs`, `-slow` and
 //! `-cut-off` (60). In `arbiter-away-and-…` the time is until the service had stopped.
+//!
+//! `LAB_MIRROR` names another `mirror` to be measured.
 //!
 //! Prints a table, and keeps `recovery.json`, `recovery.svg` and `recovery.md` up to date after every
 //! trial.
@@ -147,7 +149,8 @@ fn try_it(name: &str, scenario: Scenario, system: &System, options: &Options, st
     let (profile, system) = (system.profile()?, scenario.adapt(system));
     let wanted = if scenario.is_long() { 1 } else { options.trials };
     let done = store.read()?.trials(name, &system.name());
-    let jobs = if system.check()? >= SLOW && !scenario.is_long() { options.jobs } else { 1 };
+    let side_by_side = system.check()? >= SLOW || scenario.mostly_waits();
+    let jobs = if side_by_side && !scenario.is_long() { options.jobs } else { 1 };
     let next = AtomicUsize::new(done);
     std::thread::scope(|scope| {
         for _ in 0..jobs.min(wanted.saturating_sub(done)) {

@@ -17,7 +17,9 @@ use crate::wire::Wire;
 pub(crate) fn furnish(lab: &Path, hosts: &[Host], system: &System) -> Result<()> {
     let bin = lab.join("shared/bin");
     fs::copy(std::env::current_exe()?, bin.join("lab"))?;
-    fs::copy(env!("CARGO_BIN_EXE_mirror"), bin.join("mirror"))?;
+    // Another build can be measured with the same bench.
+    let mirror = std::env::var_os("LAB_MIRROR").unwrap_or_else(|| env!("CARGO_BIN_EXE_mirror").into());
+    fs::copy(mirror, bin.join("mirror"))?;
     script(&bin.join("service"), if system.lease().is_some() { HELD } else { SERVICE })?;
     let mut known = String::new();
     for host in hosts {

@@ -1,13 +1,28 @@
 //! The brain lives and does not work: what a probe does not see.
 
-use std::time::Duration;
+use std::fs;
+use std::time::{Duration, Instant};
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, anyhow, ensure};
+use serde_json::Value;
 
 use crate::lab::Lab;
-use crate::scenario::{self, Recovery, serving, watch};
+use crate::scenario::{self, Quiet, Recovery, serving, watch};
 use crate::system::{BOTS, BRAINS};
 use crate::truth;
+
+/// Has every other check end at once.
+const BY_TURNS: &str = r#"mkdir -p /run/real && cp /run/lab/bin/mirror /run/real/mirror && cat >/run/by-turns <<'END'
+#!/bin/sh
+case "$*" in
+*--if-brain*)
+    if rm /run/worked 2>/dev/null; then exit 3; fi
+    : >/run/worked
+    ;;
+esac
+exec /run/real/mirror "$@"
+END
+chmod 755 /run/by-turns && mount --bind /run/by-turns /run/lab/bin/mirror"#;
 
 /// What is wrong with the brain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,18 +44,6 @@ pub(crate) enum Inert {
     /// All its processes are stopped; its kernel answers.
     Frozen,
 }
-
-/// All of them.
-pub(crate) const WAYS: [Inert; 8] = [
-    Inert::Typo,
-    Inert::TimerStopped,
-    Inert::BinaryGone,
-    Inert::CheckStopped,
-    Inert::DiskFull,
-    Inert::LoginsHang,
-    Inert::LoginsRefused,
-    Inert::Frozen,
-];
 
 /// Makes the brain inert.
 pub(crate) fn strike(lab: &Lab, way: Inert) -> Result<()> {
@@ -83,6 +86,30 @@ pub(crate) fn service_crashes(lab: &Lab, way: Inert, after: Duration, patience: 
     })?;
     ensure!(lab.truth()?.double_ms(from) == 0.0, "two at once after {way:?}\n{}", lab.last_line());
     Ok(recovery)
+}
+
+/// The brain works at every other check only. The runs are the nodes that led, in turn.
+pub(crate) fn works_by_turns(lab: &Lab, time: Duration) -> Result<Quiet> {
+    lab.must(BRAINS[0], BY_TURNS)?;
+    let until = Instant::now() + time;
+    // A node that only follows says who leads, by its beat.
+    let place = lab.disk(BRAINS[2]).join("var/mirror/beat.json");
+    let mut leaders: Vec<String> = Vec::new();
+    let mut quiet = std::thread::scope(|scope| {
+        let quiet = scope.spawn(|| scenario::quiet(lab, time));
+        while Instant::now() < until {
+            let beat: Option<Value> = fs::read(&place).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
+            let leader = beat.and_then(|beat| beat["value"]["brain"].as_str().map(str::to_owned));
+            leaders.extend(leader.filter(|leader| leaders.last() != Some(leader)));
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        quiet.join().map_err(|_| anyhow!("the watch broke off"))?
+    })?;
+    ensure!(!leaders.is_empty(), "{} has no beat", BRAINS[2]);
+    ensure!(quiet.runs.len() == 1, "the service moved: {:?}", quiet.runs);
+    eprintln!("lab: these led: {leaders:?}");
+    quiet.runs = leaders;
+    Ok(quiet)
 }
 
 /// Waits until every node has judged by more than its first checks, and the brain does not serve.

@@ -46,13 +46,14 @@ fn main() {
     let missing = remains::missing();
     let anywhere: [(&str, Test); 2] =
         [("overlap_is_counted", overlap_is_counted), ("silence_is_an_outage", silence_is_an_outage)];
-    let on_hosts: [(&str, Test); 25] = [
+    let on_hosts: [(&str, Test); 26] = [
         ("a_dead_host_is_silent", a_dead_host_is_silent),
         ("cuts_cut_what_they_say", cuts_cut_what_they_say),
         ("a_slow_origin_is_slow", a_slow_origin_is_slow),
         ("a_frozen_host_does_nothing", a_frozen_host_does_nothing),
         ("nothing_is_left_of_a_killed_lab", nothing_is_left_of_a_killed_lab),
         ("systemd_runs_units", systemd_runs_units),
+        ("a_node_is_asked_under_the_confinement_of_its_unit", a_node_is_asked_under_the_confinement_of_its_unit),
         ("serving_dies", serving_dies),
         ("serving_dies_by_the_protocol_and_under_timers", serving_dies_by_the_protocol_and_under_timers),
         ("all_but_amsterdam_die", || all_die_but("amsterdam")),
@@ -137,6 +138,39 @@ fn systemd_runs_units() -> Result<()> {
     Ok(())
 }
 
+/// A status that needs what the shipped unit takes away works by hand, and not in the unit.
+fn a_node_is_asked_under_the_confinement_of_its_unit() -> Result<()> {
+    let lab = Lab::start(TIMERS)?;
+    let look = |node: &str| -> Result<serde_json::Value> {
+        let said = lab.run(node, "mirror --json chain check --here --within 60s")?;
+        let object: serde_json::Value = serde_json::from_slice(&said.stdout).with_context(|| format!("{said:?}"))?;
+        Ok(object["here"].clone())
+    };
+    let all_work =
+        |list: &serde_json::Value| list.as_array().is_some_and(|all| all.iter().all(|one| one["works"] == true));
+    let here = look("spb")?;
+    ensure!(here["confinement"]["works"] == true && here["state_of_unit"] == "/var/lib/mirror", "{here:#}");
+    ensure!(
+        all_work(&here["nodes"]) && all_work(&here["services"]) && here["state"] == here["state_of_unit"],
+        "{here:#}"
+    );
+
+    let needs = "echo 'grep -q NoNewPrivs:.0 /proc/self/status || exit 126' >/root/needs; \
+                 sed -i 's|^status = .*|status = \"sh /root/needs\"|' /etc/mirror/mirror.toml";
+    lab.must("spb", needs)?;
+    let here = look("spb")?;
+    ensure!(all_work(&here["nodes"]) && !all_work(&here["services"]), "{here:#}");
+    lab.must(
+        "spb",
+        "rm /etc/systemd/system/mirror-check.* && systemctl daemon-reload && systemctl stop mirror-check.service",
+    )?;
+    let here = look("spb")?;
+    ensure!(all_work(&here["services"]) && here["confinement"]["works"] == false, "{here:#}");
+    let why = here["confinement"]["detail"].as_str().unwrap_or_default();
+    ensure!(why.contains("no mirror-check.service is loaded"), "{here:#}");
+    Ok(())
+}
+
 fn all_die_but(survivor: &str) -> Result<()> {
     let lab = Lab::start(FAST)?;
     std::thread::sleep(Duration::from_millis(500));
@@ -172,7 +206,12 @@ fn service_crashes() -> Result<()> {
 /// machine the first login of the node that takes over may be broken off many times.
 fn service_crashes_and_the_brain_is_inert() -> Result<()> {
     let later = Duration::from_secs(8);
-    let ways = [(Inert::Typo, Duration::ZERO), (Inert::CheckStopped, later), (Inert::LoginsRefused, later)];
+    let ways = [
+        (Inert::Typo, Duration::ZERO),
+        (Inert::CheckStopped, later),
+        (Inert::LoginsRefused, later),
+        (Inert::Frozen, later),
+    ];
     ways.into_iter().try_for_each(|(way, after)| {
         let lab = Lab::start(FAST)?;
         inert::settle(&lab)?;

@@ -24,7 +24,9 @@ pub(crate) struct Results {
 impl Results {
     /// How many trials there have been.
     pub(crate) fn trials(&self, scenario: &str, system: &str) -> usize {
-        let of_it = |row: &&Row| row.system == system && row.scenario.split(':').next() == Some(scenario);
+        let is_leg =
+            |name: &str| name.strip_prefix(scenario).is_some_and(|rest| rest.is_empty() || rest.starts_with(':'));
+        let of_it = |row: &&Row| row.system == system && is_leg(&row.scenario);
         self.rows.iter().filter(of_it).map(|row| row.trials).max().unwrap_or(0)
     }
 }

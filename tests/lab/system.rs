@@ -23,6 +23,26 @@ pub(crate) enum LeaseClient {
     Etcd,
 }
 
+/// A command of a service that never ends, on any node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Hanging {
+    Status,
+    Start,
+    Stop,
+}
+
+impl Hanging {
+    /// The commands `status`, `start` and `stop`, so that this one is called for: a service that cannot be
+    /// asked; one that runs nowhere; one that runs everywhere.
+    fn commands(self) -> [&'static str; 3] {
+        match self {
+            Self::Status => ["sleep 1000", "true", "true"],
+            Self::Start => ["false", "sleep 1000", "true"],
+            Self::Stop => ["true", "true", "sleep 1000"],
+        }
+    }
+}
+
 /// How long a person tries again to move the service.
 const MOVE_PATIENCE: Duration = Duration::from_secs(60);
 /// What a lease's reads are relied on for, and the time to stop, together.
@@ -44,6 +64,8 @@ pub(crate) enum System {
         lease: Option<LeaseClient>,
         /// How long a read of it is relied on.
         valid: &'static str,
+        /// What hangs on every node of a second service, if there is one.
+        beside: Option<Hanging>,
     },
     /// Hosts that systemd runs, and nothing on them that keeps the service alive.
     Bare,
@@ -59,17 +81,35 @@ pub(crate) enum System {
 }
 
 /// The protocol's own numbers: a check every 5 s, a breath every 12 s.
-pub(crate) const PROTOCOL: System =
-    System::Mirror { example: "five-mirrors.toml", failback: None, timers: false, lease: None, valid: "2s" };
+pub(crate) const PROTOCOL: System = System::Mirror {
+    example: "five-mirrors.toml",
+    failback: None,
+    timers: false,
+    lease: None,
+    valid: "2s",
+    beside: None,
+};
 /// A check every 200 ms or faster.
 pub(crate) const FAST: System =
-    System::Mirror { example: "fast.toml", failback: None, timers: false, lease: None, valid: "2s" };
+    System::Mirror { example: "fast.toml", failback: None, timers: false, lease: None, valid: "2s", beside: None };
 /// The protocol's numbers again, kept by systemd's timers.
-pub(crate) const TIMERS: System =
-    System::Mirror { example: "five-mirrors.toml", failback: None, timers: true, lease: None, valid: "2s" };
+pub(crate) const TIMERS: System = System::Mirror {
+    example: "five-mirrors.toml",
+    failback: None,
+    timers: true,
+    lease: None,
+    valid: "2s",
+    beside: None,
+};
 /// A check every 200 ms, and a lease.
-pub(crate) const LEASE_FAST: System =
-    System::Mirror { example: "fast.toml", failback: None, timers: false, lease: Some(LeaseClient::Git), valid: "2s" };
+pub(crate) const LEASE_FAST: System = System::Mirror {
+    example: "fast.toml",
+    failback: None,
+    timers: false,
+    lease: Some(LeaseClient::Git),
+    valid: "2s",
+    beside: None,
+};
 /// The protocol's numbers, and a lease.
 pub(crate) const LEASE: System = System::Mirror {
     example: "five-mirrors.toml",
@@ -77,6 +117,7 @@ pub(crate) const LEASE: System = System::Mirror {
     timers: false,
     lease: Some(LeaseClient::Git),
     valid: "2s",
+    beside: None,
 };
 /// The same by the units in examples/systemd/, the one for a service under a lease among them, which
 /// is enabled at boot.
@@ -86,10 +127,17 @@ pub(crate) const LEASE_UNITS: System = System::Mirror {
     timers: true,
     lease: Some(LeaseClient::Git),
     valid: "2s",
+    beside: None,
 };
 /// A check every 200 ms, and a lease in an etcd.
-pub(crate) const LEASE_ETCD: System =
-    System::Mirror { example: "fast.toml", failback: None, timers: false, lease: Some(LeaseClient::Etcd), valid: "2s" };
+pub(crate) const LEASE_ETCD: System = System::Mirror {
+    example: "fast.toml",
+    failback: None,
+    timers: false,
+    lease: Some(LeaseClient::Etcd),
+    valid: "2s",
+    beside: None,
+};
 /// All that can be measured side by side.
 pub(crate) const SYSTEMS: [System; 11] = [
     FAST,
@@ -150,8 +198,8 @@ impl System {
     /// The same with another time until a service returns to a better node, where that can be set.
     pub(crate) fn failing_back_after(&self, span: &'static str) -> Self {
         match self {
-            &Self::Mirror { example, timers, lease, valid, .. } => {
-                Self::Mirror { example, failback: Some(span), timers, lease, valid }
+            &Self::Mirror { example, timers, lease, valid, beside, .. } => {
+                Self::Mirror { example, failback: Some(span), timers, lease, valid, beside }
             }
             other => other.clone(),
         }
@@ -160,11 +208,20 @@ impl System {
     /// The same with reads of the lease that are relied on for another time.
     pub(crate) fn relying_for(&self, span: &'static str) -> Self {
         match self {
-            &Self::Mirror { example, failback, timers, lease, .. } => {
-                Self::Mirror { example, failback, timers, lease, valid: span }
+            &Self::Mirror { example, failback, timers, lease, beside, .. } => {
+                Self::Mirror { example, failback, timers, lease, valid: span, beside }
             }
             other => other.clone(),
         }
+    }
+
+    /// The same with a second service, of which this hangs on every node.
+    pub(crate) fn beside(&self, hanging: Hanging) -> Self {
+        let mut system = self.clone();
+        if let Self::Mirror { beside, .. } = &mut system {
+            *beside = Some(hanging);
+        }
+        system
     }
 
     /// What a takeover waits under its lease: `valid + grace`.
@@ -349,7 +406,7 @@ impl System {
     /// The example's node list with the lab's addresses in it, and its commands unless systemd is there; all its
     /// numbers are kept.
     fn node_list(&self) -> Result<String> {
-        let Self::Mirror { example, failback, timers, lease, valid } = self else {
+        let Self::Mirror { example, failback, timers, lease, valid, beside } = self else {
             bail!("{} has no node list", self.name())
         };
         let place = examples().join(example);
@@ -369,6 +426,12 @@ impl System {
             };
             list += &changed;
             list.push('\n');
+        }
+        if let Some([status, start, stop]) = beside.map(Hanging::commands) {
+            list += &format!(
+                "\n[services.other]\nchain = \"bot\"\nstatus = \"{status}\"\nstart = \"{start}\"\nstop = \"{stop}\"\n\
+                 timeout = \"2s\"\n"
+            );
         }
         let words = format!("valid = \"{valid}\"\ngrace = \"1s\"\n");
         match lease {

@@ -7,10 +7,10 @@ use anyhow::Result;
 
 use crate::arbiter::{self, Away, Meanwhile};
 use crate::doubt::{self, Part};
-use crate::inert;
+use crate::inert::{self, Inert};
 use crate::lab::{Lab, NODES};
 use crate::scenario::{self, Recovery, Trouble};
-use crate::system::{BRAINS, LeaseClient, System};
+use crate::system::{BRAINS, Hanging, LeaseClient, System};
 use crate::tally::Row;
 use crate::truth;
 
@@ -28,8 +28,6 @@ pub(crate) enum Scenario {
     OneAfterAnother,
     BrainThenServing,
     ServiceCrashes,
-    BrainInert,
-    BrainInertForLong,
     CannotStartOnNext,
     Returns,
     StaleConnection,
@@ -51,6 +49,10 @@ pub(crate) enum Scenario {
     HolderFrozen,
     BothFrozen,
     HostFrozen,
+    BrainInert(Inert),
+    BrainInertForLong(Inert),
+    BrainWorksByTurns,
+    BesideHanging(Hanging),
     KilledInTakeover,
     Wakes,
     OriginDies,
@@ -64,14 +66,12 @@ pub(crate) enum Scenario {
 use Scenario::*;
 
 /// By their names, in the order in which they are tried and shown.
-pub(crate) const SCENARIOS: [(&str, Scenario); 40] = [
+pub(crate) const SCENARIOS: [(&str, Scenario); 58] = [
     ("serving-dies", ServingDies),
     ("four-die", FourDie),
     ("one-after-another", OneAfterAnother),
     ("brain-then-serving", BrainThenServing),
     ("service-crashes", ServiceCrashes),
-    ("brain-inert-and-service-crashes", BrainInert),
-    ("brain-inert-for-a-minute", BrainInertForLong),
     ("cannot-start-on-next", CannotStartOnNext),
     ("origin-dies", OriginDies),
     ("origin-hangs", OriginHangs),
@@ -100,6 +100,26 @@ pub(crate) const SCENARIOS: [(&str, Scenario); 40] = [
     ("holder-frozen", HolderFrozen),
     ("hold-and-keeper-frozen", BothFrozen),
     ("host-frozen", HostFrozen),
+    ("brain-inert: typo", BrainInert(Inert::Typo)),
+    ("brain-inert: timer-stopped", BrainInert(Inert::TimerStopped)),
+    ("brain-inert: binary-gone", BrainInert(Inert::BinaryGone)),
+    ("brain-inert: check-stopped", BrainInert(Inert::CheckStopped)),
+    ("brain-inert: disk-full", BrainInert(Inert::DiskFull)),
+    ("brain-inert: logins-hang", BrainInert(Inert::LoginsHang)),
+    ("brain-inert: logins-refused", BrainInert(Inert::LoginsRefused)),
+    ("brain-inert: frozen", BrainInert(Inert::Frozen)),
+    ("brain-inert-for-a-minute: typo", BrainInertForLong(Inert::Typo)),
+    ("brain-inert-for-a-minute: timer-stopped", BrainInertForLong(Inert::TimerStopped)),
+    ("brain-inert-for-a-minute: binary-gone", BrainInertForLong(Inert::BinaryGone)),
+    ("brain-inert-for-a-minute: check-stopped", BrainInertForLong(Inert::CheckStopped)),
+    ("brain-inert-for-a-minute: disk-full", BrainInertForLong(Inert::DiskFull)),
+    ("brain-inert-for-a-minute: logins-hang", BrainInertForLong(Inert::LoginsHang)),
+    ("brain-inert-for-a-minute: logins-refused", BrainInertForLong(Inert::LoginsRefused)),
+    ("brain-inert-for-a-minute: frozen", BrainInertForLong(Inert::Frozen)),
+    ("brain-works-at-every-other-check", BrainWorksByTurns),
+    ("beside-hanging: status", BesideHanging(Hanging::Status)),
+    ("beside-hanging: start", BesideHanging(Hanging::Start)),
+    ("beside-hanging: stop", BesideHanging(Hanging::Stop)),
     ("killed-in-takeover", KilledInTakeover),
     ("wakes-enabled", Wakes),
     ("quiet", Quiet),
@@ -120,9 +140,11 @@ impl Scenario {
             Returns => is_mirror || system.prefers_the_first(),
             // The timers' connections end with each check.
             StaleConnection => matches!(system, System::Mirror { timers: false, .. }),
-            MovedTo => is_mirror,
+            MovedTo | BesideHanging(_) => is_mirror,
             // The ways in which it is made inert are those of the script.
-            BrainInert | BrainInertForLong => matches!(system, System::Mirror { timers: false, .. }),
+            BrainInert(_) | BrainInertForLong(_) | BrainWorksByTurns => {
+                matches!(system, System::Mirror { timers: false, .. })
+            }
             // Under a lease the origin is the arbiter, which has scenarios of its own.
             OriginDies | OriginHangs | OriginSlow => is_mirror && system.lease().is_none(),
             // Before it tells a dead node, the others would have been cut off for minutes.
@@ -153,7 +175,12 @@ impl Scenario {
 
     /// Once, and not as often as there are trials.
     pub(crate) fn is_long(self) -> bool {
-        matches!(self, Quiet | Loaded | Lossy)
+        matches!(self, BrainWorksByTurns | Quiet | Loaded | Lossy)
+    }
+
+    /// Whether most of a trial is waiting, so that several labs fit on the machine.
+    pub(crate) fn mostly_waits(self) -> bool {
+        matches!(self, BrainInert(_) | BrainInertForLong(_))
     }
 
     /// Whether it is about what did not just die.
@@ -167,6 +194,7 @@ impl Scenario {
         match self {
             // Long enough to tell it from a move at once.
             Returns | StaleConnection => system.failing_back_after("3s"),
+            BesideHanging(hanging) => system.beside(hanging),
             _ => system.clone(),
         }
     }
@@ -199,15 +227,29 @@ pub(crate) fn carry_out(
         OneAfterAnother => scenario::one_after_another(lab, patience)?.iter().for_each(|recovery| row.add(recovery)),
         BrainThenServing => row.add(&scenario::brain_then_serving(lab, patience)?),
         ServiceCrashes => row.add(&scenario::service_crashes(lab, patience)?),
-        BrainInert | BrainInertForLong => {
-            let after = if scenario == BrainInert { Duration::ZERO } else { Duration::from_secs(60) };
+        BrainInert(way) | BrainInertForLong(way) => {
+            let at_once = matches!(scenario, BrainInert(_));
+            let after = if at_once { Duration::ZERO } else { Duration::from_secs(60) };
             inert::settle(lab)?;
-            let way = inert::WAYS[number % inert::WAYS.len()];
             let recovery = inert::service_crashes(lab, way, after, patience);
-            eprintln!("{} {name}: {way:?}: {recovery:?}", system.name());
+            eprintln!("{} {name}: {recovery:?}", system.name());
             row.add(&recovery?);
             row.add_double(lab.truth()?.double_ms(from));
             // What was done to the brain is not undone.
+            *place = None;
+            return Ok(vec![row]);
+        }
+        BrainWorksByTurns => {
+            inert::settle(lab)?;
+            row.add_quiet(&inert::works_by_turns(lab, for_long(180))?);
+            row.add_double(lab.truth()?.double_ms(from));
+            *place = None;
+            return Ok(vec![row]);
+        }
+        BesideHanging(_) => {
+            row.add(&scenario::serving_dies(lab, patience)?);
+            row.add_double(lab.truth()?.double_ms(from));
+            // A person cannot move the other service back.
             *place = None;
             return Ok(vec![row]);
         }

@@ -1,5 +1,6 @@
 //! What this node itself can do: reach the others, ask for its services, find the breath's repository.
 
+use std::path::PathBuf;
 use std::process::Command;
 use std::time::Instant;
 
@@ -7,7 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use xshell::cmd;
 
-use super::arbiter;
+use super::{arbiter, unit};
 use crate::clock::Deadline;
 use crate::commands::Context;
 use crate::config::{Node, Places, Problem, Severity};
@@ -17,6 +18,7 @@ use crate::name::Name;
 use crate::output::millis;
 use crate::remote;
 use crate::service::{Condition, Instance};
+use crate::state::StateDir;
 
 /// What a node itself can do.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
@@ -35,6 +37,16 @@ pub struct Here {
     pub services: Vec<Tried>,
     /// The breath's repository and its remote; null where the list names no repository.
     pub breath: Option<Tried>,
+    /// Whether the nodes and the services were asked under the confinement of the unit that runs the checks;
+    /// null within that unit itself.
+    #[serde(default)]
+    pub confinement: Option<Tried>,
+    /// The state directory of the user who was asked.
+    #[serde(default)]
+    pub state: Option<PathBuf>,
+    /// The state directory of the unit that runs the checks; null when that could not be asked.
+    #[serde(default)]
+    pub state_of_unit: Option<PathBuf>,
 }
 
 /// Something that was tried.
@@ -50,8 +62,37 @@ pub struct Tried {
     pub elapsed_ms: f64,
 }
 
-/// Tries everything at once.
+/// Tries everything at once, the nodes and the services in the unit where that can be done.
 pub(super) fn look(context: &Context, deadline: Deadline) -> Here {
+    std::thread::scope(|scope| {
+        let beside = scope.spawn(|| look_beside(context, deadline));
+        let begun = Instant::now();
+        let in_unit = unit::look(context, deadline.sooner(Deadline::after(deadline.left().mul_f64(0.7))));
+        let confinement = tried(unit::UNIT, begun, in_unit.as_ref().map(|_| ()).map_err(Clone::clone));
+        let asked = in_unit.unwrap_or_else(|_| Here { state: None, ..look_confined(context, deadline) });
+        let (breath, beat) = beside.join().unwrap_or_default();
+        Here {
+            beat_age_ms: beat.and_then(|beat| beat.0),
+            at_work: beat.map(|beat| beat.1),
+            breath,
+            confinement: Some(confinement),
+            state: Some(StateDir::open(&context.config).directory().to_owned()),
+            state_of_unit: asked.state,
+            ..asked
+        }
+    })
+}
+
+/// What is the same in the unit and outside of it: the breath, which has a unit of its own, and the beat as
+/// the other nodes read it.
+fn look_beside(context: &Context, deadline: Deadline) -> (Option<Tried>, Option<(Option<f64>, bool)>) {
+    let repo = context.config.breath.repo.as_ref();
+    let breath = repo.map(|repo| try_it(&repo.display().to_string(), || reach_remote(context, deadline)));
+    (breath, context.local_node.as_ref().and_then(|_| beat(context, deadline)))
+}
+
+/// Tries the nodes and the services as this process is, all at once.
+pub(super) fn look_confined(context: &Context, deadline: Deadline) -> Here {
     let (config, own) = (&context.config, context.local_node.as_ref());
     std::thread::scope(|scope| {
         let others = config.nodes.iter().filter(|(name, _)| Some(*name) != own);
@@ -61,30 +102,31 @@ pub(super) fn look(context: &Context, deadline: Deadline) -> Here {
         let services: Vec<_> = services(context)
             .map(|instance| scope.spawn(move || try_it(instance.0.as_str(), || status(context, instance, deadline))))
             .collect();
-        let repo = config.breath.repo.as_ref();
-        let breath = repo
-            .map(|repo| scope.spawn(move || try_it(&repo.display().to_string(), || reach_remote(context, deadline))));
-        let beat = scope.spawn(move || own.and_then(|_| beat(context, deadline)));
         let joined = |threads: Vec<std::thread::ScopedJoinHandle<'_, Tried>>| {
             threads.into_iter().filter_map(|thread| thread.join().ok()).collect()
         };
         let (nodes, services) = (joined(nodes), joined(services));
-        let beat = beat.join().ok().flatten();
         Here {
             node: own.cloned(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            beat_age_ms: beat.and_then(|beat| beat.0),
-            at_work: beat.map(|beat| beat.1),
+            beat_age_ms: None,
+            at_work: None,
             nodes,
             services,
-            breath: breath.and_then(|breath| breath.join().ok()),
+            breath: None,
+            confinement: None,
+            state: Some(StateDir::open(config).directory().to_owned()),
+            state_of_unit: None,
         }
     })
 }
 
 fn try_it(name: &str, action: impl FnOnce() -> Result<(), String>) -> Tried {
     let begun = Instant::now();
-    let outcome = action();
+    tried(name, begun, action())
+}
+
+fn tried(name: &str, begun: Instant, outcome: Result<(), String>) -> Tried {
     let elapsed_ms = millis(begun.elapsed());
     Tried { name: name.to_owned(), works: outcome.is_ok(), detail: outcome.err(), elapsed_ms }
 }
@@ -95,7 +137,8 @@ fn reach(context: &Context, name: &Name, node: &Node, deadline: Deadline) -> Res
     if report.status == Some(0) { Ok(()) } else { Err(report.why()) }
 }
 
-fn why(finished: &Finished) -> String {
+/// Why a command did not do it, for people.
+pub(super) fn why(finished: &Finished) -> String {
     let last = finished.last_line();
     match finished.ended {
         Ended::TimedOut => {
@@ -184,6 +227,17 @@ pub(super) fn problems(here: &Here, asked: Option<&Name>, context: &Context, pla
                 tried.name, tried.name
             ),
         ));
+    }
+    if let (Some(state), Some(of_unit)) = (&here.state, &here.state_of_unit)
+        && state != of_unit
+    {
+        let (state, of_unit) = (state.display(), of_unit.display());
+        let message = format!(
+            "{name} keeps its state in {of_unit} under {}, and in {state} over ssh, so no other node can read its beat; \
+             write state = \"{of_unit}\" in its list",
+            unit::UNIT
+        );
+        problems.push(places.problem(Severity::Warning, "state-differs", key.clone(), message));
     }
     if let Some(tried) = here.breath.as_ref().filter(|tried| !tried.works) {
         let detail = tried.detail.as_deref().unwrap_or_default();

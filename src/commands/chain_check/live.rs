@@ -216,7 +216,10 @@ fn differences(here: &Here, name: &Name) -> impl Iterator<Item = (Severity, &'st
             || "no check has ended there yet".to_owned(),
             |age| format!("its last check ended {:.0} s ago", age / 1000.0),
         );
-        let message = format!("{name} is not at work: {age}; start its timer or its loop of checks");
+        let state = here.state.as_ref().map_or_else(String::new, |state| {
+            format!(", or, if they run, let them keep their state in {}, where mirror over ssh looks", state.display())
+        });
+        let message = format!("{name} is not at work: {age}; start its timer or its loop of checks{state}");
         (Severity::Warning, "not-at-work", message)
     });
     [wrong_self, version_differs, idle].into_iter().flatten()

@@ -5,10 +5,10 @@ use std::time::{Duration, Instant};
 
 use super::super::Context;
 use super::super::lease::show::ReadFacts;
-use crate::boot_instant::BootInstant;
-use crate::chain::Name;
+use crate::clock::BootInstant;
 use crate::config::Config;
 use crate::hold::read_times::ReadTimes;
+use crate::name::Name;
 use crate::state::StateDir;
 
 /// How often the file is written, as long as there are reads.

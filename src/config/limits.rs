@@ -1,0 +1,66 @@
+//! The times by which a node is at work or not, derived from the node list.
+
+use std::time::Duration;
+
+use super::model::Config;
+
+/// Nobody is asked more often, and no beat is stale sooner.
+const LEAST: Duration = Duration::from_secs(2);
+/// What an answer may take, at least and at most: a login over a long link takes more than a second.
+const ANSWER: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(5));
+
+/// The times of the rule.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// From one check to the next.
+    pub check: Duration,
+    /// The deadline of a probe.
+    pub timeout: Duration,
+    /// From one breath to the next.
+    pub sync: Duration,
+}
+
+impl Limits {
+    /// By the node list.
+    pub fn of(config: &Config) -> Self {
+        Self { check: config.cycle.check, timeout: config.probe_timeout, sync: config.cycle.sync }
+    }
+
+    /// A node whose last beat is older is not at work.
+    pub fn stale(&self) -> Duration {
+        (self.check * 2 + self.timeout).max(LEAST)
+    }
+
+    /// From one question to the same node to the next.
+    pub fn interval(&self) -> Duration {
+        self.check.max(LEAST)
+    }
+
+    /// Where no beat can be had now, the last one that anybody has had must be older.
+    pub fn silent(&self) -> Duration {
+        (self.interval() + self.check + self.timeout).max(self.stale())
+    }
+
+    /// What an answer may take.
+    pub fn answer(&self) -> Duration {
+        (self.timeout * 4).clamp(ANSWER.0, self.first_answer())
+    }
+
+    /// The same of a node that has not answered yet: on a busy machine a login takes seconds, and one
+    /// that is broken off leaves no shared connection for the next question. Where checks are rare, half
+    /// of the time between two of them.
+    pub fn first_answer(&self) -> Duration {
+        ANSWER.1.max(self.check / 2)
+    }
+
+    /// The longest time from the last beat of a brain that stops working until a standby leads: the beat is
+    /// just not stale when it is read, it is read again one interval later, and the answer takes its time.
+    pub fn takeover(&self) -> Duration {
+        self.stale() + self.interval() + self.answer()
+    }
+
+    /// From one look around of the brain to the next.
+    pub fn round(&self) -> Duration {
+        self.sync.max(self.interval())
+    }
+}
