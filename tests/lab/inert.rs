@@ -45,6 +45,18 @@ pub(crate) enum Inert {
     Frozen,
 }
 
+/// All of them.
+pub(crate) const WAYS: [Inert; 8] = [
+    Inert::Typo,
+    Inert::TimerStopped,
+    Inert::BinaryGone,
+    Inert::CheckStopped,
+    Inert::DiskFull,
+    Inert::LoginsHang,
+    Inert::LoginsRefused,
+    Inert::Frozen,
+];
+
 /// Makes the brain inert.
 pub(crate) fn strike(lab: &Lab, way: Inert) -> Result<()> {
     let brain = BRAINS[0];
