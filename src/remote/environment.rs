@@ -26,8 +26,9 @@ pub(super) fn of_session(socket: &Path, words: &[String]) -> Option<Vec<String>>
             settings
         }
     };
-    let variables: Vec<(String, String)> =
-        std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?))).collect();
+    let variables: Vec<(String, String)> = std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .collect();
     Some(apply(&settings, &variables))
 }
 
@@ -85,7 +86,8 @@ mod tests {
 
     #[test]
     fn what_is_sent_goes_by_patterns_and_what_is_set_as_it_stands() {
-        let variables = [("LANG", "C"), ("LC_ALL", "de"), ("HOME", "/h")].map(|(name, value)| (name.into(), value.into()));
+        let variables =
+            [("LANG", "C"), ("LC_ALL", "de"), ("HOME", "/h")].map(|(name, value)| (name.into(), value.into()));
         let settings = "sendenv LANG\nsendenv LC_*\nsetenv A=b c";
         assert_eq!(apply(settings, &variables), ["LANG=C", "LC_ALL=de", "A=b c"]);
         assert!(apply("", &variables).is_empty());
