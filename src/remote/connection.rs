@@ -42,6 +42,8 @@ pub(super) struct Connection<'a> {
     stdout: File,
     /// How much of the input is written.
     written: usize,
+    /// Whether anything has come.
+    heard: bool,
 }
 
 enum Carrier {
@@ -92,22 +94,32 @@ impl<'a> Connection<'a> {
     fn new(route: Route<'a>, carrier: Carrier, stdin: OwnedFd, stdout: OwnedFd) -> io::Result<Self> {
         rustix::io::ioctl_fionbio(&stdin, true)?;
         rustix::io::ioctl_fionbio(&stdout, true)?;
-        Ok(Self { route, carrier, stdin: Some(File::from(stdin)), stdout: File::from(stdout), written: 0 })
+        Ok(Self {
+            route,
+            carrier,
+            stdin: Some(File::from(stdin)),
+            stdout: File::from(stdout),
+            written: 0,
+            heard: false,
+        })
     }
 
     /// Writes what is to be written, and passes on what has come.
     pub(super) fn exchange(&mut self, hear: &mut dyn FnMut(&[u8]), wait: Duration) -> io::Result<Exchange> {
         let (readable, changed) = self.poll(wait)?;
         self.carrier.trim();
-        let over = changed && self.carrier.is_over()?;
+        let mut over = changed && self.carrier.is_over()?;
         if self.carrier.is_refused() {
-            // Nothing has run there, so it is asked for anew.
-            *self = Self::start(self.route)?;
-            return Ok(Exchange { came: false, over: false });
+            if !self.heard {
+                // Nothing has run there, so it is asked for anew.
+                *self = Self::start(self.route)?;
+                return Ok(Exchange { came: false, over: false });
+            }
+            over = true;
         }
         self.write();
-        let came =
-            if readable || over { self.read(hear, over.then_some(Duration::ZERO).unwrap_or(wait)) } else { false };
+        let came = (readable || over) && self.read(hear, if over { Duration::ZERO } else { wait });
+        self.heard |= came;
         Ok(Exchange { came, over })
     }
 

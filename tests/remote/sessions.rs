@@ -78,3 +78,25 @@ fn what_answers_on_the_socket_in_another_way_is_left_alone() {
     hosts.run("promote").expect(0, "in-place");
     assert_eq!(hosts.bot.acts(), 1);
 }
+
+#[test]
+fn many_services_start_and_move_where_few_sessions_are_allowed() {
+    let hosts = hosts("MaxSessions 4", PATIENT);
+    let list = std::fs::read_to_string(hosts.network.config()).unwrap();
+    let runs = |index: usize| format!("{}/s{index}-$NODE", hosts.bot.path().display());
+    let service = |index: usize| {
+        let file = runs(index);
+        format!(
+            "[services.s{index}]\nchain = \"bot\"\nstatus = \"test -e {file}\"\nstart = \"touch {file}\"\n\
+             stop = \"rm {file}\"\ntimeout = \"60s\"\n"
+        )
+    };
+    let services: String = (0..30).map(service).collect();
+    hosts.network.rewrite(&format!("{list}\n{services}"));
+    hosts.run("promote").expect(0, "started");
+    hosts.run("promote --to b").expect(0, "moved");
+    for index in 0..30 {
+        let file = |node: &str| std::path::PathBuf::from(runs(index).replace("$NODE", node));
+        assert!(file("b").exists() && !file("a").exists(), "s{index}");
+    }
+}

@@ -50,24 +50,27 @@ fn ask_node(questions: Vec<Question<'_>>, output_mode: OutputMode) {
         for question in probed {
             scope.spawn(move || question.ask_health(output_mode));
         }
-        ask_status(&plain, output_mode);
+        ask_status(plain, output_mode);
     });
 }
 
 /// Asks one node for the status of services, in one trip.
-fn ask_status(questions: &[Question<'_>], output_mode: OutputMode) {
-    let Some(first) = questions.first() else { return };
-    let Instance { remote, name, node, .. } = first.instance;
-    if questions.len() == 1 {
+fn ask_status(questions: Vec<Question<'_>>, output_mode: OutputMode) {
+    if questions.len() <= 1 {
         // Others may ask the same node just now.
-        return first.answer(said(name, first.instance.status(first.deadline), output_mode));
+        return questions.into_iter().for_each(|question| question.ask_status(output_mode));
     }
+    let Some(Instance { remote, name, node, .. }) = questions.first().map(|question| question.instance) else { return };
     let mut commands = Vec::new();
-    for Question { instance: Instance { title, service, .. }, deadline, .. } in questions {
+    for Question { instance: Instance { title, service, .. }, deadline, .. } in &questions {
         commands.push(ServiceCommand { title, service, verb: Verb::Status, deadline: *deadline });
     }
+    // A service takes up its answers when nobody has a question for it any more.
+    let mut open: Vec<_> = questions.into_iter().map(Some).collect();
     run_on_node(remote, (name, node), &commands, &mut |index, result| {
-        questions[index].answer(said(name, result.status, output_mode));
+        if let Some(question) = open[index].take() {
+            question.answer(said(name, result.status, output_mode));
+        }
     });
 }
 
@@ -96,8 +99,14 @@ impl Question<'_> {
         self.answer(report);
     }
 
+    fn ask_status(self, output_mode: OutputMode) {
+        let status = self.instance.status(self.deadline);
+        let report = said(self.instance.name, status, output_mode);
+        self.answer(report);
+    }
+
     /// The service may have been decided without this answer.
-    fn answer(&self, report: InstanceReport) {
+    fn answer(self, report: InstanceReport) {
         let _ = self.answer.send((self.instance.name.clone(), report));
     }
 }
