@@ -275,6 +275,23 @@ fn a_node_yields_to_one_that_leads_in_its_place_and_to_the_smaller_digest() {
 }
 
 #[test]
+fn a_brain_is_suspect_once_nobody_has_had_a_beat_of_it_for_long_enough() {
+    let (watch, limits, read) = reads_that_z_leads("m", &[]);
+    let (z, l) = (name("z"), name("l"));
+    let is_suspect = |steady: bool, after: Duration| {
+        let judge = Judge { node: Some(&l), digest: "m", steady };
+        watch.is_suspect(&z, read.plus(after), &judge, &limits)
+    };
+    assert!(!is_suspect(true, limits.silent() - MS(11)));
+    assert!(is_suspect(true, limits.silent()));
+    assert!(!is_suspect(false, limits.silent()), "one that has only just begun judges nobody");
+    let mut watch = watch.clone();
+    watch.is_due(&z, read.plus(limits.silent()), &limits);
+    let judge = Judge { node: Some(&l), digest: "m", steady: true };
+    assert!(!watch.is_suspect(&z, read.plus(limits.silent()), &judge, &limits), "it was asked a moment ago");
+}
+
+#[test]
 fn the_times_are_those_that_are_published() {
     let slow = Limits { check: MS(5000), timeout: MS(750), sync: MS(12_000) };
     assert_eq!((slow.stale(), slow.interval(), slow.silent()), (MS(10_750), MS(5000), MS(10_750)));

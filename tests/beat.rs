@@ -7,8 +7,10 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use crate::support::mirror::{MIRROR, Network, Said, Started, node, run};
+use crate::support::processes::signal;
 use crate::support::sshd::{Client, Sshd};
 use crate::support::wait_for;
+use rustix::process::Signal;
 use serde_json::Value;
 
 const NODES: [&str; 3] = ["a", "b", "c"];
@@ -387,17 +389,18 @@ fn a_brain_with_a_service_that_hangs_is_at_work() {
     let field = Field::new();
     let good = field.network.path().join("good");
     for node in NODES {
-        let list = std::fs::read_to_string(field.list(node)).unwrap().replace(CYCLE, "[cycle]\ncheck = \"200ms\"\n");
+        let list = std::fs::read_to_string(field.list(node)).unwrap();
+        let list =
+            list.replace(CYCLE, "[cycle]\ncheck = \"200ms\"\n").replace("[chains]\n", "[chains]\nhome = [\"a\"]\n");
         let services = format!(
-            "[services.good]\nchain = \"brain\"\nstatus = 'test \"$MIRROR_SELF\" = a && test -e {good}'\n\
+            "[services.good]\nchain = \"home\"\nstatus = 'test -e {good}'\n\
              start = 'touch {good}'\nstop = 'true'\ntimeout = \"20s\"\n\
-             [services.hung]\nchain = \"brain\"\nstatus = 'sleep 3600'\nstart = 'true'\nstop = 'true'\n\
-             timeout = \"12s\"\n",
+             [services.hung]\nchain = \"home\"\nstatus = 'sleep 3600'\nstart = 'true'\nstop = 'true'\n\
+             timeout = \"120s\"\n",
             good = good.display()
         );
         std::fs::write(field.list(node), list + &services).unwrap();
     }
-    let begun = Instant::now();
     let check = Started::new(field.command("a", "promote --if-brain"));
     let running = || field.on("a", "beat").json()["beat"]["running"]["good"] == "a";
     wait_for("the beat says where the other service runs", || running().then_some(()));
@@ -405,15 +408,15 @@ fn a_brain_with_a_service_that_hangs_is_at_work() {
     assert_eq!(beat["beat"]["verdict"], "under-way", "{beat:#}");
 
     // A beat is stale after 4.4 s here.
-    while begun.elapsed() < Duration::from_secs(7) {
+    let begun = Instant::now();
+    while begun.elapsed() < Duration::from_secs(6) {
         field.on("a", "beat").expect(0, "fresh");
         std::thread::sleep(Duration::from_millis(200));
     }
     let object = field.check("b").expect(1, "other");
     assert_eq!((&object["brain"], at_work(&object, "a")), (&"a".into(), &"yes".into()), "{object:#}");
 
-    let object = check.end().json();
-    assert_eq!(object["services"][0]["verdict"], "started", "{object:#}");
-    let beat = field.on("a", "beat").expect(0, "fresh");
-    assert_eq!((&beat["beat"]["verdict"], &beat["beat"]["brain"]), (&object["verdict"], &"a".into()), "{beat:#}");
+    // It ends what it has started.
+    signal(check.pid(), Signal::TERM);
+    check.end();
 }

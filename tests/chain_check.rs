@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::support::mirror::{MIRROR, Network, Said};
+use crate::support::mirror::{MIRROR, Network, Said, run};
 use crate::support::sshd::{Client, Sshd};
 
 /// Three nodes of this machine, each with an sshd, a directory, a node list and a `mirror` of its own, and
@@ -134,6 +134,15 @@ fn where_all_is_well_every_node_has_asked_every_other() {
         let others: Vec<&Value> = here["nodes"].as_array().unwrap().iter().map(|tried| &tried["name"]).collect();
         assert_eq!(others, NAMES.iter().filter(|other| **other != name).collect::<Vec<_>>());
         assert_eq!((&here["services"][0]["works"], &here["breath"]["works"]), (&true.into(), &true.into()), "{here:#}");
+        assert_eq!(here["state"], nodes.path(name).join("state").to_str().unwrap());
+        // What cannot be asked is said.
+        if !Path::new("/run/systemd/system").exists() {
+            let confinement = &here["confinement"];
+            assert_eq!(
+                (&confinement["works"], &confinement["detail"]),
+                (&false.into(), &"no systemd runs here".into())
+            );
+        }
         // Its own question, and those of the two others.
         let server = &nodes.servers[NAMES.iter().position(|other| *other == name).unwrap()];
         assert_eq!(server.logins(), 3, "{name}");
@@ -218,4 +227,33 @@ fn a_node_that_hangs_holds_up_nobody_beyond_the_deadline() {
     assert!(said.took < Duration::from_secs(60), "{:?}", said.took);
     assert_eq!(codes(&object), ["nodes.a not-reached", "nodes.b not-reached", "nodes.c not-reached"], "{object:#}");
     assert!(object["reason"].as_str().unwrap().ends_with("2 of 3 nodes asked."), "{}", object["reason"]);
+}
+
+#[test]
+fn a_node_that_is_not_at_work_is_named_with_the_state_that_was_read() {
+    let nodes = Nodes::new();
+    let idle = |object: &Value| -> Vec<(String, String)> {
+        let problems = object["problems"].as_array().unwrap().iter();
+        let text = |value: &Value| value.as_str().unwrap().to_owned();
+        let idle = problems.filter(|problem| problem["code"] == "not-at-work");
+        idle.map(|problem| (text(&problem["where"]), text(&problem["message"]))).collect()
+    };
+    let check = |name: &str, state: &Path| {
+        let mut check = nodes.network.mirror(["whois-brain", "--check"]);
+        check.env("MIRROR_SELF", name).env("MIRROR_CONFIG", nodes.path(name).join("mirror.toml"));
+        check.env("STATE_DIRECTORY", state);
+        run(check)
+    };
+    check("a", &nodes.path("a").join("state")).expect(0, "self");
+    // The watchdog of b keeps its state where no other node looks.
+    check("b", &nodes.path("b").join("elsewhere")).expect(1, "other");
+    let object = nodes.check("").expect(0, "sound");
+    let found = idle(&object);
+    let places: Vec<&str> = found.iter().map(|(place, _)| place.as_str()).collect();
+    assert_eq!(places, ["nodes.b", "nodes.c"], "{object:#}");
+    let message = &found[0].1;
+    assert!(message.starts_with("b is not at work: no check has ended there yet; start its timer"), "{message}");
+    let state = nodes.path("b").join("state");
+    assert!(message.contains(&format!("keep their state in {}, where", state.display())), "{message}");
+    assert_eq!(object["live"]["nodes"][0]["here"]["at_work"], true, "{object:#}");
 }

@@ -312,7 +312,7 @@ fn described(command: &Command) -> Command {
 fn synopsis(command: &Command) -> String {
     let mut words = vec![display_name(command).replacen('-', " ", 1).to_owned()];
     words[0] = command.get_bin_name().unwrap_or(&words[0]).to_owned();
-    let optional = |arg: &&clap::Arg| !arg.is_positional() && !arg.is_global_set();
+    let optional = |arg: &&clap::Arg| !arg.is_positional() && !arg.is_global_set() && !arg.is_hide_set();
     for option in command.get_arguments().filter(optional) {
         let (Some(long), false) = (option.get_long(), ["help", "version"].contains(&option.get_id().as_str())) else {
             continue;

@@ -37,13 +37,21 @@ impl<'a> Check<'a> {
                     let before =
                         |node: &Name| chain.iter().take_while(|other| *other != name).any(|other| other == node);
                     let wanted = |node: &Name| node == name || over.contains(node) && before(node);
+                    let suspect = watch.is_suspect(name, BootInstant::now(), &self.judge(), &self.limits);
+                    if suspect && may_probe {
+                        let all: Vec<(&Name, &Node)> = self.config.nodes.iter().collect();
+                        self.probe_missing(&all, view, |_| Leader::Nobody)?;
+                    }
+                    let seen = view.seen();
                     let living = |node: &Name| seen.get(node) == Some(&State::Alive);
-                    let now = self.ask_all(watch, |node| wanted(node) && living(node) && !asked.contains(node));
-                    if now.is_empty() {
+                    let now =
+                        self.ask_all(watch, |node| (suspect || wanted(node)) && living(node) && !asked.contains(node));
+                    let brains: Vec<_> = now.iter().filter(|(node, _)| wanted(node)).cloned().collect();
+                    asked.extend(now.into_iter().map(|(node, _)| node));
+                    if brains.is_empty() {
                         return Ok(());
                     }
-                    self.ask_others_in_doubt(watch, &now, view, may_probe)?;
-                    asked.extend(now.into_iter().map(|(node, _)| node));
+                    self.ask_others_in_doubt(watch, &brains, view, may_probe)?;
                 }
                 // Another node is next, and was not looked at as long as the first one was enough.
                 Leader::Open(_) if may_probe && !asked.is_empty() => {

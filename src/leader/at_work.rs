@@ -10,8 +10,8 @@
 //!
 //!  L  (its logins hang or are refused, its `mirror` is gone, its node list has a typo)
 //!  S  reads: 0 s old ── none ── none ── none, and the last one is 15 s old > silent = 10.75 s:
-//!     the other living nodes are asked what they have read of L. A younger one: L stays. None: L is
-//!     passed over. At most silent + interval + 2 × answer + timeout
+//!     the other living nodes are asked with it what they have read of L. A younger one: L stays. None:
+//!     L is passed over. At most silent + interval + answer + timeout
 //!
 //!  L  ── beat ── yields (S leads, it says) ──────── reads S: L is the brain ── leads
 //!  S  leads ────── reads L's beat: gives way ── beat (brain: L)
@@ -186,6 +186,10 @@ impl Known {
     }
 
     /// How old the youngest beat is that anybody has had.
+    fn is_due(&self, now: BootInstant, limits: &Limits) -> bool {
+        self.due <= now.plus(limits.interval() / 10)
+    }
+
     fn youngest(&self, now: BootInstant) -> Option<Duration> {
         let read = self.beat.as_ref().map(|beat| beat.sighting.age(now));
         let told = self.told.map(|told| told.age(now));
@@ -293,7 +297,7 @@ impl Watch {
         // A node that leads nothing and cannot be read is asked less and less often.
         let rarely = if known.passed_over.is_some() { known.failed.min(MOST_RARELY) } else { 0 };
         let interval = limits.interval() * 2_u32.pow(rarely);
-        if known.due > now.plus(limits.interval() / 10) {
+        if !known.is_due(now, limits) {
             return false;
         }
         known.due = known.due.max(now).plus(interval);
@@ -362,6 +366,14 @@ impl Watch {
         if young && known.passed_over.is_some() && matches!(known.last, Some(Last::Unreadable(_))) {
             known.is_fresh(now);
         }
+    }
+
+    /// Whether a question that begins now would give cause to ask the others if it brought nothing readable:
+    /// then they are asked at the same time, and no answer waits for another.
+    pub fn is_suspect(&self, node: &Name, now: BootInstant, judge: &Judge<'_>, limits: &Limits) -> bool {
+        let Some(known) = self.nodes.get(node) else { return false };
+        let silent = known.youngest(now).is_none_or(|age| age > limits.silent());
+        judge.steady && known.is_due(now, limits) && known.passed_over.is_none() && silent
     }
 
     /// Whether a question that began at `began` and brought nothing readable gives cause to ask the
