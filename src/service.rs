@@ -54,7 +54,7 @@ pub enum Verb {
 #[derive(Clone, Copy, Debug)]
 pub struct ServiceCommand<'a> {
     /// The service's name.
-    pub title: &'a Name,
+    pub service_name: &'a Name,
     /// The service.
     pub service: &'a Service,
     /// What is wanted.
@@ -78,11 +78,11 @@ pub struct Instance<'a> {
     /// How commands get there.
     pub remote: &'a Remote,
     /// The service's name.
-    pub title: &'a Name,
+    pub service_name: &'a Name,
     /// The service.
     pub service: &'a Service,
     /// The node's name.
-    pub name: &'a Name,
+    pub node_name: &'a Name,
     /// The node.
     pub node: &'a Node,
 }
@@ -96,7 +96,8 @@ pub fn run_on_node(
     commands: &[ServiceCommand<'_>],
     on_result: &mut dyn FnMut(usize, ServiceResult),
 ) {
-    let starts: Vec<String> = commands.iter().map(|command| start_command(command.title, command.service)).collect();
+    let starts: Vec<String> =
+        commands.iter().map(|command| start_command(command.service_name, command.service)).collect();
     let errands: Vec<Errand<'_>> =
         commands.iter().zip(&starts).map(|(command, start)| errand(command, start, node.probe.timeout)).collect();
     let has_died = || has_died(remote, name, node);
@@ -106,7 +107,7 @@ pub fn run_on_node(
 }
 
 fn errand<'a>(command: &ServiceCommand<'a>, start: &'a str, to_ask: Duration) -> Errand<'a> {
-    let ServiceCommand { title, service, verb, deadline } = *command;
+    let ServiceCommand { service_name, service, verb, deadline } = *command;
     let status = service.status.as_str();
     let task = match verb {
         Verb::Status => Task::Ask(status),
@@ -115,7 +116,7 @@ fn errand<'a>(command: &ServiceCommand<'a>, start: &'a str, to_ask: Duration) ->
     };
     let left = deadline.left();
     let act_deadline = (verb != Verb::Status).then(|| Deadline::after(left - to_ask.min(left / 2)));
-    Errand { service: Some(title), task, deadline, act_deadline }
+    Errand { service: Some(service_name), task, deadline, act_deadline }
 }
 
 impl Instance<'_> {
@@ -163,17 +164,17 @@ impl Instance<'_> {
     }
 
     fn carry_out(&self, verb: Verb, deadline: Deadline) -> ServiceResult {
-        let command = ServiceCommand { title: self.title, service: self.service, verb, deadline };
-        let start = start_command(self.title, self.service);
+        let command = ServiceCommand { service_name: self.service_name, service: self.service, verb, deadline };
+        let start = start_command(self.service_name, self.service);
         let errand = errand(&command, &start, self.node.probe.timeout);
-        let report = self.remote.carry_out((self.name, self.node), &errand, has_died);
+        let report = self.remote.carry_out((self.node_name, self.node), &errand, has_died);
         ServiceResult { act: act_of(&report), status: status_of(&report) }
     }
 
     fn run(&self, task: Task<'_>, deadline: Deadline) -> Report {
-        let errand = Errand { service: Some(self.title), task, deadline, act_deadline: None };
-        let has_died = || has_died(self.remote, self.name, self.node);
-        let to = Destination { name: self.name, node: self.node, has_died: &has_died };
+        let errand = Errand { service: Some(self.service_name), task, deadline, act_deadline: None };
+        let has_died = || has_died(self.remote, self.node_name, self.node);
+        let to = Destination { name: self.node_name, node: self.node, has_died: &has_died };
         let mut answer = Report::default();
         trip::run(self.remote, &to, &[errand], &mut |_, report| answer = report);
         answer
@@ -188,10 +189,10 @@ fn is_lost(status: &CommandResult) -> bool {
 
 /// Where nothing but the node's own tick guards the service, the node asks the register first: a start
 /// that was long on its way must not take effect after the lease has gone.
-fn start_command(title: &Name, service: &Service) -> String {
+fn start_command(service_name: &Name, service: &Service) -> String {
     match service.lease {
         Some(Lease { guard: Guard::Tick, .. }) => {
-            format!("mirror lease check --quiet {title} && {{\n{}\n}}", service.start)
+            format!("mirror lease check --quiet {service_name} && {{\n{}\n}}", service.start)
         }
         _ => service.start.clone(),
     }

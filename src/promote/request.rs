@@ -132,7 +132,7 @@ impl<'a> Goal<'a> {
     /// The service on a node.
     pub(super) fn instance(&self, remote: &'a Remote, node: &Name) -> Option<Instance<'a>> {
         let (name, node) = self.node(node)?;
-        Some(Instance { remote, title: self.name, service: self.service, name, node })
+        Some(Instance { remote, service_name: self.name, service: self.service, node_name: name, node })
     }
 
     fn node(&self, wanted: &Name) -> Option<(&'a Name, &'a Node)> {

@@ -41,7 +41,7 @@ pub(super) fn stop_all(instances: &[Instance<'_>], deadline: Deadline) -> Vec<St
         let stops: Vec<_> =
             instances.iter().map(|instance| scope.spawn(move || stop(instance, deadline).step)).collect();
         let broken_off =
-            |instance: &Instance<'_>| Step::untaken(instance.name, StepKind::Stop, StepOutcome::Unconfirmed);
+            |instance: &Instance<'_>| Step::untaken(instance.node_name, StepKind::Stop, StepOutcome::Unconfirmed);
         stops.into_iter().zip(instances).map(|(stop, at)| stop.join().unwrap_or_else(|_| broken_off(at))).collect()
     })
 }
@@ -94,5 +94,5 @@ fn finished(kind: StepKind, instance: &Instance<'_>, result: &ServiceResult) -> 
         (_, None, Some(cause)) => (Some(cause), status.detail.clone().map(|d| format!("its status afterwards: {d}"))),
         (_, None, None) => (Some(Cause::StillRunning), None),
     };
-    Step { cause, detail, ..Step::untaken(instance.name, kind, outcome) }
+    Step { cause, detail, ..Step::untaken(instance.node_name, kind, outcome) }
 }

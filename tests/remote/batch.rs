@@ -31,8 +31,8 @@ fn run(config: &Config, local: bool, verb: Verb, wait: Duration) -> Vec<(Duratio
     let remote = Remote::new(config, local.then_some(name));
     let (begun, deadline) = (Instant::now(), Deadline::after(wait));
     let mut commands = Vec::new();
-    for (title, service) in &config.services {
-        commands.push(ServiceCommand { title, service, verb, deadline });
+    for (service_name, service) in &config.services {
+        commands.push(ServiceCommand { service_name, service, verb, deadline });
     }
     let mut results: Vec<Option<(Duration, ServiceResult)>> = commands.iter().map(|_| None).collect();
     run_on_node(&remote, (name, node), &commands, &mut |index, result| {

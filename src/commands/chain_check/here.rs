@@ -161,13 +161,13 @@ fn services(context: &Context) -> impl Iterator<Item = (&Name, &crate::config::S
 /// Whether a service's status can be run here, whatever it says.
 fn status(
     context: &Context,
-    (title, service): (&Name, &crate::config::Service),
+    (service_name, service): (&Name, &crate::config::Service),
     deadline: Deadline,
 ) -> Result<(), String> {
     let own = context.local_node.as_ref().and_then(|name| context.config.nodes.get_key_value(name));
     let Some((name, node)) = own else { return Err("this machine is not a node".to_owned()) };
     let remote = context.remote();
-    let instance = Instance { remote: &remote, title, service, name, node };
+    let instance = Instance { remote: &remote, service_name, service, node_name: name, node };
     let result = instance.status(deadline.sooner(Deadline::after(service.timeout)));
     match result.condition {
         Condition::Running | Condition::Stopped => Ok(()),

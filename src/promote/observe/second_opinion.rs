@@ -19,8 +19,8 @@ pub(in crate::promote) fn ask_second_opinion(of: &Name, others: &[Instance<'_>],
         for other in others {
             let (sender, command) = (sender.clone(), &command);
             scope.spawn(move || {
-                let report = other.remote.ask(other.name, other.node, command, deadline);
-                let _ = sender.send(says_alive(&report, of).then(|| other.name.clone()));
+                let report = other.remote.ask(other.node_name, other.node, command, deadline);
+                let _ = sender.send(says_alive(&report, of).then(|| other.node_name.clone()));
             });
         }
         drop(sender);

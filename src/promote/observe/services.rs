@@ -36,7 +36,7 @@ pub(in crate::promote) fn ask_services<'scope, 'a: 'scope>(
 ) {
     let mut by_node: BTreeMap<&Name, Vec<Question<'a>>> = BTreeMap::new();
     for question in questions {
-        by_node.entry(question.instance.name).or_default().push(question);
+        by_node.entry(question.instance.node_name).or_default().push(question);
     }
     for questions in by_node.into_values() {
         scope.spawn(move || ask_node(questions, output_mode));
@@ -60,16 +60,18 @@ fn ask_status(questions: Vec<Question<'_>>, output_mode: OutputMode) {
         // Others may ask the same node just now.
         return questions.into_iter().for_each(|question| question.ask_status(output_mode));
     }
-    let Some(Instance { remote, name, node, .. }) = questions.first().map(|question| question.instance) else { return };
+    let Some(Instance { remote, node_name, node, .. }) = questions.first().map(|question| question.instance) else {
+        return;
+    };
     let mut commands = Vec::new();
-    for Question { instance: Instance { title, service, .. }, deadline, .. } in &questions {
-        commands.push(ServiceCommand { title, service, verb: Verb::Status, deadline: *deadline });
+    for Question { instance: Instance { service_name, service, .. }, deadline, .. } in &questions {
+        commands.push(ServiceCommand { service_name, service, verb: Verb::Status, deadline: *deadline });
     }
     // A service takes up its answers when nobody has a question for it any more.
     let mut open: Vec<_> = questions.into_iter().map(Some).collect();
-    run_on_node(remote, (name, node), &commands, &mut |index, result| {
+    run_on_node(remote, (node_name, node), &commands, &mut |index, result| {
         if let Some(question) = open[index].take() {
-            question.answer(said(name, result.status, output_mode));
+            question.answer(said(node_name, result.status, output_mode));
         }
     });
 }
@@ -87,7 +89,7 @@ fn said(node: &Name, status: CommandResult, output_mode: OutputMode) -> Instance
 
 impl Question<'_> {
     fn ask_health(self, output_mode: OutputMode) {
-        let status = || said(self.instance.name, self.instance.status(self.deadline), output_mode);
+        let status = || said(self.instance.node_name, self.instance.status(self.deadline), output_mode);
         let report = match self.health.map(|probe| probe_health(&self.instance, probe)) {
             Some(State::Alive) => InstanceReport::new(ServiceHealth::Healthy),
             Some(State::Dead) => match status() {
@@ -101,19 +103,19 @@ impl Question<'_> {
 
     fn ask_status(self, output_mode: OutputMode) {
         let status = self.instance.status(self.deadline);
-        let report = said(self.instance.name, status, output_mode);
+        let report = said(self.instance.node_name, status, output_mode);
         self.answer(report);
     }
 
     /// The service may have been decided without this answer.
     fn answer(self, report: InstanceReport) {
-        let _ = self.answer.send((self.instance.name.clone(), report));
+        let _ = self.answer.send((self.instance.node_name.clone(), report));
     }
 }
 
 /// The state of a service on a node by its `health` probe.
 pub(in crate::promote) fn probe_health(instance: &Instance<'_>, health: &Probe) -> State {
-    let login = instance.remote.login(instance.name, instance.node);
+    let login = instance.remote.login(instance.node_name, instance.node);
     let target = Target { address: &instance.node.address, probe: health, login: Some(login), delay: Duration::ZERO };
     let mut state = State::Unknown;
     let asked = probe::ask(&[target], |_, answer| {

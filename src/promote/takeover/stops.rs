@@ -31,8 +31,8 @@ impl Stops {
     /// A node that said that the service runs there, did not confirm its stop, and says so still.
     pub(super) fn still_running(&self, instances: &[(Instance<'_>, bool)], deadline: Deadline) -> Option<Name> {
         let confirmed = |node: &Name| self.confirmed.iter().any(|stopped| stopped.node == *node);
-        let mut silent = instances.iter().filter(|(instance, runs)| *runs && !confirmed(instance.name));
-        silent.find(|(instance, _)| still_runs(instance, deadline)).map(|(instance, _)| instance.name.clone())
+        let mut silent = instances.iter().filter(|(instance, runs)| *runs && !confirmed(instance.node_name));
+        silent.find(|(instance, _)| still_runs(instance, deadline)).map(|(instance, _)| instance.node_name.clone())
     }
 }
 
