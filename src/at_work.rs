@@ -47,7 +47,7 @@ pub enum Mode {
 pub struct Check<'a> {
     config: &'a Config,
     local_node: Option<&'a Name>,
-    store: &'a StateDir,
+    state_dir: &'a StateDir,
     remote: Remote,
     mode: Mode,
     limits: Limits,
@@ -73,11 +73,11 @@ struct Inner {
 
 impl<'a> Check<'a> {
     /// Begins with what the state holds.
-    pub fn new(config: &'a Config, local_node: Option<&'a Name>, store: &'a StateDir, mode: Mode) -> Self {
+    pub fn new(config: &'a Config, local_node: Option<&'a Name>, state_dir: &'a StateDir, mode: Mode) -> Self {
         let (limits, now) = (Limits::of(config), BootInstant::now());
-        let own = store.beat().filter(|beat| Some(&beat.node) == local_node);
+        let own = state_dir.beat().filter(|beat| Some(&beat.node) == local_node);
         let own = own.filter(|beat| beat.left <= now && beat.left.until(now) <= limits.stale());
-        let mut watch = if local_node.is_some() && mode != Mode::Ask { store.watch() } else { Watch::default() };
+        let mut watch = if local_node.is_some() && mode != Mode::Ask { state_dir.watch() } else { Watch::default() };
         let before = watch.clone();
         watch.keep(|node| config.nodes.contains_key(node));
         match (mode, &own) {
@@ -89,7 +89,7 @@ impl<'a> Check<'a> {
         Self {
             config,
             local_node,
-            store,
+            state_dir,
             remote: Remote::new(config, local_node),
             mode,
             limits,
@@ -261,8 +261,8 @@ impl<'a> Check<'a> {
         }
         let Some(mut beat) = self.beat(&inner, "under-way") else { return };
         beat.running.extend(running);
-        let kept = self.store.leave_beat(&beat);
-        inner.troubles.extend(warnings::not_left(&kept, self.store));
+        let kept = self.state_dir.leave_beat(&beat);
+        inner.troubles.extend(warnings::not_left(&kept, self.state_dir));
         *self.own.lock().unwrap_or_else(PoisonError::into_inner) = Some(beat.clone());
         inner.under_way = Some(self.beat_on(beat));
     }
@@ -276,16 +276,16 @@ impl<'a> Check<'a> {
             && let Some(mut beat) = self.beat(&inner, verdict)
         {
             beat.running = running.unwrap_or(beat.running);
-            let kept = self.store.leave_beat(&beat);
+            let kept = self.state_dir.leave_beat(&beat);
             *self.own.lock().unwrap_or_else(PoisonError::into_inner) = Some(beat);
-            inner.troubles.extend(warnings::not_left(&kept, self.store));
+            inner.troubles.extend(warnings::not_left(&kept, self.state_dir));
         }
         self.keep_watch(&mut inner);
     }
 
     fn keep_watch(&self, inner: &mut Inner) {
         if self.mode == Mode::Check && self.local_node.is_some() && inner.watch != inner.before {
-            self.store.keep_watch(&inner.watch);
+            self.state_dir.keep_watch(&inner.watch);
             inner.before = inner.watch.clone();
         }
     }
@@ -294,7 +294,7 @@ impl<'a> Check<'a> {
     pub fn at_work(&self, node: &Name) -> AtWork {
         let now = BootInstant::now();
         if Some(node) == self.local_node {
-            let own = self.store.beat().filter(|beat| beat.node == *node);
+            let own = self.state_dir.beat().filter(|beat| beat.node == *node);
             let fresh = own.is_some_and(|beat| beat.left.until(now) <= self.limits.stale());
             return if fresh { AtWork::Yes } else { AtWork::Unasked };
         }

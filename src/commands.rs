@@ -65,8 +65,8 @@ impl Context {
     }
 
     /// A decision who the brain is, with or without questions to others.
-    fn check<'a>(&'a self, store: &'a StateDir, mode: Mode) -> Check<'a> {
-        Check::new(&self.config, self.local_node.as_ref(), store, mode)
+    fn check<'a>(&'a self, state_dir: &'a StateDir, mode: Mode) -> Check<'a> {
+        Check::new(&self.config, self.local_node.as_ref(), state_dir, mode)
     }
 
     /// Refuses a check on a machine that is no node: a timer that goes on after the node has left the

@@ -154,18 +154,18 @@ impl Switch {
     ///
     /// # Errors
     /// When this machine cannot use it.
-    pub fn open(config: &Config, store: &StateDir, local_node: Option<&Name>) -> Result<Self, LeaseError> {
-        Ok(Self { register: client::open_register(config, store, local_node, NAME)? })
+    pub fn open(config: &Config, state_dir: &StateDir, local_node: Option<&Name>) -> Result<Self, LeaseError> {
+        Ok(Self { register: client::open_register(config, state_dir, local_node, NAME)? })
     }
 
     /// What is paused.
     ///
     /// # Errors
     /// When it could not be read, or holds something else.
-    pub fn read(&self, store: &StateDir, deadline: Deadline) -> Result<Pauses, StoreError> {
-        let Some(register) = &self.register else { return Ok(node::read(store)) };
+    pub fn read(&self, state_dir: &StateDir, deadline: Deadline) -> Result<Pauses, StoreError> {
+        let Some(register) = &self.register else { return Ok(node::read(state_dir)) };
         let pauses = pauses(register.read(deadline)?.as_ref())?;
-        remember(store, &pauses);
+        remember(state_dir, &pauses);
         Ok(pauses)
     }
 
@@ -175,23 +175,23 @@ impl Switch {
     /// When it could not be read or written, or holds something else. It may be turned all the same.
     pub fn turn(
         &self,
-        store: &StateDir,
+        state_dir: &StateDir,
         summary: &str,
         deadline: Deadline,
         change: impl Fn(&mut Pauses),
     ) -> Result<(Pauses, Pauses), StoreError> {
-        let Some(register) = &self.register else { return node::turn(store, deadline, change) };
+        let Some(register) = &self.register else { return node::turn(state_dir, deadline, change) };
         let turned = turn(register.as_ref(), summary, deadline, change)?;
-        remember(store, &turned.1);
+        remember(state_dir, &turned.1);
         Ok(turned)
     }
 }
 
-fn remember(store: &StateDir, pauses: &Pauses) {
-    if seen(store).as_ref() != Some(pauses)
+fn remember(state_dir: &StateDir, pauses: &Pauses) {
+    if seen(state_dir).as_ref() != Some(pauses)
         && let Ok(text) = pauses.written()
     {
-        store.show(SEEN, &text);
+        state_dir.show(SEEN, &text);
     }
 }
 
@@ -202,22 +202,22 @@ fn remember(store: &StateDir, pauses: &Pauses) {
 /// When the switch cannot be read and this node knows of no pause: there may be one.
 pub fn in_force(
     config: &Config,
-    store: &StateDir,
+    state_dir: &StateDir,
     local_node: Option<&Name>,
     deadline: Deadline,
 ) -> Result<Pauses, LeaseError> {
-    let read = Switch::open(config, store, local_node).and_then(|switch| Ok(switch.read(store, deadline)?));
-    let paused = || seen(store).filter(|pauses| !pauses.0.is_empty());
+    let read = Switch::open(config, state_dir, local_node).and_then(|switch| Ok(switch.read(state_dir, deadline)?));
+    let paused = || seen(state_dir).filter(|pauses| !pauses.0.is_empty());
     read.or_else(|doubt| paused().ok_or(doubt))
 }
 
 /// What is paused as far as this node knows without asking another one.
-pub fn known(config: &Config, store: &StateDir) -> Pauses {
-    if config.lease.is_some() { seen(store).unwrap_or_default() } else { node::read(store) }
+pub fn known(config: &Config, state_dir: &StateDir) -> Pauses {
+    if config.lease.is_some() { seen(state_dir).unwrap_or_default() } else { node::read(state_dir) }
 }
 
-fn seen(store: &StateDir) -> Option<Pauses> {
-    store.parsed(SEEN, Pauses::parse_bytes)?.map_err(|what| store.warn_damaged(&what)).ok()
+fn seen(state_dir: &StateDir) -> Option<Pauses> {
+    state_dir.parsed(SEEN, Pauses::parse_bytes)?.map_err(|what| state_dir.warn_damaged(&what)).ok()
 }
 
 fn turn(

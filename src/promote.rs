@@ -67,9 +67,9 @@ impl Promoted {
 /// # Errors
 /// When this process cannot ask anybody, the brain is asked for and there is no brain chain, or the node
 /// to forget is unknown.
-pub fn promote(request: &Request<'_>, store: &StateDir) -> Result<Promoted> {
+pub fn promote(request: &Request<'_>, state_dir: &StateDir) -> Result<Promoted> {
     let remote = Remote::new(request.config, request.local_node);
     let remote = if request.services.len() > 1 { remote.gathering() } else { remote };
-    let uptime = UptimeTracker::new(request, store);
-    round::promote_all(request, &remote, store, &uptime)
+    let uptime = UptimeTracker::new(request, state_dir);
+    round::promote_all(request, &remote, state_dir, &uptime)
 }

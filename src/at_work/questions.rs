@@ -148,7 +148,7 @@ impl<'a> Check<'a> {
         };
         let (now, seen, over) = (BootInstant::now(), inner.seen.clone(), self.passed_over(&inner.watch));
         let round = inner.watch.round_is_due(now, &self.limits);
-        let uptimes = self.store.uptimes();
+        let uptimes = self.state_dir.uptimes();
         let dead = |node: &Name| seen.get(node) == Some(&State::Dead) || uptimes.dead_since(node).is_some();
         let mut watch = std::mem::take(&mut inner.watch);
         self.ask_all(&mut watch, |node| (round || over.contains(node)) && !dead(node));

@@ -16,13 +16,13 @@ pub(super) struct UnderWay(Option<mpsc::Sender<()>>, Option<JoinHandle<()>>);
 
 impl UnderWay {
     /// Leaves this beat once in `check`, for `longest` at most: then the check hangs.
-    pub(super) fn start(store: StateDir, mut beat: Beat, check: Duration, longest: Duration) -> Self {
+    pub(super) fn start(state_dir: StateDir, mut beat: Beat, check: Duration, longest: Duration) -> Self {
         let (done, waiting) = mpsc::channel::<()>();
         let (pause, begun) = (check.max(LEAST), Instant::now());
         let thread = std::thread::Builder::new().spawn(move || {
             while waiting.recv_timeout(pause) == Err(RecvTimeoutError::Timeout) && begun.elapsed() < longest {
                 beat.left = BootInstant::now();
-                store.leave_beat(&beat);
+                state_dir.leave_beat(&beat);
             }
         });
         Self(Some(done), thread.ok())

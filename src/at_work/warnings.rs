@@ -21,12 +21,12 @@ pub(super) struct Trouble {
 }
 
 /// The trouble of a beat that could not be left.
-pub(super) fn not_left(kept: &Kept, store: &StateDir) -> Option<Trouble> {
+pub(super) fn not_left(kept: &Kept, state_dir: &StateDir) -> Option<Trouble> {
     let Kept::Lost(error) = kept else { return None };
     let message = format!(
         "{}: {error}; no beat could be left, so other nodes take this node for one that is not at work: make room, \
          or make the directory writable",
-        store.directory().display()
+        state_dir.directory().display()
     );
     Some(Trouble { code: "beat-not-left", about: String::new(), message })
 }

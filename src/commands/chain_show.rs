@@ -138,8 +138,8 @@ impl output::ReportFacts for ChainShowFacts {
 pub(super) fn run(arguments: &cli::ChainShow, context: &Context) -> Result<ExitStatus> {
     let config = &context.config;
     let only = arguments.chain.as_deref().map(|name| config.chain(name)).transpose()?;
-    let store = StateDir::open(config);
-    let check = context.check(&store, Mode::Memory);
+    let state_dir = StateDir::open(config);
+    let check = context.check(&state_dir, Mode::Memory);
     let mut brain = None;
     let seen = match &arguments.down {
         Some(down) => {
@@ -166,9 +166,9 @@ pub(super) fn run(arguments: &cli::ChainShow, context: &Context) -> Result<ExitS
     };
     let pauses = if arguments.probe {
         let patience = Deadline::after(config.probe_timeout);
-        pause::in_force(config, &store, context.local_node.as_ref(), patience)
+        pause::in_force(config, &state_dir, context.local_node.as_ref(), patience)
     } else {
-        Ok(pause::known(config, &store))
+        Ok(pause::known(config, &state_dir))
     };
     let (pauses, doubt) = match pauses {
         Ok(pauses) => (pauses, String::new()),
@@ -209,8 +209,8 @@ pub(super) fn run(arguments: &cli::ChainShow, context: &Context) -> Result<ExitS
         facts.paused.iter().map(|paused| format!("PAUSED: {}, {}. ", super::pause::what(paused), paused.words()));
     let why = check.why().map(|why| format!(" {why}.")).unwrap_or_default();
     let reason = loud.collect::<String>() + &doubt + &reason + &why;
-    if let Some(error) = store.trouble() {
-        store.warn_unusable(&error);
+    if let Some(error) = state_dir.trouble() {
+        state_dir.warn_unusable(&error);
     }
     Ok(context.tell_with(&Report { verdict: ChainShowVerdict::Shown, reason, facts }, &check.warnings()))
 }

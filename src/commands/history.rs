@@ -66,10 +66,10 @@ fn to_the_second(at: &str) -> String {
 }
 
 pub(super) fn run(arguments: &cli::History, context: &Context) -> Result<ExitStatus> {
-    let store = StateDir::open(&context.config);
-    let Past { mut entries, damaged } = history::read_past(&store);
+    let state_dir = StateDir::open(&context.config);
+    let Past { mut entries, damaged } = history::read_past(&state_dir);
     if damaged > 0 {
-        let directory = store.directory().display();
+        let directory = state_dir.directory().display();
         let lines = if damaged == 1 { "one line is".to_owned() } else { format!("{damaged} lines are") };
         let message = format!("{directory}/history.jsonl: {lines} damaged and skipped; they go as the file is renewed");
         warnings::warn("history-damaged", message);

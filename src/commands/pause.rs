@@ -93,22 +93,22 @@ pub(super) struct Turned {
 
 /// Turns the switch.
 pub(super) fn turn(context: &Context, summary: &str, change: impl Fn(&mut Pauses)) -> Turned {
-    let store = StateDir::open(&context.config);
+    let state_dir = StateDir::open(&context.config);
     let place = if context.config.lease.is_some() { Place::Register } else { Place::Node };
     let spinner = Spinner::start(context.output_mode, "turning the switch");
     let deadline = Deadline::after(TURN_TIMEOUT);
-    let done = Switch::open(&context.config, &store, context.local_node.as_ref())
-        .and_then(|switch| Ok(switch.turn(&store, summary, deadline, change)?));
+    let done = Switch::open(&context.config, &state_dir, context.local_node.as_ref())
+        .and_then(|switch| Ok(switch.turn(&state_dir, summary, deadline, change)?));
     drop(spinner);
-    let unseen = if place == Place::Node { unseen(context, &store) } else { None };
+    let unseen = if place == Place::Node { unseen(context, &state_dir) } else { None };
     Turned { place, done, unseen }
 }
 
 /// Without a lease the switch is in the state of one user. Another user's checks have another state
 /// unless both name the same directory.
-fn unseen(context: &Context, store: &StateDir) -> Option<String> {
+fn unseen(context: &Context, state_dir: &StateDir) -> Option<String> {
     let lately = (context.config.cycle.check * MISSED_CHECKS).max(MIN_LATELY);
-    if !store.is_of_user() || store.last_check().is_some_and(|age| age <= lately) {
+    if !state_dir.is_of_user() || state_dir.last_check().is_some_and(|age| age <= lately) {
         return None;
     }
     Some(format!(
@@ -116,7 +116,7 @@ fn unseen(context: &Context, store: &StateDir) -> Option<String> {
          this as the user who runs the checks, or let both name one directory by state = DIR",
         rustix::process::geteuid().as_raw(),
         humantime::format_duration(lately),
-        store.directory().display()
+        state_dir.directory().display()
     ))
 }
 

@@ -84,13 +84,13 @@ pub(super) fn run(arguments: &cli::Promote, context: &Context) -> Result<ExitSta
             LoadedView::Distrusted(why) => return Ok(context.tell(&distrusted(&services, &why, arguments))),
         },
     };
-    let store = StateDir::open(config);
+    let state_dir = StateDir::open(config);
     let mode = if arguments.dry_run { Mode::Memory } else { Mode::Check };
-    let check = arguments.if_brain.then(|| context.check(&store, mode));
+    let check = arguments.if_brain.then(|| context.check(&state_dir, mode));
     let request = Request { check: check.as_ref(), ..request(arguments, context, services, to, view) };
     let doing = if arguments.dry_run { "asking the nodes" } else { "asking the nodes, and moving what has to move" };
     let spinner = Spinner::with_waits(context.output_mode, doing, request.waits.clone());
-    let promoted = promote::promote(&request, &store)?;
+    let promoted = promote::promote(&request, &state_dir)?;
     drop(spinner);
     let running = promoted.running();
     let brain = promoted.brain.and_then(|brain| if let Brain::Known(name) = brain { Some(name) } else { None });

@@ -98,13 +98,13 @@ pub(super) fn run(arguments: &cli::WhoisBrain, context: &Context) -> Result<Exit
         context.must_be_a_node()?;
     }
     let chain = config.chain(BRAIN)?;
-    let store = StateDir::open(config);
+    let state_dir = StateDir::open(config);
     let mode = match (arguments.check, arguments.at_work) {
         (true, _) => Mode::Check,
         (false, true) => Mode::Ask,
         (false, false) => Mode::Memory,
     };
-    let check = context.check(&store, mode);
+    let check = context.check(&state_dir, mode);
     let (view, brain) = match &arguments.view {
         Some(path) => match view::read(path, config, SystemTime::now())? {
             LoadedView::Trusted(mut view) => {
@@ -120,7 +120,7 @@ pub(super) fn run(arguments: &cli::WhoisBrain, context: &Context) -> Result<Exit
         }
     };
     if let Brain::Known(name) = &brain {
-        history::saw_brain(&store, local_node, name, check.why());
+        history::saw_brain(&state_dir, local_node, name, check.why());
     }
     let i_am_brain = brain.is(local_node);
     let verdict = match &brain {

@@ -19,14 +19,14 @@ const MAX_TEXT: usize = 64 * 1024;
 
 /// What is paused on this node. A damaged file is a pause of everything, and one warning; a state
 /// directory that cannot be used holds no pause of ours.
-pub(super) fn read(store: &StateDir) -> Pauses {
-    match store.parsed(FILE, Pauses::parse_bytes) {
+pub(super) fn read(state_dir: &StateDir) -> Pauses {
+    match state_dir.parsed(FILE, Pauses::parse_bytes) {
         None => Pauses::default(),
         Some(Ok(pauses)) => pauses,
         Some(Err(what)) => {
             let message = format!("{what}; everything counts as paused until `mirror resume` or `mirror pause`");
             warnings::warn("state-damaged", message);
-            let written = store.modified(FILE).unwrap_or(SystemTime::UNIX_EPOCH);
+            let written = state_dir.modified(FILE).unwrap_or(SystemTime::UNIX_EPOCH);
             Pauses(vec![Paused::unreadable(&what, written)])
         }
     }
@@ -34,13 +34,13 @@ pub(super) fn read(store: &StateDir) -> Pauses {
 
 /// Turns it: what was paused before, and what is now.
 pub(super) fn turn(
-    store: &StateDir,
+    state_dir: &StateDir,
     deadline: Deadline,
     change: impl Fn(&mut Pauses),
 ) -> Result<(Pauses, Pauses), StoreError> {
     let failed = |error: io::Error| StoreError::Failed(error.to_string());
-    let _lock = lock(store, deadline)?;
-    let before = read(store);
+    let _lock = lock(state_dir, deadline)?;
+    let before = read(state_dir);
     let mut after = before.clone();
     change(&mut after);
     if after != before {
@@ -48,20 +48,20 @@ pub(super) fn turn(
         if text.len() > MAX_TEXT {
             return Err(StoreError::Failed(format!("nothing was written: it is longer than {MAX_TEXT} bytes")));
         }
-        store.replace(FILE, text.as_bytes(), Durability::Durable).map_err(failed)?;
+        state_dir.replace(FILE, text.as_bytes(), Durability::Durable).map_err(failed)?;
     }
     Ok((before, after))
 }
 
-fn lock(store: &StateDir, deadline: Deadline) -> Result<File, StoreError> {
+fn lock(state_dir: &StateDir, deadline: Deadline) -> Result<File, StoreError> {
     let failed = |error: io::Error| StoreError::Failed(error.to_string());
-    let lock = store.lock_file(LOCK).map_err(failed)?;
+    let lock = state_dir.lock_file(LOCK).map_err(failed)?;
     loop {
         match lock.try_lock() {
             Ok(()) => return Ok(lock),
             Err(TryLockError::Error(error)) => return Err(failed(error)),
             Err(TryLockError::WouldBlock) if deadline.has_passed() => {
-                let directory = store.directory().display();
+                let directory = state_dir.directory().display();
                 return Err(StoreError::Failed(format!("{directory}/{LOCK}: another process holds the lock")));
             }
             Err(TryLockError::WouldBlock) => std::thread::sleep(LOCK_INTERVAL),

@@ -8,11 +8,16 @@ use crate::state::{ServiceRecord, StateDir};
 
 /// Records a promotion that did something, the beginning of one that is blocked or unknown, and its
 /// end. A try that fails as the last one did is recorded once.
-pub(super) fn record(outcome: &ServiceOutcome, record: &mut ServiceRecord, request: &Request<'_>, store: &StateDir) {
+pub(super) fn record(
+    outcome: &ServiceOutcome,
+    record: &mut ServiceRecord,
+    request: &Request<'_>,
+    state_dir: &StateDir,
+) {
     let verdict = history::slug(outcome.verdict);
     if matches!(outcome.verdict, PromoteVerdict::Blocked | PromoteVerdict::Unknown) {
         if record.trouble != verdict {
-            history::record(store, &entry(outcome, request, outcome.reason.clone()));
+            history::record(state_dir, &entry(outcome, request, outcome.reason.clone()));
             record.trouble = verdict;
         }
         return;
@@ -20,12 +25,12 @@ pub(super) fn record(outcome: &ServiceOutcome, record: &mut ServiceRecord, reque
     let ended = record.trouble.take();
     if did_something(outcome) {
         let entry = entry(outcome, request, outcome.reason.clone());
-        if outcome.verdict.status() == ExitStatus::Yes || !is_repetition(&entry, store) {
-            history::record(store, &entry);
+        if outcome.verdict.status() == ExitStatus::Yes || !is_repetition(&entry, state_dir) {
+            history::record(state_dir, &entry);
         }
     } else if let Some(trouble) = ended {
         let reason = format!("{} is no longer {trouble}. {}", outcome.service, outcome.reason);
-        history::record(store, &entry(outcome, request, reason));
+        history::record(state_dir, &entry(outcome, request, reason));
     }
 }
 
@@ -47,9 +52,9 @@ fn entry(outcome: &ServiceOutcome, request: &Request<'_>, reason: String) -> Ent
 }
 
 /// Whether the last entry of the service says the same, but for times and numbers.
-fn is_repetition(entry: &Entry, store: &StateDir) -> bool {
+fn is_repetition(entry: &Entry, state_dir: &StateDir) -> bool {
     let words = |entry: &Entry| entry.reason.replace(|c: char| c.is_ascii_digit(), "");
-    let before = history::read(store).into_iter().rev().find(|before| before.service == entry.service);
+    let before = history::read(state_dir).into_iter().rev().find(|before| before.service == entry.service);
     before.is_some_and(|before| {
         (before.event, &before.verdict, &before.node, words(&before))
             == (entry.event, &entry.verdict, &entry.node, words(entry))

@@ -27,17 +27,17 @@ impl<'a> Records<'a> {
     ///
     /// # Errors
     /// When the node to forget is unknown.
-    pub(super) fn open(request: &Request<'a>, store: &StateDir) -> Result<Self> {
+    pub(super) fn open(request: &Request<'a>, state_dir: &StateDir) -> Result<Self> {
         let mut all = Self::default();
         for &(name, _) in &request.services {
-            let lock = if request.options.dry_run { Ok(None) } else { store.lock(name).map(Some) };
+            let lock = if request.options.dry_run { Ok(None) } else { state_dir.lock(name).map(Some) };
             let (verdict, reason) = match lock {
                 Ok(Some(None)) => {
                     (PromoteVerdict::Busy, format!("Another promotion of {name} is under way on this node."))
                 }
                 Ok(lock) => {
                     all.locks.insert(name, lock.flatten());
-                    all.records.insert(name, store.record(name));
+                    all.records.insert(name, state_dir.record(name));
                     continue;
                 }
                 Err(error) => (PromoteVerdict::Unknown, format!("No lock can be had for {name}: {error}.")),
@@ -85,12 +85,12 @@ impl<'a> Records<'a> {
     }
 
     /// Another node is the brain, and may start the services anywhere.
-    pub(super) fn forget_checks(&self, request: &Request<'_>, store: &StateDir) {
+    pub(super) fn forget_checks(&self, request: &Request<'_>, state_dir: &StateDir) {
         for (name, record) in self.records.iter().filter(|(_, record)| record.checks.last.is_some()) {
             let mut record = record.clone();
             record.checks.last = None;
             if !request.options.dry_run {
-                store.keep_record(name, &record);
+                state_dir.keep_record(name, &record);
             }
         }
     }

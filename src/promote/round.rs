@@ -46,13 +46,13 @@ type Outcomes = BTreeMap<Name, ServiceOutcome>;
 pub(super) fn promote_all(
     request: &Request<'_>,
     remote: &Remote,
-    store: &StateDir,
+    state_dir: &StateDir,
     uptime: &UptimeTracker<'_>,
 ) -> Result<Promoted> {
-    let mut records = Records::open(request, store)?;
+    let mut records = Records::open(request, state_dir)?;
     let refused = records.take_refused();
     let locks = request.services.iter().map(|(name, _)| records.take_lock(name)).collect();
-    let shared = Shared::new(request, remote, store, uptime);
+    let shared = Shared::new(request, remote, state_dir, uptime);
     let round = Round { shared: &shared, records: &records };
     let (brain, mut outcomes) = std::thread::scope(|scope| round.run(scope, locks))?;
     outcomes.extend(refused.into_iter().map(|outcome| (outcome.service.clone(), outcome)));
@@ -83,11 +83,11 @@ impl<'a> Round<'a> {
         let (view, brain) = Look::new(request, self.shared.remote(), self.records.all()).take()?;
         if let Some(Brain::Known(brain)) = &brain {
             let why = request.check.and_then(Check::why);
-            history::saw_brain(self.shared.store(), request.local_node, brain, why);
+            history::saw_brain(self.shared.state_dir(), request.local_node, brain, why);
         }
         if let Some(other) = brain.as_ref().filter(|brain| !is_me(brain, request.local_node)) {
             self.shared.uptime().forget_deaths();
-            self.records.forget_checks(request, self.shared.store());
+            self.records.forget_checks(request, self.shared.state_dir());
             return Ok((brain.clone(), not_brain(request, other)));
         }
         let uptimes = self.shared.uptime().add(&view.seen(), began);
@@ -105,7 +105,7 @@ impl<'a> Round<'a> {
     {
         let pending = |service: &(&'a Name, _)| {
             let record = self.records.all().get(service.0)?;
-            let takeover = Takeover::new(self.goal(service), self.shared.remote(), self.shared.store())?;
+            let takeover = Takeover::new(self.goal(service), self.shared.remote(), self.shared.state_dir())?;
             Some((service.0, takeover::read_beside(scope, takeover, record)))
         };
         self.shared.request().services.iter().filter_map(pending).collect()
@@ -172,7 +172,7 @@ impl<'a> Round<'a> {
         if request.services.is_empty() {
             return None;
         }
-        Some(promote_all(&request, self.shared.remote(), self.shared.store(), self.shared.uptime()))
+        Some(promote_all(&request, self.shared.remote(), self.shared.state_dir(), self.shared.uptime()))
     }
 }
 
@@ -185,8 +185,8 @@ fn finish(
 ) {
     let (outcome, mut record) = run();
     if !shared.request().options.dry_run {
-        events::record(&outcome, &mut record, shared.request(), shared.store());
-        shared.store().keep_record(&outcome.service, &record);
+        events::record(&outcome, &mut record, shared.request(), shared.state_dir());
+        shared.state_dir().keep_record(&outcome.service, &record);
     }
     drop(lock);
     let _ = ended.send(outcome);

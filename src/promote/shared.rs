@@ -14,7 +14,7 @@ use crate::state::StateDir;
 pub(super) struct Shared<'a> {
     request: &'a Request<'a>,
     remote: &'a Remote,
-    store: &'a StateDir,
+    state_dir: &'a StateDir,
     uptime: &'a UptimeTracker<'a>,
     pauses: OnceLock<Result<Pauses, LeaseError>>,
 }
@@ -23,18 +23,18 @@ impl<'a> Shared<'a> {
     pub(super) fn new(
         request: &'a Request<'a>,
         remote: &'a Remote,
-        store: &'a StateDir,
+        state_dir: &'a StateDir,
         uptime: &'a UptimeTracker<'a>,
     ) -> Self {
-        Self { request, remote, store, uptime, pauses: OnceLock::new() }
+        Self { request, remote, state_dir, uptime, pauses: OnceLock::new() }
     }
 
     pub(super) fn request(&self) -> &'a Request<'a> {
         self.request
     }
 
-    pub(super) fn store(&self) -> &'a StateDir {
-        self.store
+    pub(super) fn state_dir(&self) -> &'a StateDir {
+        self.state_dir
     }
 
     pub(super) fn remote(&self) -> &'a Remote {
@@ -51,6 +51,6 @@ impl<'a> Shared<'a> {
         // As long as a lease is read: what was just paused has to be fetched too.
         let timeout = services.iter().map(|(_, service)| service.timeout).max();
         let deadline = Deadline::after(timeout.unwrap_or_default().max(config.probe_timeout));
-        self.pauses.get_or_init(|| pause::in_force(config, self.store, *local_node, deadline)).as_ref()
+        self.pauses.get_or_init(|| pause::in_force(config, self.state_dir, *local_node, deadline)).as_ref()
     }
 }

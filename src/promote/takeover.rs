@@ -34,7 +34,7 @@ const MAX_ROUNDS: usize = 8;
 pub(super) struct Takeover<'a> {
     goal: Goal<'a>,
     remote: &'a Remote,
-    store: &'a StateDir,
+    state_dir: &'a StateDir,
     lease: config::Lease,
     client: Option<LeaseClient<'a>>,
     view: LeaseView,
@@ -112,11 +112,11 @@ pub(super) fn read_beside<'scope, 'a: 'scope>(
 
 impl<'a> Takeover<'a> {
     /// Of a service that is under a lease; nobody is asked yet.
-    pub(super) fn new(goal: Goal<'a>, remote: &'a Remote, store: &'a StateDir) -> Option<Self> {
+    pub(super) fn new(goal: Goal<'a>, remote: &'a Remote, state_dir: &'a StateDir) -> Option<Self> {
         let lease = goal.service().lease?;
-        let view = store.lease_view(goal.name());
+        let view = state_dir.lease_view(goal.name());
         let account = Account { before: view.value().cloned(), ..Account::default() };
-        Some(Self { goal, remote, store, lease, client: None, view, read: None, account })
+        Some(Self { goal, remote, state_dir, lease, client: None, view, read: None, account })
     }
 
     /// Whether the register has to be read even when nothing else has changed. A lease that is
@@ -155,7 +155,7 @@ impl<'a> Takeover<'a> {
     fn open(&mut self) -> Result<&LeaseClient<'a>, LeaseError> {
         if self.client.is_none() {
             let (config, node) = (self.goal.config(), self.goal.local_node());
-            self.client = LeaseClient::open(config, self.store, node, self.goal.name())?;
+            self.client = LeaseClient::open(config, self.state_dir, node, self.goal.name())?;
         }
         self.client.as_ref().ok_or_else(|| LeaseError::Unreadable("no [lease]".to_owned()))
     }
@@ -165,7 +165,7 @@ impl<'a> Takeover<'a> {
         if self.goal.options().dry_run {
             return;
         }
-        let published = witness::publish(self.store, self.goal.local_node(), self.goal.name(), &mut self.view);
+        let published = witness::publish(self.state_dir, self.goal.local_node(), self.goal.name(), &mut self.view);
         if !published && !self.lease.failsafe {
             // No holder asks this node's witness.
             self.view.published(BootInstant::now());
@@ -279,7 +279,7 @@ impl<'a> Takeover<'a> {
         match lease::takeover::next_step(&self.view, stops.confirmed(), &claim, BootInstant::now(), &params) {
             TakeoverStep::Publish => Err(Refusal::Unknown(format!(
                 "The claim of {name} cannot be shown to other nodes: {} cannot be written.",
-                self.store.directory().display()
+                self.state_dir.directory().display()
             ))),
             TakeoverStep::LeaveToBrain => self.leave_to_brain(wanted.target),
             step => Ok(step),

@@ -14,14 +14,14 @@ const MAX_MISSED_CHECKS: u32 = 3;
 /// Since when nodes have been alive, or dead, as seen from here.
 pub(super) struct UptimeTracker<'a> {
     request: &'a Request<'a>,
-    store: &'a StateDir,
+    state_dir: &'a StateDir,
     uptimes: Mutex<Uptimes>,
 }
 
 impl<'a> UptimeTracker<'a> {
     /// As it was at the last check.
-    pub(super) fn new(request: &'a Request<'a>, store: &'a StateDir) -> Self {
-        Self { request, store, uptimes: Mutex::new(store.uptimes()) }
+    pub(super) fn new(request: &'a Request<'a>, state_dir: &'a StateDir) -> Self {
+        Self { request, state_dir, uptimes: Mutex::new(state_dir.uptimes()) }
     }
 
     /// Adds what a look that began at `began` has seen, and records in the history which nodes died or
@@ -32,8 +32,8 @@ impl<'a> UptimeTracker<'a> {
         let mut uptimes = self.lock();
         let changes = uptimes.update(seen, began, gap);
         if !self.request.options.dry_run {
-            self.store.keep_uptimes(&uptimes);
-            history::saw_nodes(self.store, self.request.local_node, &changes);
+            self.state_dir.keep_uptimes(&uptimes);
+            history::saw_nodes(self.state_dir, self.request.local_node, &changes);
         }
         uptimes.clone()
     }
@@ -43,7 +43,7 @@ impl<'a> UptimeTracker<'a> {
     pub(super) fn forget_deaths(&self) {
         let mut uptimes = self.lock();
         if uptimes.forget_deaths() && !self.request.options.dry_run {
-            self.store.keep_uptimes(&uptimes);
+            self.state_dir.keep_uptimes(&uptimes);
         }
     }
 

@@ -91,25 +91,25 @@ impl Entry {
 }
 
 /// Writes down a change. A full disk costs the entry and a warning, not the change itself.
-pub fn record(store: &StateDir, entry: &Entry) {
-    if let Err(error) = append(store, entry) {
-        store.warn_unusable(&io::Error::new(error.kind(), format!("{CURRENT}: {error}")));
+pub fn record(state_dir: &StateDir, entry: &Entry) {
+    if let Err(error) = append(state_dir, entry) {
+        state_dir.warn_unusable(&io::Error::new(error.kind(), format!("{CURRENT}: {error}")));
     }
 }
 
 /// Writes down which node is the brain, if another one was when that was last asked. `why` says why the
 /// living nodes before it in the chain are passed over.
-pub fn saw_brain(store: &StateDir, local_node: Option<&Name>, brain: &Name, why: Option<String>) {
-    let before = store.brain();
+pub fn saw_brain(state_dir: &StateDir, local_node: Option<&Name>, brain: &Name, why: Option<String>) {
+    let before = state_dir.brain();
     if before.as_ref() == Some(brain) {
         return;
     }
-    store.keep_brain(brain);
+    state_dir.keep_brain(brain);
     let reason = match before {
         Some(before) => format!("{brain} is the brain, and no longer {before}."),
         None => format!("{brain} is the brain."),
     };
-    record(store, &Entry { node: Some(brain.clone()), why, ..Entry::new(local_node, Event::Brain, reason) });
+    record(state_dir, &Entry { node: Some(brain.clone()), why, ..Entry::new(local_node, Event::Brain, reason) });
 }
 
 /// A verdict or a state as it stands in an entry.
@@ -118,7 +118,7 @@ pub fn slug(what: impl Serialize) -> Option<String> {
 }
 
 /// Writes down who died and who returned.
-pub fn saw_nodes(store: &StateDir, local_node: Option<&Name>, changes: &[(Name, State)]) {
+pub fn saw_nodes(state_dir: &StateDir, local_node: Option<&Name>, changes: &[(Name, State)]) {
     for (node, state) in changes {
         let reason = match state {
             State::Alive => format!("{node} is alive again."),
@@ -126,13 +126,13 @@ pub fn saw_nodes(store: &StateDir, local_node: Option<&Name>, changes: &[(Name, 
             State::Unknown => continue,
         };
         let entry = Entry::new(local_node, Event::Node, reason);
-        record(store, &Entry { node: Some(node.clone()), verdict: slug(state), ..entry });
+        record(state_dir, &Entry { node: Some(node.clone()), verdict: slug(state), ..entry });
     }
 }
 
 /// Keeps what is known of a lease, and writes down what is new about it.
-pub fn keep_lease_view(store: &StateDir, local_node: Option<&Name>, service: &Name, lease_view: &LeaseView) {
-    if store.keep_lease_view(service, lease_view)
+pub fn keep_lease_view(state_dir: &StateDir, local_node: Option<&Name>, service: &Name, lease_view: &LeaseView) {
+    if state_dir.keep_lease_view(service, lease_view)
         && let Some(value) = lease_view.value()
     {
         let reason = format!("The lease of {service} is {}.", value.done());
@@ -144,7 +144,7 @@ pub fn keep_lease_view(store: &StateDir, local_node: Option<&Name>, service: &Na
             why: value.why.clone(),
             ..Entry::new(local_node, Event::Lease, reason)
         };
-        record(store, &entry);
+        record(state_dir, &entry);
     }
 }
 
@@ -158,18 +158,18 @@ pub struct Past {
 }
 
 /// All changes that are still known, the oldest first.
-pub fn read(store: &StateDir) -> Vec<Entry> {
-    read_past(store).entries
+pub fn read(state_dir: &StateDir) -> Vec<Entry> {
+    read_past(state_dir).entries
 }
 
 /// The same, with the number of damaged lines.
-pub fn read_past(store: &StateDir) -> Past {
+pub fn read_past(state_dir: &StateDir) -> Past {
     let mut past = Past::default();
-    let directory = match store.existing() {
+    let directory = match state_dir.existing() {
         Ok(Some(directory)) => directory,
         Ok(None) => return past,
         Err(error) => {
-            store.warn_unusable(&error);
+            state_dir.warn_unusable(&error);
             return past;
         }
     };
@@ -177,7 +177,7 @@ pub fn read_past(store: &StateDir) -> Past {
         match tail(&directory, name) {
             Ok(bytes) => past.add(&bytes),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => store.warn_damaged(&error.to_string()),
+            Err(error) => state_dir.warn_damaged(&error.to_string()),
         }
     }
     past
@@ -207,14 +207,14 @@ fn tail(directory: &PrivateDirectory, name: &str) -> io::Result<Vec<u8>> {
     Ok(bytes.split_off(cut))
 }
 
-fn append(store: &StateDir, entry: &Entry) -> io::Result<()> {
-    let directory = store.made()?;
+fn append(state_dir: &StateDir, entry: &Entry) -> io::Result<()> {
+    let directory = state_dir.made()?;
     put_aside(&directory)?;
     let mut file = match directory.file(CURRENT, Access::Append) {
         // Something else in its place, such as a pipe, is not worth losing the history for.
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
             directory.rename(CURRENT, "history.damaged")?;
-            store.warn_damaged(&error.to_string());
+            state_dir.warn_damaged(&error.to_string());
             directory.file(CURRENT, Access::Append)?
         }
         opened => opened?,

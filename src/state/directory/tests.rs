@@ -7,13 +7,13 @@ fn without_a_directory_one_process_has_the_locks_of_all_services() {
     let fallback = tempfile::NamedTempFile::new().expect("a file");
     let text = "state = \"/dev/null/nowhere\"\nnodes = { a = \"192.0.2.1\" }\nchains = { brain = [\"a\"] }";
     let config = crate::config::parse(fallback.path(), text).expect("parses").config;
-    let (store, other) = (StateDir::open(&config), StateDir::open(&config));
+    let (state_dir, other) = (StateDir::open(&config), StateDir::open(&config));
     let service = |name: &str| name.parse::<Name>().expect("a name");
-    let first = store.lock(&service("a")).expect("can be locked");
-    let second = store.lock(&service("b")).expect("can be locked");
+    let first = state_dir.lock(&service("a")).expect("can be locked");
+    let second = state_dir.lock(&service("b")).expect("can be locked");
     assert!(first.is_some() && second.is_some());
     assert!(other.lock(&service("a")).expect("can be tried").is_none(), "two processes have one lock");
-    drop((store, first, second));
+    drop((state_dir, first, second));
     assert!(other.lock(&service("a")).expect("can be locked").is_some());
 }
 
@@ -24,12 +24,13 @@ fn a_frozen_process_with_the_lock_of_a_lease_view_delays_nobody() {
         "state = \"{}\"\nnodes = {{ a = \"192.0.2.1\" }}\nchains = {{ brain = [\"a\"] }}",
         directory.path().display()
     );
-    let store = StateDir::open(&crate::config::parse(&directory.path().join("list"), &text).expect("parses").config);
+    let state_dir =
+        StateDir::open(&crate::config::parse(&directory.path().join("list"), &text).expect("parses").config);
     let lock = File::create(directory.path().join("lease-a.json.lock")).expect("a file");
     lock.lock().expect("a lock");
     let (done, end) = std::sync::mpsc::channel();
     std::thread::spawn(move || {
-        store.keep_lease_view(&"a".parse().expect("a name"), &LeaseView::default());
+        state_dir.keep_lease_view(&"a".parse().expect("a name"), &LeaseView::default());
         done.send(())
     });
     end.recv_timeout(Duration::from_secs(60)).expect("it goes on");
@@ -50,7 +51,7 @@ fn warned(directory: &Path) -> Vec<String> {
 #[test]
 fn a_damaged_file_is_named_once_and_the_next_write_mends_it() {
     let directory = tempfile::tempdir().expect("a directory");
-    let (store, service) = (in_directory(directory.path()), "bot".parse::<Name>().expect("a name"));
+    let (state_dir, service) = (in_directory(directory.path()), "bot".parse::<Name>().expect("a name"));
     let file = directory.path().join("service-bot.json");
     let record = ServiceRecord { trouble: Some("blocked".to_owned()), ..ServiceRecord::default() };
     let pipe = || rustix::fs::mknodat(rustix::fs::CWD, &file, rustix::fs::FileType::Fifo, 0o600.into(), 0);
@@ -64,42 +65,42 @@ fn a_damaged_file_is_named_once_and_the_next_write_mends_it() {
         }),
     ];
     for (number, (what, damage)) in damages.into_iter().enumerate() {
-        store.keep_record(&service, &record);
-        assert_eq!(store.record(&service), record);
+        state_dir.keep_record(&service, &record);
+        assert_eq!(state_dir.record(&service), record);
         damage();
         for _ in 0..2 {
-            assert_eq!(store.record(&service), ServiceRecord::default());
+            assert_eq!(state_dir.record(&service), ServiceRecord::default());
         }
         let warned = warned(directory.path());
         assert!(warned.len() == number + 1 && warned[number].contains(what), "{warned:?}");
         assert!(warned[number].contains("service-bot.json"), "{warned:?}");
     }
-    store.keep_record(&service, &record);
-    assert_eq!(store.record(&service), record);
+    state_dir.keep_record(&service, &record);
+    assert_eq!(state_dir.record(&service), record);
 }
 
 #[test]
 fn what_another_user_can_have_written_is_not_read() {
     let directory = tempfile::tempdir().expect("a directory");
-    let (store, service) = (in_directory(&directory.path().join("state")), "bot".parse::<Name>().expect("a name"));
+    let (state_dir, service) = (in_directory(&directory.path().join("state")), "bot".parse::<Name>().expect("a name"));
     let record = ServiceRecord { trouble: Some("blocked".to_owned()), ..ServiceRecord::default() };
-    store.keep_record(&service, &record);
+    state_dir.keep_record(&service, &record);
     use std::os::unix::fs::PermissionsExt;
     std::fs::set_permissions(directory.path(), std::fs::Permissions::from_mode(0o777)).expect("changed");
-    assert_eq!(store.record(&service), ServiceRecord::default());
+    assert_eq!(state_dir.record(&service), ServiceRecord::default());
     std::fs::set_permissions(directory.path(), std::fs::Permissions::from_mode(0o755)).expect("changed");
-    assert_eq!(store.record(&service), record);
+    assert_eq!(state_dir.record(&service), record);
     if rustix::process::geteuid().is_root() {
         std::os::unix::fs::chown(directory.path().join("state"), Some(12345), None).expect("changed");
-        assert_eq!(store.record(&service), ServiceRecord::default());
+        assert_eq!(state_dir.record(&service), ServiceRecord::default());
     }
 }
 
 #[test]
 fn a_promotion_leaves_the_time_of_its_check() {
     let directory = tempfile::tempdir().expect("a directory");
-    let store = in_directory(directory.path());
-    assert_eq!(store.last_check(), None);
-    drop(store.lock(&"bot".parse().expect("a name")).expect("locked"));
-    assert!(store.last_check().is_some_and(|age| age < Duration::from_secs(60)));
+    let state_dir = in_directory(directory.path());
+    assert_eq!(state_dir.last_check(), None);
+    drop(state_dir.lock(&"bot".parse().expect("a name")).expect("locked"));
+    assert!(state_dir.last_check().is_some_and(|age| age < Duration::from_secs(60)));
 }
