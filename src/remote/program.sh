@@ -166,11 +166,12 @@ m_end() {
 
 # Sleeps so many seconds, or where sleep knows no fractions so many whole ones.
 m_nap() {
-    trap 'kill "$m_z"; exit' TERM
+    m_x=$!
+    # A signal can come between the start of sleep and an assignment of its number.
+    trap '[ "$!" = "$m_x" ] || kill "$!"; exit' TERM
     for m_w in "$@"; do
         sleep "$m_w" 4>&- &
-        m_z=$!
-        wait "$m_z" && return
+        wait "$!" && return
     done
 } 2>/dev/null
 

@@ -9,6 +9,7 @@ use three_mirror::remote::{Cause, Remote};
 use three_mirror::service::{Condition, ServiceCommand, ServiceResult, Verb, run_on_node};
 
 use crate::support::processes::{pid_in, wait_until_gone};
+use crate::support::wait_for;
 
 /// A node that is this machine, with these services: name, status, start and stop. `{dir}` in them is
 /// the directory.
@@ -115,4 +116,21 @@ fn a_stop_is_confirmed_by_the_status_after_it() {
     assert_eq!(conditions, [Condition::Stopped, Condition::Stopped, Condition::Running], "{results:?}");
     let acts: Vec<_> = results.iter().map(|(_, result)| result.act.as_ref().unwrap().cause).collect();
     assert_eq!(acts, [None, Some(Cause::Exit), None]);
+}
+
+#[test]
+fn no_timer_outlives_its_program() {
+    let directory = tempfile::tempdir().unwrap();
+    let config = node_list(directory.path(), "", &[("bot", "true", "true", "true")]);
+    // Nothing else sleeps for so long.
+    let deadline = Duration::from_secs(31_415);
+    for _ in 0..100 {
+        run(&config, true, Verb::Status, deadline);
+    }
+    let is_timer = |line: &Vec<u8>| line.starts_with(b"sleep\x0031414.");
+    let lines = || {
+        let entries = std::fs::read_dir("/proc").unwrap().flatten();
+        entries.filter_map(|entry| std::fs::read(entry.path().join("cmdline")).ok())
+    };
+    wait_for("the timers to be gone", || lines().all(|line| !is_timer(&line)).then_some(()));
 }
