@@ -74,7 +74,9 @@ fn with_the_arbiter_away_it_goes_on_while_all_voters_vouch() {
     assert_eq!(running.end().status, 9);
     let events = events(&field);
     let ours: Vec<_> = events.iter().filter(|event| event.starts_with("failsafe")).collect();
-    assert_eq!(ours, ["failsafe-begin", "failsafe-end"], "{events:?}");
+    // On a busy machine a read may be late once more.
+    let pairs = ours.chunks(2).all(|pair| pair == ["failsafe-begin", "failsafe-end"]);
+    assert!(!ours.is_empty() && pairs, "{events:?}");
 }
 
 #[test]
@@ -94,9 +96,11 @@ fn while_the_register_answers_nobody_is_asked() {
     let of = |key: &str| reads[key].as_f64().unwrap();
     assert!(of("min_ms") <= of("median_ms") && of("median_ms") <= of("max_ms"), "{shown:#}");
     assert!(of("max_ms") < shown["valid_ms"].as_f64().unwrap() && shown["read_ms"].is_f64(), "{shown:#}");
-    drop(running);
-    let shown = field.network.run("lease show bot").json();
-    assert!(shown["leases"][0]["reads"].is_null(), "hold has ended: {shown:#}");
+    signal(running.hold(), Signal::TERM);
+    assert_eq!(running.end().status, 9);
+    wait_for("hold has ended", || {
+        field.network.run("lease show bot").json()["leases"][0]["reads"].is_null().then_some(())
+    });
 }
 
 /// The register answers nothing, neither yes nor an error: no read has failed when the first round is due.
