@@ -7,14 +7,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use anyhow::Result;
 
 use crate::chain::{BRAIN, Chain};
 use crate::clock::BootInstant;
 
-use crate::config::{Config, Limits, Node, Service};
+use crate::config::{Config, Limits, Node};
 use crate::leader::at_work::{AtWork, Beat, Judge, Watch, Yield};
 use crate::leader::{self, Brain, Facts, Leader, NodeStates, State};
 use crate::name::Name;
@@ -210,19 +209,6 @@ impl<'a> Check<'a> {
         }
     }
 
-    /// Beats on while the check takes long, so that nobody takes the place of a brain in the middle of
-    /// a takeover. It ends with the check, and at the latest when that must have ended.
-    fn beat_on(&self, beat: Beat) -> UnderWay {
-        let most = |service: &Service| {
-            let chain = self.config.chains.get(&service.chain).map_or(1, Vec::len);
-            let waits = service.lease.as_ref().map_or(Duration::ZERO, |lease| lease.wait());
-            service.timeout.saturating_mul(u32::try_from(2 * chain + 2).unwrap_or(u32::MAX)).saturating_add(waits)
-        };
-        let longest = self.config.services.values().map(most).max().unwrap_or_default();
-        let longest = longest.saturating_add(self.limits.answer() * 4);
-        UnderWay::start(StateDir::open(self.config), beat, self.limits.check, longest)
-    }
-
     fn beat(&self, inner: &Inner, verdict: &str) -> Option<Beat> {
         let over = self.passed_over(&inner.watch).into_iter();
         let last = self.own.lock().unwrap_or_else(PoisonError::into_inner);
@@ -250,21 +236,6 @@ impl<'a> Check<'a> {
             known.beat().filter(|beat| beat.brain.as_ref() == Some(node) && !beat.running.is_empty())
         });
         of_brains.min_by_key(|beat| beat.sighting.age(now))?.running.get(service).cloned()
-    }
-
-    /// Leaves a beat between two rounds of a check in which a service takes long: the node is at work.
-    /// `running` says where the services run that were checked in the last round.
-    pub fn renew_beat(&self, running: BTreeMap<Name, Name>) {
-        let mut inner = self.inner();
-        if inner.under_way.take().is_none() {
-            return;
-        }
-        let Some(mut beat) = self.beat(&inner, "under-way") else { return };
-        beat.running.extend(running);
-        let kept = self.state_dir.leave_beat(&beat);
-        inner.troubles.extend(warnings::not_left(&kept, self.state_dir));
-        *self.own.lock().unwrap_or_else(PoisonError::into_inner) = Some(beat.clone());
-        inner.under_way = Some(self.beat_on(beat));
     }
 
     /// Leaves this node's beat at the end of its check. `running` says where the services run; none when the

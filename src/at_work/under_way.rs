@@ -1,11 +1,16 @@
 //! Beats on while a check takes long.
 
+use std::collections::BTreeMap;
+use std::sync::PoisonError;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use super::{Check, warnings};
 use crate::clock::BootInstant;
+use crate::config::Service;
 use crate::leader::at_work::Beat;
+use crate::name::Name;
 use crate::state::StateDir;
 
 /// Not more often, however short the checks are.
@@ -35,5 +40,35 @@ impl Drop for UnderWay {
         if let Some(thread) = self.1.take() {
             let _ = thread.join();
         }
+    }
+}
+
+impl Check<'_> {
+    /// Beats on while the check takes long, so that nobody takes the place of a brain in the middle of
+    /// a takeover. It ends with the check, and at the latest when that must have ended.
+    pub(super) fn beat_on(&self, beat: Beat) -> UnderWay {
+        let most = |service: &Service| {
+            let chain = self.config.chains.get(&service.chain).map_or(1, Vec::len);
+            let waits = service.lease.as_ref().map_or(Duration::ZERO, |lease| lease.wait());
+            service.timeout.saturating_mul(u32::try_from(2 * chain + 2).unwrap_or(u32::MAX)).saturating_add(waits)
+        };
+        let longest = self.config.services.values().map(most).max().unwrap_or_default();
+        let longest = longest.saturating_add(self.limits.answer() * 4);
+        UnderWay::start(StateDir::open(self.config), beat, self.limits.check, longest)
+    }
+
+    /// Leaves a beat between two rounds of a check in which a service takes long: the node is at work.
+    /// `running` says where the services run that were checked in the last round.
+    pub fn renew_beat(&self, running: BTreeMap<Name, Name>) {
+        let mut inner = self.inner();
+        if inner.under_way.take().is_none() {
+            return;
+        }
+        let Some(mut beat) = self.beat(&inner, "under-way") else { return };
+        beat.running.extend(running);
+        let kept = self.state_dir.leave_beat(&beat);
+        inner.troubles.extend(warnings::not_left(&kept, self.state_dir));
+        *self.own.lock().unwrap_or_else(PoisonError::into_inner) = Some(beat.clone());
+        inner.under_way = Some(self.beat_on(beat));
     }
 }

@@ -140,7 +140,7 @@ fn systemd_runs_units() -> Result<()> {
 
 /// A status that needs what the shipped unit takes away works by hand, and not in the unit.
 fn a_node_is_asked_under_the_confinement_of_its_unit() -> Result<()> {
-    let lab = Lab::start(TIMERS)?;
+    let lab = Lab::raise(TIMERS)?;
     let look = |node: &str| -> Result<serde_json::Value> {
         let said = lab.run(node, "mirror --json chain check --here --within 60s")?;
         let object: serde_json::Value = serde_json::from_slice(&said.stdout).with_context(|| format!("{said:?}"))?;

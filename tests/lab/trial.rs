@@ -232,7 +232,7 @@ pub(crate) fn carry_out(
             let after = if at_once { Duration::ZERO } else { Duration::from_secs(60) };
             inert::settle(lab)?;
             let recovery = inert::service_crashes(lab, way, after, patience);
-            eprintln!("{} {name}: {recovery:?}\n{}", system.name(), lab.last_line());
+            eprintln!("{} {name}: {recovery:?}", system.name());
             row.add(&recovery?);
             row.add_double(lab.truth()?.double_ms(from));
             // What was done to the brain is not undone.
