@@ -15,7 +15,8 @@ use crate::support::wait_for;
 /// the directory.
 fn node_list(directory: &Path, remote: &str, services: &[(&str, &str, &str, &str)]) -> Config {
     let mut text = format!(
-        "{remote}[nodes]\na = \"127.0.0.1\"\n[chains]\nbot = [\"a\"]\n[probe]\nmethod = \"exec\"\ncommand = \"true\"\n"
+        "{remote}[nodes]\na = \"127.0.0.1\"\n[chains]\nbot = [\"a\"]\n[probe]\nmethod = \"exec\"\ncommand = \"true\"\n\
+         timeout = \"10s\"\n"
     );
     for (name, status, start, stop) in services {
         text += &format!(
