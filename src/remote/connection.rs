@@ -13,6 +13,7 @@ use rustix::pipe::{PipeFlags, pipe_with};
 
 use super::mux::{Session, Stage};
 use super::{environment, ssh};
+use crate::deadline::Deadline;
 use crate::exec::{Capture, Ended, Exec, Finished, Running};
 
 /// How long the program on the own node is given to end by itself; nobody waits for it.
@@ -160,6 +161,23 @@ impl<'a> Connection<'a> {
                 Err(_) => return came,
             }
         }
+    }
+
+    /// Passes on what still comes after the end, until its output is closed: what a command said is passed on
+    /// beside the program, which does not wait for that.
+    pub(super) fn hear_out(&mut self, hear: &mut dyn FnMut(&[u8]), deadline: Deadline) -> io::Result<()> {
+        let mut buffer = [0; 16 * 1024];
+        while !deadline.has_passed() {
+            let left = Timespec::try_from(deadline.left()).map_err(io::Error::other)?;
+            let _ = rustix::event::poll(&mut [PollFd::new(&self.stdout, PollFlags::IN)], Some(&left));
+            match self.stdout.read(&mut buffer) {
+                Ok(0) => break,
+                Ok(count) => hear(&buffer[..count]),
+                Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {}
+                Err(_) => break,
+            }
+        }
+        Ok(())
     }
 
     fn write(&mut self) {

@@ -127,6 +127,9 @@ impl<'a> Trip<'a> {
             let Exchange { came, over } = connection.exchange(&mut |bytes| self.hear(bytes), wait)?;
             if over {
                 let finished = connection.finish()?;
+                if self.lacks_words() {
+                    connection.hear_out(&mut |bytes| self.hear(bytes), Deadline::after(WORDS))?;
+                }
                 self.report_ended(&finished.stderr, true, on_report);
                 return Ok(self.silence_of(&finished));
             }
@@ -146,6 +149,14 @@ impl<'a> Trip<'a> {
                 patience = Deadline::after(to.node.probe.timeout);
             }
         }
+    }
+
+    /// Whether what some failed command said is still to come.
+    fn lacks_words(&self) -> bool {
+        let failed = |(one, errand): (&Progress, &Errand<'_>)| {
+            !one.reported && one.ended.is_some() && one.report.act.is_some() && lacks_words(one, errand, false)
+        };
+        self.progress.iter().zip(self.errands).any(failed)
     }
 
     /// How long nothing has to be looked after.
