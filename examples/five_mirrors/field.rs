@@ -127,7 +127,7 @@ impl Field {
         }
         text += "[chains]\n";
         for (name, chain) in &config.chains {
-            let chain: Vec<&str> = chain.iter().map(three_mirror::chain::Name::as_str).collect();
+            let chain: Vec<&str> = chain.iter().map(three_mirror::name::Name::as_str).collect();
             text += &format!("{name} = {chain:?}\n");
         }
         let ms = |seconds: f64| (seconds * 1000.0).ceil();

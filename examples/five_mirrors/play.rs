@@ -11,7 +11,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
-use three_mirror::chain::{BRAIN, Name};
+use three_mirror::chain::BRAIN;
+use three_mirror::name::Name;
 use three_mirror::output::columns;
 
 use crate::beats::{self, Beats, Run};

@@ -13,7 +13,7 @@ use rustix::pipe::{PipeFlags, pipe_with};
 
 use super::mux::{Session, Stage};
 use super::{environment, ssh};
-use crate::deadline::Deadline;
+use crate::clock::Deadline;
 use crate::exec::{Capture, Ended, Exec, Finished, Running};
 
 /// How long the program on the own node is given to end by itself; nobody waits for it.
