@@ -82,8 +82,8 @@ fn main() {
     let mut trials: Vec<Trial> = anywhere.into_iter().map(trial).collect();
     trials.extend(on_hosts.into_iter().map(|test| trial(test).with_ignored_flag(missing.is_some())));
     let mut arguments = Arguments::from_args();
-    // Two labs have room on a small machine: most of the time they wait.
-    arguments.test_threads.get_or_insert(2);
+    // Two labs at once would measure each other.
+    arguments.test_threads = Some(1);
     libtest_mimic::run(&arguments, trials).exit();
 }
 
@@ -162,7 +162,7 @@ fn a_node_is_asked_under_the_confinement_of_its_unit() -> Result<()> {
     ensure!(all_work(&here["nodes"]) && !all_work(&here["services"]), "{here:#}");
     lab.must(
         "spb",
-        "rm /etc/systemd/system/mirror-check.* && systemctl daemon-reload && systemctl stop mirror-check.service",
+        "rm /etc/systemd/system/mirror-check.* && systemctl daemon-reload && { systemctl stop mirror-check.service || :; }",
     )?;
     let here = look("spb")?;
     ensure!(all_work(&here["services"]) && here["confinement"]["works"] == false, "{here:#}");
