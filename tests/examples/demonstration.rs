@@ -12,7 +12,7 @@ use super::{PATIENCE, command, left, place, until};
 fn demonstration() -> PathBuf {
     let tests = std::env::current_exe().unwrap();
     let directory = tests.parent().and_then(Path::parent).unwrap();
-    // `cargo test` builds it, `cargo test --test suite` does not.
+    // As tests/run does before; without that it takes its time here.
     let mut cargo = Command::new(env!("CARGO"));
     // What cargo tells a test of its package makes some build scripts run anew.
     for (name, _) in std::env::vars_os().filter(|(name, _)| name.as_encoded_bytes().starts_with(b"CARGO_")) {
@@ -20,11 +20,9 @@ fn demonstration() -> PathBuf {
             cargo.env_remove(name);
         }
     }
-    cargo.args(["test", "--quiet", "--no-run", "--example", "five_mirrors", "--manifest-path"]);
+    let profile = if directory.ends_with("release") { "release" } else { "test" };
+    cargo.args(["build", "--quiet", "--profile", profile, "--example", "five_mirrors", "--manifest-path"]);
     cargo.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml")).arg("--target-dir").arg(directory.parent().unwrap());
-    if directory.ends_with("release") {
-        cargo.arg("--release");
-    }
     assert!(cargo.status().unwrap().success());
     directory.join("examples/five_mirrors")
 }
