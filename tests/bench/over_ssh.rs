@@ -158,6 +158,7 @@ bot = [\"a\", \"b\"]
 status = \"test -e '{runs}-'$NODE\"
 start = \"{start}\"
 stop = \"rm -f '{runs}-'$NODE\"
+restarts = 1000
 ",
         node = stage.sshd.node(),
     );
