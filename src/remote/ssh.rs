@@ -10,6 +10,7 @@ use sha2::{Digest, Sha256};
 
 use super::Cause;
 use crate::config::Node;
+use crate::fsutil::{Missing, PrivateDirectory};
 
 /// A shared connection is kept for so long after its last use.
 const KEPT_OPEN: &str = "10m";
@@ -122,8 +123,8 @@ fn socket_directory() -> Option<PathBuf> {
     candidates.into_iter().flatten().find(|path| is_private(path))
 }
 
-/// Makes the directory where it is missing, and takes one that is there only when nobody else can
-/// enter it: a socket in it is as good as a login.
+/// Makes the directory where it is missing, and takes one that is there only when nobody else can enter it
+/// or put another in its place: a socket in it is as good as a login.
 fn is_private(path: &Path) -> bool {
     use std::os::unix::fs::{DirBuilderExt, MetadataExt};
     // ssh would expand a % and split at a space, so such a place is not used.
@@ -136,7 +137,8 @@ fn is_private(path: &Path) -> bool {
     let ours = std::fs::symlink_metadata(path).is_ok_and(|found| {
         found.is_dir() && found.uid() == rustix::process::geteuid().as_raw() && found.mode() & 0o077 == 0
     });
-    ours && takes_a_socket(path)
+    let stays = || PrivateDirectory::open_as(path, Missing::Fail, |_| false).is_ok();
+    ours && stays() && takes_a_socket(path)
 }
 
 /// Whether a socket can be made there: ssh gives up altogether where it cannot, as on a full or a
@@ -146,4 +148,29 @@ fn takes_a_socket(directory: &Path) -> bool {
     let made = std::os::unix::net::UnixListener::bind(&path);
     let _ = std::fs::remove_file(&path);
     made.is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_socket_lies_below_no_directory_of_another_user() {
+        use std::os::unix::fs::{PermissionsExt, chown};
+        let directory = tempfile::tempdir_in("/tmp").expect("a directory");
+        let below = |name: &str| {
+            let path = directory.path().join(name);
+            std::fs::create_dir(&path).expect("made");
+            path
+        };
+        assert!(is_private(&below("own").join("mirror")));
+        let open = below("open");
+        std::fs::set_permissions(&open, std::fs::Permissions::from_mode(0o777)).expect("opened");
+        assert!(!is_private(&open.join("mirror")));
+        // Only root can give a directory away.
+        let other = below("other");
+        if chown(&other, Some(12345), None).is_ok() {
+            assert!(!is_private(&other.join("mirror")));
+        }
+    }
 }
