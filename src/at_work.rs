@@ -12,7 +12,6 @@ use anyhow::Result;
 
 use crate::chain::{BRAIN, Chain};
 use crate::clock::BootInstant;
-
 use crate::config::{Config, Limits, Node};
 use crate::leader::at_work::{AtWork, Beat, Judge, Watch, Yield};
 use crate::leader::{self, Brain, Facts, Leader, NodeStates, State};

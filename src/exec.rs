@@ -224,7 +224,7 @@ impl Running {
 
     /// What it has said on its standard error so far.
     pub fn stderr(&self) -> String {
-        self.stderr.so_far().map_or_else(|_| String::new(), |bytes| String::from_utf8_lossy(&bytes).into_owned())
+        self.stderr.text_so_far()
     }
 
     /// Leaves it out when a signal ends `mirror`: it ends by itself, when its standard input does or by

@@ -27,6 +27,7 @@ pub mod config;
 pub mod exec;
 pub mod fsutil;
 pub mod git;
+mod hex;
 pub mod hold;
 pub mod http;
 pub mod leader;

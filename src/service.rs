@@ -173,11 +173,7 @@ impl Instance<'_> {
 
     fn run(&self, task: Task<'_>, deadline: Deadline) -> Report {
         let errand = Errand { service: Some(self.service_name), task, deadline, act_deadline: None };
-        let has_died = || has_died(self.remote, self.node_name, self.node);
-        let to = Destination { name: self.node_name, node: self.node, has_died: &has_died };
-        let mut answer = Report::default();
-        trip::run(self.remote, &to, &[errand], &mut |_, report| answer = report);
-        answer
+        self.remote.carry_out((self.node_name, self.node), &errand, has_died)
     }
 }
 

@@ -10,7 +10,6 @@ use proptest::prelude::*;
 use rustix::net;
 use serde_json::Value;
 use three_mirror::chain::Chain;
-
 use three_mirror::config::Failback;
 use three_mirror::leader::{self, Leader, NodeStates, State};
 use three_mirror::name::Name;

@@ -9,7 +9,6 @@ use super::ask::{self, Asked};
 use super::{Check, Mode};
 use crate::chain::BRAIN;
 use crate::clock::{BootInstant, Deadline};
-
 use crate::config::Node;
 use crate::leader::at_work::{Others, Watch};
 use crate::leader::{self, Leader, NodeStates, State};

@@ -9,7 +9,6 @@ use serde::Serialize;
 use super::Context;
 use crate::at_work::Mode;
 use crate::chain::{self, BRAIN, Chain};
-
 use crate::cli;
 use crate::clock::Deadline;
 use crate::config::{Config, Node};

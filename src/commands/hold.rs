@@ -12,10 +12,10 @@ use sha2::{Digest, Sha256};
 use super::Context;
 use super::lease::witness::is_yes;
 use crate::chain::BRAIN;
-
 use crate::cli;
 use crate::clock::Deadline;
 use crate::config::{Config, Lease, Store};
+use crate::hex::hex;
 use crate::hold::command::HeldCommand;
 use crate::hold::failsafe::Voters;
 use crate::hold::machine_lock::MachineLock;
@@ -168,7 +168,7 @@ fn identity(config: &Config, service: &Name, node: &Name) -> String {
         Some(Store::File { path }) => format!("file {}", path.display()),
     };
     let digest = Sha256::digest(format!("{place}\n{service}\n{node}"));
-    digest.iter().take(16).map(|byte| format!("{byte:02x}")).collect()
+    hex(&digest[..16])
 }
 
 fn interval(arguments: &cli::Hold, lease: &Lease) -> Result<Duration> {

@@ -9,7 +9,6 @@ use serde::Serialize;
 use super::Context;
 use crate::at_work::{Check, Mode};
 use crate::chain::{BRAIN, Chain};
-
 use crate::cli;
 use crate::leader::Brain;
 use crate::leader::at_work::AtWork;

@@ -10,6 +10,7 @@ use sha2::{Digest, Sha256};
 use super::model::{Breath, Config, Cycle, Lease, Node, Probe, Service, Store};
 use super::values::Failback;
 use crate::chain::Chain;
+use crate::hex::hex;
 use crate::name::Name;
 
 /// How many bytes of the hash are shown, two digits each.
@@ -95,7 +96,7 @@ pub(super) fn digest(config: &Config) -> String {
     // Maps with text keys, numbers and texts: JSON can express all of it, but for a path that is not UTF-8,
     // which a TOML file cannot hold.
     let bytes = serde_json::to_vec(&alike).unwrap_or_default();
-    Sha256::digest(&bytes).iter().take(SHOWN_BYTES).map(|byte| format!("{byte:02x}")).collect()
+    hex(&Sha256::digest(&bytes)[..SHOWN_BYTES])
 }
 
 fn alike_node(node: &Node) -> AlikeNode<'_> {

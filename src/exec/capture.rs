@@ -45,11 +45,16 @@ impl Capture {
     }
 
     /// Its content so far, up to its bound.
-    pub(crate) fn so_far(&self) -> io::Result<Vec<u8>> {
+    fn so_far(&self) -> io::Result<Vec<u8>> {
         let length = self.file.metadata()?.len().min(self.max);
         let mut bytes = vec![0; usize::try_from(length).map_err(io::Error::other)?];
         self.file.read_exact_at(&mut bytes, 0)?;
         Ok(bytes)
+    }
+
+    /// The same as text; nothing where it cannot be read.
+    pub(crate) fn text_so_far(&self) -> String {
+        self.so_far().map_or_else(|_| String::new(), |bytes| String::from_utf8_lossy(&bytes).into_owned())
     }
 }
 

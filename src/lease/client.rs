@@ -10,7 +10,6 @@ use std::time::{Duration, SystemTime};
 use anyhow::Context;
 
 use crate::chain::BRAIN;
-
 use crate::clock::Deadline;
 use crate::config::{self, Config, Lease};
 use crate::lease::codec::{LeaseRegister, SwapDeadlines, SwapOutcome};

@@ -64,7 +64,7 @@ impl<'a> Execution<'a> {
             let is_serving = self.observed.running_on() == Some(node);
             let instance = self.instance(node)?;
             let patience = Deadline::after(instance.node.probe.timeout * SILENT_PROBES);
-            // Whoever says `--to` wants an answer of every node more than a quick one.
+            // A person who names the target can wait for every node.
             let is_dispensable = self.goal.service().lease.is_none()
                 && self.goal.options().to.is_none()
                 && self.observed.is_passed_over_if_silent(node);

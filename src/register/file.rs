@@ -11,6 +11,7 @@ use sha2::{Digest, Sha256};
 use super::{CasOutcome, MAX_TEXT_BYTES, NewText, Register, StoreError, Version, VersionedText};
 use crate::clock::Deadline;
 use crate::fsutil::{self, Durability};
+use crate::hex::hex;
 
 /// How often a lock is tried that another process holds.
 const LOCK_RETRY: Duration = Duration::from_millis(2);
@@ -70,7 +71,7 @@ impl FileRegister {
         if bytes.len() > MAX_TEXT_BYTES {
             return Err(foreign("longer than 64 KiB"));
         }
-        let version = Version(Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect());
+        let version = Version(hex(&Sha256::digest(&bytes)));
         let text = String::from_utf8(bytes).map_err(|_| foreign("not UTF-8"))?;
         Ok(Some(VersionedText { version, value: text.trim_end_matches('\n').to_owned() }))
     }

@@ -198,7 +198,7 @@ impl<'a> Connection<'a> {
     pub(super) fn stderr(&self) -> String {
         match &self.carrier {
             Carrier::Process(running) => running.stderr(),
-            Carrier::Shared { errors, .. } => text_of(errors),
+            Carrier::Shared { errors, .. } => errors.text_so_far(),
         }
     }
 
@@ -209,7 +209,7 @@ impl<'a> Connection<'a> {
             Carrier::Shared { errors, begun, stage: Stage::Over(code), .. } => (errors, begun, *code),
             Carrier::Shared { errors, begun, .. } => (errors, begun, None),
         };
-        let mut stderr = text_of(errors);
+        let mut stderr = errors.text_so_far();
         if code.is_none() {
             stderr += "The shared connection was closed.";
         }
@@ -245,8 +245,4 @@ impl Carrier {
     fn is_refused(&self) -> bool {
         matches!(self, Self::Shared { stage: Stage::Refused, .. })
     }
-}
-
-fn text_of(errors: &Capture) -> String {
-    errors.so_far().map_or_else(|_| String::new(), |bytes| String::from_utf8_lossy(&bytes).into_owned())
 }

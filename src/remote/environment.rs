@@ -3,13 +3,13 @@
 //! Only `ssh` knows what that file says. It is asked once for each shared connection, and its answer kept
 //! beside the connection's socket, in a directory that is closed to others.
 
-use std::io;
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
 use crate::clock::Deadline;
 use crate::exec::Exec;
+use crate::fsutil::{self, Durability};
 
 /// How long `ssh` may take to print its configuration.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -22,7 +22,7 @@ pub(super) fn of_session(socket: &Path, words: &[String]) -> Option<Vec<String>>
         Some(settings) => settings,
         None => {
             let settings = ask(words)?;
-            keep(&kept, &settings).ok()?;
+            fsutil::replace(&kept, settings.as_bytes(), Durability::Cached).ok()?;
             settings
         }
     };
@@ -37,12 +37,6 @@ fn read(kept: &Path, socket: &Path) -> Option<String> {
     let made = |path: &Path| std::fs::symlink_metadata(path).and_then(|found| found.modified());
     let is_current = made(kept).ok()? >= made(socket).ok()?;
     is_current.then(|| std::fs::read_to_string(kept).ok())?
-}
-
-fn keep(kept: &Path, settings: &str) -> io::Result<()> {
-    let made = kept.with_extension(format!("env-{}", std::process::id()));
-    std::fs::write(&made, settings)?;
-    std::fs::rename(&made, kept)
 }
 
 fn ask(words: &[String]) -> Option<String> {

@@ -11,6 +11,7 @@ use sha2::{Digest, Sha256};
 use super::Cause;
 use crate::config::Node;
 use crate::fsutil::{Missing, PrivateDirectory};
+use crate::hex::hex;
 
 /// A shared connection is kept for so long after its last use.
 const KEPT_OPEN: &str = "10m";
@@ -75,7 +76,7 @@ impl Default {
 /// configuration makes of the address.
 pub(super) fn socket_name(node: &Node) -> String {
     let place = format!("{}@{}:{}", node.user, node.address, node.port);
-    Sha256::digest(place).iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+    hex(&Sha256::digest(place)[..8])
 }
 
 /// What git is to call instead of `ssh`, so that its connections are shared too.

@@ -10,6 +10,7 @@ use super::{Cause, Errand, Remote, Report, Silence, ssh};
 use crate::clock::Deadline;
 use crate::config::Node;
 use crate::exec::{Ended, Finished};
+use crate::hex::hex;
 use crate::name::Name;
 
 /// How often a process's output is cut back while it runs.
@@ -79,7 +80,7 @@ fn in_halves(remote: &Remote, to: &Destination<'_>, errands: &[Errand<'_>], on_r
 pub(super) fn nonce() -> String {
     let mut bytes = [0_u8; 16];
     let _ = rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty());
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    hex(&bytes)
 }
 
 /// What has come so far for one errand.

@@ -247,6 +247,11 @@ impl StateDir {
         self.keep(name, text.as_bytes(), Durability::Cached);
     }
 
+    /// What [`show`](Self::show) wrote; none where it cannot be read as this.
+    pub fn shown<T: DeserializeOwned>(&self, name: &str) -> Option<T> {
+        serde_json::from_slice(&std::fs::read(self.path.join(name)).ok()?).ok()
+    }
+
     fn keep(&self, name: &str, bytes: &[u8], durability: Durability) {
         if let Err(error) = self.replace(name, bytes, durability) {
             self.warn_unusable(&error);

@@ -54,8 +54,7 @@ fn file(service: &Name) -> String {
 
 /// What the file of a running hold says.
 pub(in crate::commands) fn read(state_dir: &StateDir, service: &Name) -> Option<ReadFacts> {
-    let bytes = std::fs::read(state_dir.directory().join(file(service))).ok()?;
-    serde_json::from_slice(&bytes).ok()
+    state_dir.shown(&file(service))
 }
 
 fn write_all(reads: &Receiver<Read>, state_dir: &StateDir, file: &str) {

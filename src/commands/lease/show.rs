@@ -226,8 +226,7 @@ struct HeldByFailsafe {
 
 /// None unless the hold that runs here does so by failsafe.
 fn held_by_failsafe(state_dir: &StateDir, service: &Name) -> Option<HeldByFailsafe> {
-    let bytes = std::fs::read(state_dir.directory().join(format!("hold-{service}.json"))).ok()?;
-    serde_json::from_slice(&bytes).ok()
+    state_dir.shown(&format!("hold-{service}.json"))
 }
 
 fn shown(service: &Name, lease: Lease, lease_view: &LeaseView, read: Result<(), LeaseError>) -> ShownLease {

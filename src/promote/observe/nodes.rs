@@ -6,8 +6,7 @@ use anyhow::Result;
 
 use crate::clock::BootInstant;
 use crate::config::Node;
-use crate::leader::Brain;
-use crate::leader::NodeStates;
+use crate::leader::{Brain, NodeStates};
 use crate::name::Name;
 use crate::promote::request::{Goal, Request};
 use crate::remote::Remote;
