@@ -22,6 +22,7 @@ use rustix::process::{Pid, PidfdFlags, Signal};
 use crate::clock::Deadline;
 
 mod capture;
+mod detached;
 mod groups;
 mod inherited;
 #[cfg(test)]
@@ -29,6 +30,7 @@ mod tests;
 
 pub(crate) use capture::Capture;
 use capture::file_holding;
+pub(crate) use detached::Detached;
 pub use groups::{end_all, ended_child, reap_orphans, take_signals};
 pub use inherited::disarm_inherited;
 

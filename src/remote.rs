@@ -19,6 +19,7 @@ mod connection;
 mod environment;
 mod frame;
 mod gather;
+mod login;
 mod mux;
 mod program;
 mod ssh;

@@ -19,8 +19,8 @@ use three_mirror::lease::LeaseState;
 use three_mirror::register::git::GitRegister;
 
 /// Short enough to wait for, long enough to be distinguished from no wait on a loaded machine.
-const BRIEF: &str = "valid = \"1s\"\ngrace = \"500ms\"";
-const BRIEF_WAIT: f64 = 1500.0;
+const BRIEF: &str = "valid = \"3s\"\ngrace = \"500ms\"";
+const BRIEF_WAIT: f64 = 3500.0;
 /// A test that waits for this has failed: it takes longer than any command may.
 const ENDLESS: &str = "valid = \"10m\"\ngrace = \"1m\"";
 

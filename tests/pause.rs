@@ -17,7 +17,7 @@ struct Field {
     nodes: [Port; 2],
 }
 
-const LEASE: &str = r#"lease = { store = "file", path = "lease", valid = "2s", grace = "1s" }"#;
+const LEASE: &str = r#"lease = { store = "file", path = "lease", valid = "4s", grace = "1s" }"#;
 
 impl Field {
     fn new(lease: &str) -> Self {

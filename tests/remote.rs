@@ -81,7 +81,7 @@ fn a_host_that_logs_nobody_in_blocks_unless_the_probe_is_a_login() {
     let stage = Stage::new(service, "ssh");
     stage.promote("").expect(0, "started");
     let list = std::fs::read_to_string(stage.network.config()).unwrap();
-    stage.network.rewrite(&list.replace("\"20s\"", "\"4s\""));
+    stage.network.rewrite(&list.replace("\"20s\"", "\"10s\""));
     stage.nodes[0].freeze();
     let object = stage.promote("").expect(0, "moved");
     assert_eq!((&only(&object)["target"], &only(&object)["fencing"]), (&json!("b"), &json!("none")));

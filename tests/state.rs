@@ -73,7 +73,7 @@ fn set_mode(path: &Path, mode: u32) {
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
 }
 
-const GIT_LEASE: &str = r#"lease = { store = "git", remote = "{dir}/lease.git", valid = "2s", grace = "1s" }"#;
+const GIT_LEASE: &str = r#"lease = { store = "git", remote = "{dir}/lease.git", valid = "4s", grace = "1s" }"#;
 
 #[test]
 fn whatever_the_umask_nobody_else_can_read_or_write_the_state() {

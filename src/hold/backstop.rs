@@ -208,11 +208,11 @@ fn kill_command(leader: Option<&OwnedFd>, processes: &CommandProcesses) {
         if let Some(leader) = leader {
             let _ = pidfd_send_signal(leader, Signal::KILL);
         }
-        if found.is_empty() {
+        // The kernel takes a moment to take the killed out of the group.
+        if found.is_empty() && processes.remove_group() {
             break;
         }
         found.iter().for_each(super::process_tree::Process::kill);
         std::thread::sleep(SCAN_INTERVAL);
     }
-    processes.remove_group();
 }

@@ -43,9 +43,12 @@ impl CommandGroup {
         let _ = kill.and_then(|mut kill| kill.write_all(b"1"));
     }
 
-    /// Removes it. It must be empty.
-    pub(super) fn remove(&self) {
-        let _ = std::fs::remove_dir(&self.directory);
+    /// Removes it; whether it is gone. It must be empty.
+    pub(super) fn remove(&self) -> bool {
+        match std::fs::remove_dir(&self.directory) {
+            Ok(()) => true,
+            Err(error) => error.kind() == std::io::ErrorKind::NotFound,
+        }
     }
 }
 

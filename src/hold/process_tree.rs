@@ -73,11 +73,9 @@ impl CommandProcesses {
         }
     }
 
-    /// Removes the empty control group.
-    pub(super) fn remove_group(&self) {
-        if let Some(group) = &self.group {
-            group.remove();
-        }
+    /// Removes the control group; whether none is left. It must be empty.
+    pub(super) fn remove_group(&self) -> bool {
+        self.group.as_ref().is_none_or(CommandGroup::remove)
     }
 }
 

@@ -3,7 +3,7 @@
 
 use std::fs::File;
 use std::io::{self, Read, Write};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::pipe::{PipeFlags, pipe_with};
 
+use super::login::Login;
 use super::mux::{Session, Stage};
 use super::{environment, ssh};
 use crate::clock::Deadline;
@@ -18,6 +19,8 @@ use crate::exec::{Capture, Ended, Exec, Finished, Running};
 
 /// How long the program on the own node is given to end by itself; nobody waits for it.
 const FAREWELL: Duration = Duration::from_secs(5);
+/// How often it is looked whether a login has made the shared connection.
+const LOGIN_POLL: Duration = Duration::from_millis(2);
 /// How much is kept of what comes on standard error, in bytes.
 const MAX_ERRORS: u64 = 64 * 1024;
 
@@ -40,7 +43,8 @@ pub(super) struct Connection<'a> {
     carrier: Carrier,
     /// Open for as long as anything is waited for: its end is the end of everything on that side.
     stdin: Option<File>,
-    stdout: File,
+    /// None until it is logged in.
+    stdout: Option<File>,
     /// How much of the input is written.
     written: usize,
     /// Whether anything has come.
@@ -48,6 +52,8 @@ pub(super) struct Connection<'a> {
 }
 
 enum Carrier {
+    /// On the way to a shared connection; once that has failed, with how it ended.
+    Login(Login, Option<Finished>),
     Process(Running),
     Shared { session: Session, errors: Capture, begun: Instant, stage: Stage },
 }
@@ -63,7 +69,21 @@ pub(super) struct Exchange {
 impl<'a> Connection<'a> {
     /// Opens it: over a shared connection where one can be had.
     pub(super) fn open(route: Route<'a>) -> io::Result<Self> {
-        route.socket.and_then(|socket| Self::share(route, socket)).map_or_else(|| Self::start(route), Ok)
+        match route.socket {
+            Some(socket) if !socket.exists() => Self::log_in(route, socket),
+            socket => Self::share_or_start(route, socket),
+        }
+    }
+
+    /// An ssh deals with what a connection has left behind, or somebody else has put there.
+    fn share_or_start(route: Route<'a>, socket: Option<&Path>) -> io::Result<Self> {
+        socket.and_then(|socket| Self::share(route, socket)).map_or_else(|| Self::start(route), Ok)
+    }
+
+    fn log_in(route: Route<'a>, socket: &Path) -> io::Result<Self> {
+        // Where there is no place for a lock, the login is the session's own.
+        let Ok(login) = Login::begin(socket, route.words) else { return Self::start(route) };
+        Ok(Self { route, carrier: Carrier::Login(login, None), stdin: None, stdout: None, written: 0, heard: false })
     }
 
     fn start(route: Route<'a>) -> io::Result<Self> {
@@ -77,9 +97,6 @@ impl<'a> Connection<'a> {
     }
 
     fn share(route: Route<'a>, socket: &Path) -> Option<Self> {
-        if !socket.exists() {
-            return None;
-        }
         let begun = Instant::now();
         let environment = environment::of_session(socket, route.words)?;
         let errors = Capture::new(MAX_ERRORS).ok()?;
@@ -99,7 +116,7 @@ impl<'a> Connection<'a> {
             route,
             carrier,
             stdin: Some(File::from(stdin)),
-            stdout: File::from(stdout),
+            stdout: Some(File::from(stdout)),
             written: 0,
             heard: false,
         })
@@ -107,6 +124,9 @@ impl<'a> Connection<'a> {
 
     /// Writes what is to be written, and passes on what has come.
     pub(super) fn exchange(&mut self, hear: &mut dyn FnMut(&[u8]), wait: Duration) -> io::Result<Exchange> {
+        if let Carrier::Login(..) = self.carrier {
+            return self.follow_login(wait);
+        }
         let (readable, changed) = self.poll(wait)?;
         self.carrier.trim();
         let mut over = changed && self.carrier.is_over()?;
@@ -124,16 +144,28 @@ impl<'a> Connection<'a> {
         Ok(Exchange { came, over })
     }
 
+    /// Goes over to the shared connection as soon as it is there.
+    fn follow_login(&mut self, wait: Duration) -> io::Result<Exchange> {
+        let (Carrier::Login(login, failure), Some(socket)) = (&mut self.carrier, self.route.socket) else {
+            return Ok(Exchange { came: false, over: false });
+        };
+        let ended = login.ended()?;
+        if socket.exists() || ended.as_ref().is_some_and(Finished::success) {
+            *self = Self::share_or_start(self.route, Some(socket))?;
+        } else if ended.is_some() {
+            *failure = ended;
+            return Ok(Exchange { came: false, over: true });
+        } else {
+            std::thread::sleep(wait.min(LOGIN_POLL));
+        }
+        Ok(Exchange { came: false, over: false })
+    }
+
     /// Waits until there is something to read, or the carrier's state may have changed.
     fn poll(&self, wait: Duration) -> io::Result<(bool, bool)> {
         let timeout = Timespec::try_from(wait).map_err(io::Error::other)?;
-        let mut watched = vec![
-            PollFd::new(&self.stdout, PollFlags::IN),
-            match &self.carrier {
-                Carrier::Process(running) => PollFd::from_borrowed_fd(running.as_fd(), PollFlags::IN),
-                Carrier::Shared { session, .. } => PollFd::from_borrowed_fd(session.as_fd(), PollFlags::IN),
-            },
-        ];
+        let (Some(stdout), Some(carrier)) = (&self.stdout, self.carrier.as_fd()) else { return Ok((false, false)) };
+        let mut watched = vec![PollFd::new(stdout, PollFlags::IN), PollFd::from_borrowed_fd(carrier, PollFlags::IN)];
         if let Some(stdin) = self.stdin.as_ref().filter(|_| self.written < self.route.input.len()) {
             watched.push(PollFd::new(stdin, PollFlags::OUT));
         }
@@ -146,8 +178,9 @@ impl<'a> Connection<'a> {
 
     fn read(&mut self, hear: &mut dyn FnMut(&[u8]), wait: Duration) -> bool {
         let (mut came, mut buffer) = (false, [0; 16 * 1024]);
+        let Some(stdout) = self.stdout.as_mut() else { return false };
         loop {
-            match self.stdout.read(&mut buffer) {
+            match stdout.read(&mut buffer) {
                 Ok(0) => {
                     // Closed, while the process goes on: nothing is there to be polled for.
                     std::thread::sleep(wait.min(Duration::from_millis(1)));
@@ -167,10 +200,11 @@ impl<'a> Connection<'a> {
     /// beside the program, which does not wait for that.
     pub(super) fn hear_out(&mut self, hear: &mut dyn FnMut(&[u8]), deadline: Deadline) -> io::Result<()> {
         let mut buffer = [0; 16 * 1024];
+        let Some(stdout) = self.stdout.as_mut() else { return Ok(()) };
         while !deadline.has_passed() {
             let left = Timespec::try_from(deadline.left()).map_err(io::Error::other)?;
-            let _ = rustix::event::poll(&mut [PollFd::new(&self.stdout, PollFlags::IN)], Some(&left));
-            match self.stdout.read(&mut buffer) {
+            let _ = rustix::event::poll(&mut [PollFd::new(&*stdout, PollFlags::IN)], Some(&left));
+            match stdout.read(&mut buffer) {
                 Ok(0) => break,
                 Ok(count) => hear(&buffer[..count]),
                 Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {}
@@ -197,6 +231,7 @@ impl<'a> Connection<'a> {
     /// What has come on standard error so far.
     pub(super) fn stderr(&self) -> String {
         match &self.carrier {
+            Carrier::Login(login, _) => login.stderr(),
             Carrier::Process(running) => running.stderr(),
             Carrier::Shared { errors, .. } => errors.text_so_far(),
         }
@@ -205,6 +240,7 @@ impl<'a> Connection<'a> {
     /// How it ended, once nothing more comes.
     pub(super) fn finish(&mut self) -> io::Result<Finished> {
         let (errors, begun, code) = match &mut self.carrier {
+            Carrier::Login(_, failure) => return failure.take().ok_or_else(|| io::ErrorKind::NotConnected.into()),
             Carrier::Process(running) => return running.finish(),
             Carrier::Shared { errors, begun, stage: Stage::Over(code), .. } => (errors, begun, *code),
             Carrier::Shared { errors, begun, .. } => (errors, begun, None),
@@ -223,14 +259,24 @@ impl<'a> Connection<'a> {
         drop(self.stdin.take());
         match self.carrier {
             Carrier::Process(running) if self.route.gentle => running.leave(FAREWELL),
-            Carrier::Process(_) | Carrier::Shared { .. } => {}
+            Carrier::Login(..) | Carrier::Process(_) | Carrier::Shared { .. } => {}
         }
     }
 }
 
 impl Carrier {
+    /// What becomes readable when its state changes.
+    fn as_fd(&self) -> Option<BorrowedFd<'_>> {
+        match self {
+            Self::Login(..) => None,
+            Self::Process(running) => Some(running.as_fd()),
+            Self::Shared { session, .. } => Some(session.as_fd()),
+        }
+    }
+
     fn trim(&self) {
         match self {
+            Self::Login(..) => {}
             Self::Process(running) => running.trim(),
             Self::Shared { errors, .. } => errors.trim(),
         }

@@ -126,6 +126,7 @@ m_signal() {
 # another's. A group that loses its last parent while a member is stopped gets a SIGHUP from the kernel.
 m_end() {
     trap '' TERM HUP
+    trap m_gone=1 USR1
     m_how=$1
     shift
     m_roots=" $* " m_found=' ' m_ends='' m_more=1
@@ -161,8 +162,10 @@ m_end() {
 # Sleeps so many seconds, or where sleep knows no fractions so many whole ones.
 m_nap() {
     m_x=$!
-    # A signal can come between the start of sleep and an assignment of its number.
-    trap '[ "$!" = "$m_x" ] || kill "$!"; exit' TERM
+    # A signal can come between the start of sleep and an assignment of its number. Until sleep is its own
+    # program, it may miss any other than KILL: the shell resets its traps a moment after the fork.
+    trap '[ "$!" = "$m_x" ] || kill -s KILL "$!"; exit' TERM USR1
+    [ -z "$m_gone" ] || exit
     for m_w in "$@"; do
         sleep "$m_w" 4>&- &
         wait "$!" && return
@@ -181,10 +184,11 @@ m_watch() {
     m_end all $m_jobs
 }
 
-# Ends what watches over the requests, and the program.
+# Ends what watches over the requests, and the program. By a signal that has no trap here, or one that has
+# just been forked could miss it.
 m_over() {
     trap '' HUP INT TERM
-    kill "$m_t" "$m_r" 2>/dev/null
+    kill -s USR1 "$m_t" "$m_r" 2>/dev/null
     exit 0
 }
 
@@ -192,7 +196,7 @@ m_main() {
     if { :; } 3<&0; then exec 3<&0; else exec 3</dev/null; fi 2>/dev/null
     exec 4>&1 </dev/null >/dev/null
     [ -z "$m_single" ] || echo "$m_a$m_b" >&2
-    m_jobs='' m_t='' m_r=''
+    m_jobs='' m_t='' m_r='' m_gone=''
     # shellcheck disable=SC2086 # a list of numbers
     trap 'm_end all $m_jobs; m_over' HUP INT TERM
     m_put hello

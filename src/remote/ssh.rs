@@ -13,6 +13,9 @@ use crate::config::Node;
 use crate::fsutil::{Missing, PrivateDirectory};
 use crate::hex::hex;
 
+/// How long the connection and the exchange of keys may take at a login that nobody has to wait for, in seconds.
+/// The exchange takes half a second of processor time, and 20 at once take their turns.
+const LOGIN_TIMEOUT: u32 = 20;
 /// A shared connection is kept for so long after its last use.
 const KEPT_OPEN: &str = "10m";
 /// A Unix socket's path has room for 107 bytes; ssh adds 40 of its own and 17 while it makes one.
@@ -77,6 +80,14 @@ impl Default {
 pub(super) fn socket_name(node: &Node) -> String {
     let place = format!("{}@{}:{}", node.user, node.address, node.port);
     hex(&Sha256::digest(place)[..8])
+}
+
+/// What makes a shared connection and runs nothing: out of the words that run a command, which comes last.
+pub(super) fn login(words: &[String]) -> Vec<String> {
+    let [program, options @ .., _command] = words else { return Vec::new() };
+    // The first value of an option counts.
+    let first = ["-N".to_owned(), format!("-oConnectTimeout={LOGIN_TIMEOUT}")];
+    [std::slice::from_ref(program), &first, options].concat()
 }
 
 /// What git is to call instead of `ssh`, so that its connections are shared too.

@@ -60,7 +60,7 @@ impl Hosts {
         let rows: String = nodes.iter().map(|(name, sshd)| format!("{name} = {}\n", sshd.node())).collect();
         let names: Vec<String> = nodes.iter().map(|(name, _)| format!("{name:?}")).collect();
         self.network.rewrite(&format!(
-            "{}[nodes]\n{rows}[chains]\nbot = [{}]\n[services.bot]\n{}\n{more}\n",
+            "{}[probe]\ntimeout = \"10s\"\n[nodes]\n{rows}[chains]\nbot = [{}]\n[services.bot]\n{}\n{more}\n",
             self.remote,
             names.join(", "),
             self.bot.commands()

@@ -2,6 +2,7 @@
 
 use super::logins::{Hosts, Through, write_program};
 use super::only;
+use crate::support::wait_for;
 
 const PATIENT: &str = "timeout = \"60s\"";
 
@@ -29,6 +30,25 @@ fn a_shared_connection_carries_a_command_without_another_ssh() {
 }
 
 #[test]
+fn a_login_goes_on_when_its_trip_is_over() {
+    let hosts = hosts("", "timeout = \"2s\"");
+    hosts.nodes.iter().for_each(|(_, sshd)| sshd.freeze());
+    assert_eq!(hosts.run("promote").status, 3);
+    // Another trip starts no other login.
+    assert_eq!(hosts.run("promote").status, 3);
+    hosts.nodes.iter().for_each(|(_, sshd)| sshd.thaw());
+    let directory = hosts.network.path().join("mirror");
+    let is_socket = |entry: std::io::Result<std::fs::DirEntry>| entry.unwrap().path().extension().is_none();
+    let sockets = || std::fs::read_dir(&directory).unwrap().map(is_socket).filter(|is| *is).count();
+    wait_for("both logins are done", || (sockets() == 2).then_some(()));
+    let list = std::fs::read_to_string(hosts.network.config()).unwrap();
+    hosts.network.rewrite(&list.replace("\"2s\"", "\"60s\""));
+    hosts.run("promote").expect(0, "started");
+    assert_eq!(hosts.bot.runs_on(), ["a"]);
+    assert!(hosts.nodes.iter().all(|(_, sshd)| sshd.logins() == 1));
+}
+
+#[test]
 fn a_session_has_the_environment_that_the_configuration_gives_it() {
     let hosts = hosts("AcceptEnv GIVEN LANG", PATIENT);
     let whose = hosts.ssh_config();
@@ -50,11 +70,16 @@ fn a_session_that_is_refused_is_asked_for_by_an_ssh() {
     let hosts = hosts("MaxSessions 1", PATIENT);
     let list = std::fs::read_to_string(hosts.network.config()).unwrap();
     let list = list.replace("[chains]\n", "[chains]\nother = [\"a\"]\n");
-    let other = "[services.other]\nstatus = \"sleep 2\"\nstart = \"true\"\nstop = \"true\"\ntimeout = \"60s\"\n";
+    // Once the one is in place, its status lasts until the other has been started.
+    let directory = hosts.bot.path().display();
+    let other = format!(
+        "[services.other]\nstatus = \"test ! -e {directory}/lasts || until grep -q start {directory}/log; do \
+         sleep 0.1; done\"\nstart = \"true\"\nstop = \"true\"\ntimeout = \"60s\"\n"
+    );
     hosts.network.rewrite(&format!("{list}\n{other}"));
     hosts.run("promote other").expect(0, "in-place");
+    std::fs::write(hosts.bot.path().join("lasts"), "").unwrap();
     let logins = hosts.nodes[0].1.logins();
-    // While the status of the one is asked for, the other is started.
     let said = hosts.run("promote");
     assert_eq!(said.status, 0, "{said:?}");
     assert_eq!(hosts.bot.runs_on(), ["a"]);

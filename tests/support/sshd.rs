@@ -147,6 +147,14 @@ impl Sshd {
         }
     }
 
+    /// Lets it go on, with its sessions.
+    pub fn thaw(&self) {
+        let pid = self.pid().unwrap();
+        for process in descendants(pid).into_iter().chain([pid]) {
+            signal(process, Signal::CONT);
+        }
+    }
+
     /// Ends it and its sessions at once; connections are refused from then on.
     pub fn kill(&mut self) {
         let Some(mut server) = self.server.take() else { return };
