@@ -17,8 +17,11 @@ pub(super) fn hear(socket: &UnixDatagram, ends: impl Fn(&[String]) -> bool) -> V
     let mut heard = Vec::new();
     let mut bytes = [0; 4096];
     while !ends(&heard) {
-        let length = socket.recv(&mut bytes).unwrap_or_else(|error| panic!("{error}, after {heard:?}"));
-        heard.push(String::from_utf8(bytes[..length].to_vec()).unwrap());
+        match socket.recv(&mut bytes) {
+            Ok(length) => heard.push(String::from_utf8(bytes[..length].to_vec()).unwrap()),
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(error) => panic!("{error}, after {heard:?}"),
+        }
     }
     heard
 }
