@@ -165,7 +165,13 @@ impl Link {
     fn slowest(&self, now: BootInstant) -> Duration {
         let age = self.window.until(now);
         let [this, before] = self.slowest_us;
-        micros(if age <= WINDOW { this.max(before) } else if age <= WINDOW * 2 { this } else { 0 })
+        micros(if age <= WINDOW {
+            this.max(before)
+        } else if age <= WINDOW * 2 {
+            this
+        } else {
+            0
+        })
     }
 }
 

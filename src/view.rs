@@ -85,6 +85,8 @@ pub struct NodeReport {
     pub latency_ms: Option<f64>,
     /// How many tries were started.
     pub attempts: u32,
+    /// How long an answer may take at most, in ms: by the node list, or as it was learned.
+    pub deadline_ms: f64,
 }
 
 /// The state of a node, or that its answer was not needed.
@@ -124,6 +126,7 @@ impl NodeReport {
             detail: answer.and_then(|a| a.detail.clone()),
             latency_ms: answer.and_then(|a| a.latency).map(millis),
             attempts: answer.map_or(0, |a| a.attempts),
+            deadline_ms: millis(node.probe.deadline()),
         }
     }
 

@@ -237,8 +237,8 @@ fn score(make: &dyn Fn() -> Box<dyn Rule>, frames: Frames) -> Score {
 type Named = (&'static str, Box<dyn Fn() -> Box<dyn Rule>>);
 
 fn rules() -> Vec<Named> {
-    let mean = |margin_ms, deviations| move || -> Box<dyn Rule> {
-        Box::new(Mean { last: VecDeque::new(), margin_ms, deviations })
+    let mean = |margin_ms, deviations| {
+        move || -> Box<dyn Rule> { Box::new(Mean { last: VecDeque::new(), margin_ms, deviations }) }
     };
     vec![
         ("fixed, 120 ms", Box::new(|| Box::new(Fixed(120.0)))),
