@@ -11,6 +11,7 @@ use crate::at_work::{Check, Mode};
 use crate::cli::{self, Chain, Cli, Command, Global, Lease};
 use crate::config::{self, Config};
 use crate::exec;
+use crate::links;
 use crate::local_node;
 use crate::name::Name;
 use crate::output::warnings::Warning;
@@ -56,6 +57,11 @@ impl Context {
     fn with(config: Config, global: &Global, begun: StartTime) -> Result<Self> {
         let given = global.local_node.as_deref().filter(|name| !name.is_empty());
         let local_node = local_node::local_node(&config, given)?;
+        let mut config = config;
+        // Another machine's links are not this node's, and a laptop's change with its place.
+        if local_node.is_some() {
+            links::recall(&mut config);
+        }
         Ok(Self { begun, output_mode: output_mode(global), config, local_node })
     }
 

@@ -32,6 +32,8 @@ pub mod hold;
 pub mod http;
 pub mod leader;
 pub mod lease;
+pub mod link;
+pub mod links;
 pub mod local_node;
 pub mod name;
 pub mod output;

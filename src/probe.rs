@@ -37,7 +37,7 @@ pub struct Target<'a> {
     pub probe: &'a Probe,
     /// For the method `ssh`: the login.
     pub login: Option<Login>,
-    /// How much later than the others it is asked. Its deadline stays the same.
+    /// How much later than the others it is asked. Its deadline stays the same, unless it is learned.
     pub delay: Duration,
 }
 
@@ -54,6 +54,8 @@ pub struct Answer {
     pub latency: Option<Duration>,
     /// The number of tries that were started.
     pub attempts: u32,
+    /// How long it was asked for; zero in a view that was loaded.
+    pub waited: Duration,
 }
 
 /// Asks all targets at once. `on_answer` gets each target's index and answer as soon as the answer

@@ -10,6 +10,7 @@ pub use crate::output::warnings::Warning;
 mod beat;
 mod directory;
 pub mod history;
+mod links;
 mod records;
 mod service_record;
 

@@ -13,7 +13,7 @@ use indexmap::IndexMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::config::{Config, Method, Node};
+use crate::config::{Config, Method, Node, Probe};
 use crate::leader::{NodeStates, State};
 use crate::name::Name;
 use crate::output::{OutputMode, Style, millis};
@@ -85,6 +85,8 @@ pub struct NodeReport {
     pub latency_ms: Option<f64>,
     /// How many tries were started.
     pub attempts: u32,
+    /// How long an answer may take at most, in ms: by the node list, or as it was learned.
+    pub deadline_ms: f64,
 }
 
 /// The state of a node, or that its answer was not needed.
@@ -124,6 +126,7 @@ impl NodeReport {
             detail: answer.and_then(|a| a.detail.clone()),
             latency_ms: answer.and_then(|a| a.latency).map(millis),
             attempts: answer.map_or(0, |a| a.attempts),
+            deadline_ms: millis(node.probe.deadline()),
         }
     }
 
@@ -155,20 +158,21 @@ pub fn take(
 ) -> Result<View> {
     let target =
         |(name, node): &(&Name, &'_ Node)| (node.probe.method == Method::Ssh).then(|| remote.login(name, node));
+    let delay = head_start(nodes, &wanted_first);
     let mut targets: Vec<Target<'_>> = nodes
         .iter()
         .map(|pair| Target {
             address: &pair.1.address,
             probe: &pair.1.probe,
             login: target(pair),
-            delay: if wanted_first(pair.0) { Duration::ZERO } else { pair.1.probe.timeout / HEAD_START_DIVISOR },
+            delay: if wanted_first(pair.0) { Duration::ZERO } else { delay.unwrap_or(of_timeout(&pair.1.probe)) },
         })
         .collect();
     targets.extend(witnesses.iter().map(|w| Target {
         address: &w.address,
         probe: &w.probe,
         login: None,
-        delay: w.probe.timeout / HEAD_START_DIVISOR,
+        delay: delay.unwrap_or(of_timeout(&w.probe)),
     }));
     let mut view = View {
         answers: nodes.iter().map(|(name, _)| ((*name).clone(), None)).collect(),
@@ -190,6 +194,17 @@ pub fn take(
         if enough { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     })?;
     Ok(view)
+}
+
+/// The head start where the likely links are known: until their answers have usually come.
+fn head_start(nodes: &[(&Name, &Node)], is_likely: impl Fn(&Name) -> bool) -> Option<Duration> {
+    let likely = nodes.iter().filter(|(name, _)| is_likely(name));
+    let usual = likely.map(|(_, node)| node.probe.times().map(|times| times.usual)).collect::<Option<Vec<_>>>()?;
+    usual.into_iter().max()
+}
+
+fn of_timeout(probe: &Probe) -> Duration {
+    probe.timeout / HEAD_START_DIVISOR
 }
 
 #[derive(Deserialize)]
@@ -302,6 +317,7 @@ fn judge(written: Written, at: SystemTime, config: &Config, now: SystemTime) -> 
             detail: node.detail,
             latency: node.latency_ms.and_then(|ms| Duration::try_from_secs_f64(ms / 1000.0).ok()),
             attempts: node.attempts,
+            waited: Duration::ZERO,
         };
         if view.answers.insert(node.node.clone(), Some(answer)).is_some() {
             return Err(format!("{} stands in it twice", node.node));

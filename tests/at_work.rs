@@ -17,7 +17,9 @@ fn name(name: &str) -> Name {
 
 /// The lists of the protocol, of the fast example, and others.
 fn limits() -> impl Strategy<Value = Limits> {
-    let fixed = |check, timeout, sync| Just(Limits { check: MS(check), timeout: MS(timeout), sync: MS(sync) });
+    let fixed = |check, timeout, sync| {
+        Just(Limits { check: MS(check), timeout: MS(timeout), link: MS(timeout), sync: MS(sync) })
+    };
     prop_oneof![
         fixed(5_000, 750, 12_000),
         fixed(200, 120, 12_000),
@@ -25,6 +27,7 @@ fn limits() -> impl Strategy<Value = Limits> {
         (50..20_000_u64, 10..5_000_u64, 1_000..60_000_u64).prop_map(|(check, timeout, sync)| Limits {
             check: MS(check),
             timeout: MS(timeout),
+            link: MS(timeout),
             sync: MS(sync)
         }),
     ]
@@ -245,7 +248,7 @@ proptest! {
 
 /// The watch of a node with this name, list and mind, after it has read that `z` leads.
 fn reads_that_z_leads(digest_of_z: &str, passed_over: &[&str]) -> (Watch, Limits, BootInstant) {
-    let limits = Limits { check: MS(5000), timeout: MS(750), sync: MS(12_000) };
+    let limits = Limits { check: MS(5000), timeout: MS(750), link: MS(750), sync: MS(12_000) };
     let (now, l) = (BootInstant::since_boot(Duration::from_secs(100)), name("l"));
     let mut watch = Watch::default();
     let passed_over = passed_over.iter().map(|node| name(node)).collect();
@@ -293,10 +296,10 @@ fn a_brain_is_suspect_once_nobody_has_had_a_beat_of_it_for_long_enough() {
 
 #[test]
 fn the_times_are_those_that_are_published() {
-    let slow = Limits { check: MS(5000), timeout: MS(750), sync: MS(12_000) };
+    let slow = Limits { check: MS(5000), timeout: MS(750), link: MS(750), sync: MS(12_000) };
     assert_eq!((slow.stale(), slow.interval(), slow.silent()), (MS(10_750), MS(5000), MS(10_750)));
     assert_eq!((slow.answer(), slow.round()), (MS(3000), MS(12_000)));
-    let fast = Limits { check: MS(200), timeout: MS(120), sync: MS(12_000) };
+    let fast = Limits { check: MS(200), timeout: MS(120), link: MS(120), sync: MS(12_000) };
     assert_eq!((fast.stale(), fast.interval(), fast.silent()), (MS(2000), MS(2000), MS(2320)));
     assert_eq!((fast.answer(), fast.round()), (MS(1000), MS(12_000)));
 }

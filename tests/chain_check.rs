@@ -125,6 +125,17 @@ fn where_all_is_well_every_node_has_asked_every_other() {
     assert_eq!(codes(&object), [""; 0], "{object:#}");
     assert!(object["reason"].as_str().unwrap().ends_with("3 of 3 nodes asked."), "{}", object["reason"]);
     assert_eq!((&object["live"]["asked"], &object["live"]["answered"]), (&3.into(), &3.into()));
+    let links = object["live"]["links"].as_array().unwrap();
+    let pairs: Vec<String> =
+        links.iter().map(|link| format!("{} {}", link["from"], link["to"]).replace('"', "")).collect();
+    assert_eq!(pairs, ["a b", "a c", "b a", "b c", "c a", "c b"]);
+    for link in links {
+        assert!(link["answered"] == 10 && link["slowest_ms"].as_f64() >= link["median_ms"].as_f64(), "{link:#}");
+        assert_eq!(link["deadline_ms"], 5000.0);
+    }
+    let promise = &object["live"]["promises"][0];
+    assert!(promise["typical_ms"].as_f64() > Some(30_000.0 + 5000.0), "half a check and a deadline: {promise:#}");
+    assert_eq!(object["live"]["suggestion"], Value::Null);
     for (answer, name) in object["live"]["nodes"].as_array().unwrap().iter().zip(NAMES) {
         let here = &answer["here"];
         assert_eq!(
@@ -147,6 +158,22 @@ fn where_all_is_well_every_node_has_asked_every_other() {
         let server = &nodes.servers[NAMES.iter().position(|other| *other == name).unwrap()];
         assert_eq!(server.logins(), 3, "{name}");
     }
+}
+
+#[test]
+fn a_deadline_that_is_shorter_than_a_link_is_an_error_and_one_that_would_do_is_printed() {
+    let nodes = Nodes::new();
+    // No link answers so soon.
+    for list in NAMES.map(|name| nodes.path(name)).iter().chain([&nodes.network.path().to_owned()]) {
+        let text = nodes.list().replace("timeout = \"5s\"", "timeout = \"auto\"\ntimeout_max = \"1us\"");
+        fs::write(list.join("mirror.toml"), text).unwrap();
+    }
+    let object = nodes.check("--suggest").expect(1, "unsound");
+    let short: Vec<String> = codes(&object).into_iter().filter(|code| code.ends_with("deadline-below-link")).collect();
+    assert_eq!(short.len(), 6, "{object:#}");
+    let suggested = object["live"]["suggestion"].as_str().unwrap();
+    assert!(suggested.starts_with("[probe]\ntimeout = \"auto\"\ntimeout_max = \""), "{suggested}");
+    nodes.network.run("chain check --suggest").expect_misuse();
 }
 
 #[test]

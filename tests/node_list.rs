@@ -110,6 +110,9 @@ fn the_digest_differs_when_a_node_a_chain_or_a_service_does() {
         format!("{LIST}[cycle]\nsync = \"1s\"\n"),
         format!("{LIST}[cycle]\nrecovery = \"1s\"\n"),
         format!("{LIST}[probe]\ntimeout = \"1s\"\n"),
+        format!("{LIST}[probe]\ntimeout = \"auto\"\n"),
+        format!("{LIST}[probe]\ntimeout = \"auto\"\ntimeout_max = \"1s\"\n"),
+        format!("{LIST}[probe]\ntimeout = \"auto\"\ntimeout_min = \"50ms\"\n"),
         format!("{LIST}[probe]\nattempts = 1\n"),
         format!("{LIST}[probe]\nsecond_opinion = true\n"),
         format!("{LIST}[remote]\nuser = \"ops\"\n"),
@@ -336,7 +339,7 @@ fn the_budget_is_the_sum_of_its_parts() {
     // A beat is stale after 2 s at the soonest, and a brain is asked once in 2 s at most.
     let fast = list.replace("\"3s\"", "\"200ms\"");
     assert_eq!(object(&mirror(with(&fast).path(), ["chain", "check"]))["budget"]["beat_ms"], 6000);
-    for (example, beat_ms) in [("five-mirrors.toml", 18_750), ("fast.toml", 5000)] {
+    for (example, beat_ms) in [("five-mirrors.toml", 18_750), ("fast.toml", 7000)] {
         let text = std::fs::read_to_string(format!("{}/examples/{example}", env!("CARGO_MANIFEST_DIR")));
         let ran = mirror(with(&text.expect("an example")).path(), ["chain", "check"]);
         assert_eq!(object(&ran)["budget"]["beat_ms"], beat_ms, "{example}");

@@ -475,6 +475,55 @@ fn without_descriptors_no_command_and_no_server_is_dead() {
     }
 }
 
+// deadlines that are learned
+
+#[test]
+fn a_deadline_is_learned_and_a_silent_node_is_asked_for_longer_now_and_then() {
+    let network = Network::new(
+        "self = \"a\"\n[nodes]\na = \"127.0.0.1\"\nb = { address = \"127.0.0.2\", probe = { timeout = \"40s\" } }\n\
+         [chains]\nbrain = [\"a\"]\n[probe]\nmethod = \"exec\"\n\
+         command = '''test -e {dir}/slow && exec sleep 1000; true'''\n\
+         timeout = \"auto\"\ntimeout_max = \"30s\"\n",
+    );
+    let ask = || judge(&network.run("probe a"));
+    let deadline_ms = |node: &Value| node["deadline_ms"].as_f64().unwrap();
+    assert_eq!(deadline_ms(&ask()), 30_000.0, "nothing is known yet");
+    // Even of one answer something follows.
+    assert!(deadline_ms(&ask()) < 30_000.0);
+    wait_for("a short deadline", || (deadline_ms(&ask()) < 3_000.0).then_some(()));
+    assert_eq!(deadline_ms(node(&network.run("probe").json(), "b")), 40_000.0, "b has its own");
+
+    std::fs::write(network.path().join("slow"), "").unwrap();
+    let silent = ask();
+    assert_eq!((state_and_cause(&silent), deadline_ms(&silent) < 30_000.0), (("dead", "timeout"), true), "{silent:#}");
+    let longer = Started::new(network.mirror(["probe", "a"]));
+    std::fs::remove_file(network.path().join("slow")).unwrap();
+    assert_eq!(deadline_ms(&judge(&longer.end())), 30_000.0);
+    assert!(deadline_ms(&ask()) < 30_000.0);
+
+    // With another list, or without the state, it is learned anew; an operator's laptop learns nothing.
+    let text = std::fs::read_to_string(network.config()).unwrap();
+    network.rewrite(&text.replace("30s", "20s"));
+    assert_eq!(deadline_ms(&ask()), 20_000.0);
+    network.rewrite(&text.replace("self = \"a\"\n", ""));
+    for _ in 0..2 {
+        assert_eq!(deadline_ms(&ask()), 30_000.0);
+    }
+}
+
+#[test]
+fn the_deadline_and_its_bounds_are_checked() {
+    let list = |more: &str| one(22, more);
+    let said = list("timeout = \"soon\"").run("probe");
+    assert!(said.expect_misuse().contains("such as \"750ms\" or \"5s\", or \"auto\""), "{said:?}");
+    let bounds = Network::new(
+        "nodes.a = \"127.0.0.1\"\nchains.brain = [\"a\"]\n[probe]\ntimeout = \"auto\"\ntimeout_max = \"1s\"\n\
+         timeout_min = \"2s\"\n",
+    );
+    let said = bounds.run("probe");
+    assert!(said.expect_misuse().contains(":6:15: timeout_min is longer than timeout_max"), "{said:?}");
+}
+
 // which nodes are asked
 
 #[test]

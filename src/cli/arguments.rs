@@ -193,9 +193,15 @@ pub struct ChainCheck {
     /// Ask every node, over new connections, for the digest of its node list and for what it can do itself
     ///
     /// Each node tries what --here does, so every node asks every other. What differs between them (the
-    /// list, the version of mirror, the clock) is reported too.
+    /// list, the version of mirror, the clock) is reported too. Each node also measures how far it is to every
+    /// other one, and to the arbiter: a deadline that is too short for a link is an error, and the recovery
+    /// that the values promise on these links is shown.
     #[arg(long)]
     pub live: bool,
+
+    /// With --live, also print the values that would do on the measured links, as TOML
+    #[arg(long, requires = "live")]
+    pub suggest: bool,
 
     /// Try what this node itself can do: run a command on each other node over a new connection, run the
     /// status of each service, reach the remote of the breath's repository

@@ -17,12 +17,16 @@ use crate::name::Name;
 use crate::output::{self, ExitStatus, Report, Spinner, Style};
 
 mod arbiter;
+mod distance;
 mod here;
+mod links;
 mod live;
 mod unit;
 
 pub use arbiter::{ArbiterFacts, StopsWithArbiter};
+pub use distance::{LinkFacts, Promise};
 pub use here::{Here, Tried};
+pub use links::MeasuredLink;
 pub use live::{Live, LiveNode};
 
 /// The questions of --live and --here may take this long at least: a new connection to a busy node takes
@@ -106,9 +110,29 @@ impl output::ReportFacts for ChainCheckFacts {
             budget.total_inert_ms,
             budget.beat_ms
         );
+        if let Some(live) = &self.live {
+            text += &distances(live);
+        }
         let live = self.live.iter().flat_map(|live| live.nodes.iter().filter_map(|node| node.here.as_ref()));
         text + &live.chain(&self.here).filter_map(not_confined).collect::<String>()
     }
+}
+
+/// The links, what they mean for a recovery, and the values that would do.
+fn distances(live: &Live) -> String {
+    let mut text = String::new();
+    if !live.links.is_empty() {
+        let nodes: Vec<&Name> = live.nodes.iter().map(|node| &node.node).collect();
+        text += "  an answer takes, in ms (and the deadline of a probe):\n";
+        text += &output::columns(&distance::table(&nodes, &live.links));
+    }
+    for promise in &live.promises {
+        text += &format!(
+            "  on these links {} is back after {:.0} ms typically, {:.0} ms at worst, and its own time to start\n",
+            promise.service, promise.typical_ms, promise.worst_ms
+        );
+    }
+    text + &live.suggestion.as_ref().map_or_else(String::new, |toml| format!("\n{toml}"))
 }
 
 /// Where a node was not asked under its unit, and why.
@@ -139,7 +163,7 @@ pub(super) fn run(arguments: &cli::ChainCheck, found: Found, context: &Context) 
     let look = if arguments.confined { here::look_confined } else { here::look };
     let here = arguments.here.then(|| look(context, deadline));
     problems.extend(here.iter().flat_map(|here| here::problems(here, None, context, &places)));
-    let live = arguments.live.then(|| live::ask_all(context, deadline, &places));
+    let live = arguments.live.then(|| live::ask_all(context, deadline, arguments.suggest, &places));
     let live = live.map(|(live, found)| {
         problems.extend(found);
         live

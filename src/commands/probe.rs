@@ -8,8 +8,10 @@ use super::Context;
 use crate::cli;
 use crate::config::Node;
 use crate::leader::State;
+use crate::links;
 use crate::name::Name;
 use crate::output::{self, ExitStatus, Report, Style};
+use crate::state::StateDir;
 use crate::view::{self, NodeReport};
 
 /// The outcome of a probe.
@@ -60,6 +62,7 @@ pub(super) fn run(arguments: &cli::Probe, context: &Context) -> Result<ExitStatu
         }
         false
     })?;
+    links::learn(&context.config, &StateDir::open(&context.config), &view);
     let sights: Vec<NodeReport> = nodes
         .iter()
         .zip(view.answers.values())

@@ -12,6 +12,7 @@ use crate::chain::{BRAIN, Chain};
 use crate::cli;
 use crate::leader::Brain;
 use crate::leader::at_work::AtWork;
+use crate::links;
 use crate::name::Name;
 use crate::output::{self, ExitStatus, Report, Style};
 use crate::state::StateDir;
@@ -131,6 +132,7 @@ pub(super) fn run(arguments: &cli::WhoisBrain, context: &Context) -> Result<Exit
         Brain::Unknown(_) | Brain::Open => WhoisBrainVerdict::Unknown,
     };
     if mode == Mode::Check {
+        links::learn(config, &state_dir, &view);
         check.leave_beat(history::slug(verdict).as_deref().unwrap_or_default(), None);
     }
     let reason = if arguments.check { brain.sentence_to(local_node) } else { brain.sentence() };

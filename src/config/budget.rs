@@ -47,7 +47,7 @@ pub fn budget(config: &Config) -> Budget {
     let lease_ms = ms(slowest.map(lease_wait).unwrap_or_default());
     let check_ms = ms(config.cycle.check);
     let probe_ms = ms(config.nodes.values().map(|node| node.probe.timeout).max().unwrap_or_default());
-    let beat_ms = ms(Limits::of(config).takeover());
+    let beat_ms = ms(Limits::worst(config).takeover());
     let total_ms = check_ms + probe_ms + 2 * service_ms + lease_ms;
     let recovery_ms = ms(config.cycle.recovery);
     Budget {

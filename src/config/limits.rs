@@ -14,16 +14,26 @@ const ANSWER: (Duration, Duration) = (Duration::from_secs(1), Duration::from_sec
 pub struct Limits {
     /// From one check to the next.
     pub check: Duration,
-    /// The deadline of a probe.
+    /// The deadline of a probe, on any link.
     pub timeout: Duration,
+    /// The same on the slowest link, as far as the links are known.
+    pub link: Duration,
     /// From one breath to the next.
     pub sync: Duration,
 }
 
 impl Limits {
-    /// By the node list.
+    /// By the node list, and what is known of the links.
     pub fn of(config: &Config) -> Self {
-        Self { check: config.cycle.check, timeout: config.probe_timeout, sync: config.cycle.sync }
+        let longest = config.nodes.values().map(|node| node.probe.deadline()).max();
+        let link = longest.unwrap_or(config.probe_timeout).min(config.probe_timeout);
+        Self { link, ..Self::worst(config) }
+    }
+
+    /// By the node list alone.
+    pub fn worst(config: &Config) -> Self {
+        let timeout = config.probe_timeout;
+        Self { check: config.cycle.check, timeout, link: timeout, sync: config.cycle.sync }
     }
 
     /// A node whose last beat is older is not at work.
@@ -43,7 +53,7 @@ impl Limits {
 
     /// What an answer may take.
     pub fn answer(&self) -> Duration {
-        (self.timeout * 4).clamp(ANSWER.0, self.first_answer())
+        (self.link * 4).clamp(ANSWER.0, self.first_answer())
     }
 
     /// The same of a node that has not answered yet: on a busy machine a login takes seconds, and one

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::address::Address;
 use super::values::Failback;
 use crate::chain::Chain;
+use crate::link::{Bounds, Link, Times};
 use crate::name::Name;
 use crate::usage_error::UsageError;
 
@@ -35,7 +36,7 @@ pub struct Config {
     pub chains: IndexMap<Name, Chain>,
     /// The intervals.
     pub cycle: Cycle,
-    /// The deadline of a probe, for the network.
+    /// The deadline of a probe, for the network; the longest one where links are learned.
     pub probe_timeout: Duration,
     /// Whether others are asked before the node that runs a service is taken for dead.
     pub second_opinion: bool,
@@ -84,10 +85,55 @@ pub struct Cycle {
 pub struct Probe {
     /// The way of asking.
     pub method: Method,
-    /// The deadline of an answer.
+    /// The deadline of an answer; the longest one where links are learned.
     pub timeout: Duration,
     /// How many tries may start within that time.
     pub attempts: u32,
+    /// Where the deadline follows from what was seen of the link: the shortest one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub floor: Option<Duration>,
+    /// What was seen of the link, where that is known.
+    #[serde(skip)]
+    pub learned: Option<Learned>,
+}
+
+/// What was seen of a link.
+#[derive(Clone, Debug)]
+pub struct Learned {
+    /// All of it.
+    pub link: Link,
+    /// What follows for the next probe; none as long as too little is known.
+    pub times: Option<Times>,
+}
+
+impl Probe {
+    /// One whose deadline is the same at all times.
+    pub fn fixed(method: Method, timeout: Duration, attempts: u32) -> Self {
+        Self { method, timeout, attempts, floor: None, learned: None }
+    }
+
+    /// The deadline of an answer, as far as the link is known.
+    pub fn deadline(&self) -> Duration {
+        self.times().map_or(self.timeout, |times| times.deadline)
+    }
+
+    /// The times that were learned.
+    pub fn times(&self) -> Option<Times> {
+        self.learned.as_ref()?.times
+    }
+
+    /// From the start of the probe to its try with this index, counted from 0.
+    pub fn start_of_try(&self, index: u32) -> Duration {
+        match self.times() {
+            Some(times) => times.start_of_try(index, self.attempts),
+            None => self.timeout * index / self.attempts.max(1),
+        }
+    }
+
+    /// Between which its deadline stays, where it is learned.
+    pub fn bounds(&self) -> Option<Bounds> {
+        Some(Bounds { floor: self.floor?, max: self.timeout })
+    }
 }
 
 /// The way of asking.

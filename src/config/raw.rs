@@ -15,7 +15,7 @@ use super::address::{Address, Witness};
 use super::model::Guard;
 use super::values::{
     Attempts, CommandTemplate, DurationText, Endpoint, Failback, FilePath, GitName, GitUrl, HttpStatus, LoginName,
-    Port, Restarts, ShellCommand, SingleLine, UrlTemplate,
+    Port, ProbeTimeout, Restarts, ShellCommand, SingleLine, UrlTemplate,
 };
 use crate::name::Name;
 
@@ -235,9 +235,13 @@ pub(super) struct NetworkProbe {
     pub(super) method: Option<Method>,
     /// The port for tcp and ssh-banner. Default: 22.
     pub(super) port: Option<Port>,
-    /// The deadline of an answer. Default: 750ms.
-    pub(super) timeout: Option<Spanned<DurationText>>,
-    /// How many tries may start within `timeout`. Default: 3.
+    /// The deadline of an answer, or "auto": by what was seen of the link to each node. Default: 750ms.
+    pub(super) timeout: Option<Spanned<ProbeTimeout>>,
+    /// With "auto": no deadline is longer, and that of a link that is not known is this one. Default: 750ms.
+    pub(super) timeout_max: Option<Spanned<DurationText>>,
+    /// With "auto": no deadline is shorter. Default: 100ms.
+    pub(super) timeout_min: Option<Spanned<DurationText>>,
+    /// How many tries may start within `timeout`. Default: 3; with "auto" 5.
     pub(super) attempts: Option<Attempts>,
     /// For http: the URL, in which {node}, {address}, {port} and {user} may stand.
     pub(super) url: Option<UrlTemplate>,
@@ -257,8 +261,8 @@ pub(super) struct Probe {
     pub(super) method: Option<Method>,
     /// The port for tcp and ssh-banner.
     pub(super) port: Option<Port>,
-    /// The deadline of an answer.
-    pub(super) timeout: Option<Spanned<DurationText>>,
+    /// The deadline of an answer, or "auto".
+    pub(super) timeout: Option<Spanned<ProbeTimeout>>,
     /// How many tries may start within `timeout`.
     pub(super) attempts: Option<Attempts>,
     /// For http: the URL, in which {node}, {address}, {port} and {user} may stand.

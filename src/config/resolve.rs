@@ -14,7 +14,7 @@ use super::address::Witness;
 use super::model::{Breath, Config, Cycle, Method, Node, Probe, there_are};
 use super::problem::Findings;
 use super::raw::{self, Spanned};
-use super::values::DurationText;
+use super::values::{DurationText, ProbeTimeout};
 use crate::chain::Chain;
 use crate::name::Name;
 
@@ -22,7 +22,11 @@ const CHECK: Duration = Duration::from_secs(5);
 const SYNC: Duration = Duration::from_secs(12);
 const RECOVERY: Duration = Duration::from_secs(10);
 const PROBE_TIMEOUT: Duration = Duration::from_millis(750);
+/// No deadline that is learned is shorter: a living host may be busy for so long.
+const PROBE_TIMEOUT_MIN: Duration = Duration::from_millis(100);
 const ATTEMPTS: u32 = 3;
+/// Where the deadline is learned, and so shorter: of two tries that are lost, the third is still in time.
+const ATTEMPTS_LEARNED: u32 = 5;
 const SSH_PORT: u16 = 22;
 const USER: &str = "root";
 const BREATH_TIMEOUT: Duration = Duration::from_secs(15);
@@ -50,7 +54,18 @@ struct Resolver {
 struct ProbeDefaults {
     probe: raw::NetworkProbe,
     span: Option<Range<usize>>,
-    timeout: Duration,
+    timeout: Timeout,
+    /// The times of a deadline that is learned.
+    auto: Timeout,
+}
+
+/// The deadline of a probe.
+#[derive(Clone, Copy)]
+struct Timeout {
+    /// The longest one.
+    max: Duration,
+    /// Where it is learned: the shortest one.
+    floor: Option<Duration>,
 }
 
 /// What services refer to.
@@ -73,8 +88,10 @@ pub(super) fn resolve(path: &Path, file: raw::File) -> Option<Resolved> {
         recovery: resolver.duration(file.cycle.recovery.as_ref(), "cycle.recovery", RECOVERY),
     };
     let probe = file.probe.as_ref().map(|probe| (**probe.get()).clone()).unwrap_or_default();
-    let timeout = resolver.duration(probe.timeout.as_ref(), "probe.timeout", PROBE_TIMEOUT);
-    let probe = ProbeDefaults { probe, span: file.probe.as_ref().map(Spanned::span), timeout };
+    let auto = resolver.learned_timeout(&probe);
+    let fixed = Timeout { max: PROBE_TIMEOUT, floor: None };
+    let timeout = resolver.probe_timeout(probe.timeout.as_ref(), "probe.timeout", fixed, auto);
+    let probe = ProbeDefaults { probe, span: file.probe.as_ref().map(Spanned::span), timeout, auto };
     let user = file.remote.user.as_ref().map_or(USER, |user| &user.0);
     let nodes = resolver.nodes(&file, &probe, user);
     if nodes.is_empty() {
@@ -94,7 +111,7 @@ pub(super) fn resolve(path: &Path, file: raw::File) -> Option<Resolved> {
         nodes,
         chains,
         cycle,
-        probe_timeout: timeout,
+        probe_timeout: timeout.max,
         second_opinion: probe.probe.second_opinion.unwrap_or(false),
         remote_command: file.remote.command.as_ref().map_or_else(Vec::new, |template| template.0.clone()),
         services,
@@ -122,7 +139,7 @@ fn keys(file: &raw::File) -> Vec<(String, Range<usize>)> {
 fn witnesses(file: &raw::File, defaults: &ProbeDefaults, user: &str) -> Vec<Node> {
     let witness = |witness: &raw::Text<Witness>| {
         let port = witness.port.or(defaults.probe.port.map(|port| port.0)).unwrap_or(SSH_PORT);
-        let probe = Probe { method: Method::Tcp { port }, timeout: defaults.timeout, attempts: ATTEMPTS };
+        let probe = Probe::fixed(Method::Tcp { port }, defaults.timeout.max, ATTEMPTS);
         let (label, address) = (witness.address.to_string(), witness.address.clone());
         Node { label, address, port, user: user.to_owned(), probe }
     };
@@ -136,15 +153,44 @@ impl Resolver {
     }
 
     fn duration(&mut self, given: Option<&Spanned<DurationText>>, at: &str, default: Duration) -> Duration {
-        let Some(given) = given else { return default };
-        let duration = given.get().0;
+        given.and_then(|given| self.usable(given.get().0, given.span(), at)).unwrap_or(default)
+    }
+
+    fn usable(&mut self, duration: Duration, span: Range<usize>, at: &str) -> Option<Duration> {
         if duration.is_zero() || duration > MAX_DURATION {
             let shown = humantime::format_duration(duration);
             let message = format!("{at} cannot be {shown}; write more than 0 s and at most a year");
-            self.findings.error(given.span(), "unusable-duration", at, message);
-            return default;
+            self.findings.error(span, "unusable-duration", at, message);
+            return None;
         }
-        duration
+        Some(duration)
+    }
+
+    /// Between which a deadline that is learned stays.
+    fn learned_timeout(&mut self, probe: &raw::NetworkProbe) -> Timeout {
+        let max = self.duration(probe.timeout_max.as_ref(), "probe.timeout_max", PROBE_TIMEOUT);
+        let floor = self.duration(probe.timeout_min.as_ref(), "probe.timeout_min", PROBE_TIMEOUT_MIN.min(max));
+        if let Some(given) = probe.timeout_min.as_ref().filter(|_| floor > max) {
+            let message = "timeout_min is longer than timeout_max; shorten it".to_owned();
+            self.findings.error(given.span(), "unusable-duration", "probe.timeout_min", message);
+        }
+        Timeout { max, floor: Some(floor.min(max)) }
+    }
+
+    fn probe_timeout(
+        &mut self,
+        given: Option<&Spanned<ProbeTimeout>>,
+        at: &str,
+        default: Timeout,
+        auto: Timeout,
+    ) -> Timeout {
+        let Some(given) = given else { return default };
+        match *given.get() {
+            ProbeTimeout::Auto => auto,
+            ProbeTimeout::After(duration) => {
+                Timeout { max: self.usable(duration, given.span(), at).unwrap_or(default.max), floor: None }
+            }
+        }
     }
 
     fn is_known(&mut self, name: &Name, span: Range<usize>, at: &str, nodes: &IndexMap<Name, Node>) -> bool {

@@ -37,6 +37,31 @@ impl TryFrom<String> for Failback {
     }
 }
 
+/// The deadline of a probe.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(try_from = "String")]
+#[schemars(extend("pattern" = "^(auto|\\s*[0-9].*)$"))]
+pub(super) enum ProbeTimeout {
+    /// By what was seen of the link.
+    Auto,
+    /// The same for all links.
+    After(Duration),
+}
+
+impl TryFrom<String> for ProbeTimeout {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        if text == "auto" {
+            return Ok(Self::Auto);
+        }
+        match DurationText::try_from(text) {
+            Ok(duration) => Ok(Self::After(duration.0)),
+            Err(why) => Err(format!("{why}, or \"auto\"")),
+        }
+    }
+}
+
 /// A value that is written as text: what it holds, and the function that reads it.
 macro_rules! text_value {
     ($(#[$doc:meta])* $name:ident($inner:ty), $read:expr) => {

@@ -194,7 +194,7 @@ impl Engine<'_, '_> {
         let state = &mut self.states[index];
         state.attempts.started += 1;
         state.attempts.open.push(key);
-        self.schedule.set(state.next_wake_up(started), index);
+        self.schedule.set(state.next_wake_up(&target.probe, started), index);
         self.watch(key)
     }
 
@@ -313,7 +313,8 @@ impl Engine<'_, '_> {
         }
         let cause = answer.cause.map(|cause| Cow::Borrowed(cause.slug()));
         let (attempts, TargetAnswer { state, detail, latency, .. }) = (state.attempts.started, answer);
-        match (self.on_answer)(index, Answer { state, cause, detail, latency, attempts }) {
+        let waited = self.states[index].waited();
+        match (self.on_answer)(index, Answer { state, cause, detail, latency, attempts, waited }) {
             ControlFlow::Continue(()) => Ok(()),
             ControlFlow::Break(()) => Err(EarlyEnd::CalledOff),
         }

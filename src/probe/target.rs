@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::addresses::Addresses;
 use super::{Cause, Outcome, Target};
+use crate::config::Probe;
 use crate::leader::State;
 
 /// How far a target is.
@@ -25,6 +26,8 @@ pub(super) enum Phase {
 /// What is known of one target while it is asked.
 pub(super) struct TargetState {
     pub(super) phase: Phase,
+    /// When it is asked first.
+    begins: Instant,
     pub(super) deadline: Instant,
     /// The deadline is not extended beyond this.
     latest_deadline: Instant,
@@ -39,7 +42,6 @@ pub(super) struct TargetState {
 pub(super) struct Attempts {
     pub(super) started: u32,
     allowed: u32,
-    interval: Duration,
     /// The keys of the tries that are under way.
     pub(super) open: Vec<usize>,
 }
@@ -70,13 +72,17 @@ pub(super) enum NextMove {
 
 impl TargetState {
     pub(super) fn new(target: &Target<'_>, now: Instant) -> Self {
-        let (timeout, allowed) = (target.probe.timeout, target.probe.attempts);
+        let timeout = target.probe.deadline();
+        let begins = now + target.delay;
+        // What is known of a link leaves no room for the delay.
+        let deadline = if target.probe.times().is_some() { begins + timeout } else { now + timeout };
         Self {
             phase: Phase::Waiting,
-            deadline: now + timeout,
-            latest_deadline: now + timeout * 2,
+            begins,
+            deadline,
+            latest_deadline: deadline + timeout,
             addresses: Addresses::default(),
-            attempts: Attempts { started: 0, allowed, interval: timeout / allowed.max(1), open: Vec::new() },
+            attempts: Attempts { started: 0, allowed: target.probe.attempts, open: Vec::new() },
             last_loss: None,
             descriptor_wait: None,
         }
@@ -96,8 +102,18 @@ impl TargetState {
     }
 
     /// When the next try is due after one that started at `started`, or else the deadline.
-    pub(super) fn next_wake_up(&self, started: Instant) -> Instant {
-        if self.attempts.may_start() { (started + self.attempts.interval).min(self.deadline) } else { self.deadline }
+    pub(super) fn next_wake_up(&self, probe: &Probe, started: Instant) -> Instant {
+        if !self.attempts.may_start() {
+            return self.deadline;
+        }
+        let next = self.attempts.started;
+        let interval = probe.start_of_try(next).saturating_sub(probe.start_of_try(next.saturating_sub(1)));
+        (started + interval).min(self.deadline)
+    }
+
+    /// For how long it has been asked.
+    pub(super) fn waited(&self) -> Duration {
+        self.begins.elapsed()
     }
 
     /// Extends the deadline by the time in which this process could not run.

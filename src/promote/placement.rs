@@ -51,8 +51,7 @@ pub(super) fn forget(record: &mut ServiceRecord, node: &str) -> bool {
 
 /// A place that is not in the list, to be reached as the nodes of the list are.
 fn node_at(location: &Location, config: &Config) -> Option<Node> {
-    let probe =
-        Probe { method: Method::Tcp { port: location.port }, timeout: config.probe_timeout, attempts: ATTEMPTS };
+    let probe = Probe::fixed(Method::Tcp { port: location.port }, config.probe_timeout, ATTEMPTS);
     Some(Node {
         label: location.node.to_string(),
         address: location.address.parse().ok()?,

@@ -29,6 +29,7 @@ use super::uptime::UptimeTracker;
 use crate::at_work::Check;
 use crate::clock::BootInstant;
 use crate::leader::Brain;
+use crate::links;
 use crate::name::Name;
 use crate::remote::Remote;
 use crate::state::history;
@@ -81,6 +82,9 @@ impl<'a> Round<'a> {
         let takeovers = self.read_leases(scope);
         let began = BootInstant::now();
         let (view, brain) = Look::new(request, self.shared.remote(), self.records.all()).take()?;
+        if !request.options.dry_run {
+            links::learn(request.config, self.shared.state_dir(), &view);
+        }
         if let Some(Brain::Known(brain)) = &brain {
             let why = request.check.and_then(Check::why);
             history::saw_brain(self.shared.state_dir(), request.local_node, brain, why);

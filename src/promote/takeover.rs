@@ -88,6 +88,13 @@ impl<'a> PendingTakeover<'_, 'a> {
     }
 }
 
+/// How long a look takes at most that finds everything in place.
+fn quiet_look(config: &config::Config) -> Duration {
+    let usual = config.nodes.values().map(|node| node.probe.times().map(|times| times.usual));
+    let usual: Option<Vec<Duration>> = usual.collect();
+    usual.and_then(|usual| usual.into_iter().max()).unwrap_or(config.probe_timeout / SLOW_LOOK)
+}
+
 /// Reads the register beside the look at the nodes, where it has to be read. A register that need not be
 /// read in a quiet check is read as soon as the look takes so long that the check will not be quiet.
 pub(super) fn read_beside<'scope, 'a: 'scope>(
@@ -99,7 +106,7 @@ pub(super) fn read_beside<'scope, 'a: 'scope>(
     // A node that is not the brain needs no read, and mostly knows that soon.
     let is_mine = request.check.is_none() || record.running_on.is_some();
     let is_due = is_mine && takeover.is_read_due();
-    let delay = if is_due { Duration::ZERO } else { request.config.probe_timeout / SLOW_LOOK };
+    let delay = if is_due { Duration::ZERO } else { quiet_look(request.config) };
     let (looking, over) = mpsc::channel::<()>();
     let takeover = scope.spawn(move || {
         if over.recv_timeout(delay) == Err(RecvTimeoutError::Timeout) {

@@ -2,16 +2,19 @@
 //!
 //! ```sh
 //! cargo bench --bench recovery -- [--only SCENARIO,…] [--system SYSTEM,…] [--trials N] [--jobs N]
-//!     [--seconds S] [--out DIR] [--append] [--list]
+//!     [--links lan|wan|wan-bad] [--seconds S] [--out DIR] [--append] [--list]
 //! ```
 //!
 //! Names may be cut short, as long as they begin so; one that is whole is that one alone. `--trials` is how many trials of each scenario
 //! with each system there are to be in the end; with `--append`, what the directory has counts, and
 //! several runs, also at the same time, add to it. `--jobs` is how many labs run side by side of those
 //! systems that look once a second or less often, or of scenarios that mostly wait; the others have the machine to
-//! themselves. `--seconds` is how long nothing fails in `quiet`, `loaded` and `lossy`, each of which
-//! is one trial (600, 600 and 300), and how long the arbiter is away in `arbiter-dies`, `-hangs`, `-slow` and
+//! themselves. `--seconds` is how long nothing fails in `quiet`, `loaded`, `lossy` and `stretched`
+//! (all round trips three times as long; with `--links` only), each of which is one trial (600, 600, 300 and 300), and how long the arbiter is away in `arbiter-dies`, `-hangs`, `-slow` and
 //! `-cut-off` (60). In `arbiter-away-and-…` the time is until the service had stopped.
+//!
+//! `--links` puts the hosts into five cities, with good or bad links (`switch.rs`); names of systems end in
+//! `@wan` or `@wan-bad` then. The etcd of a lease is where the origin is.
 //!
 //! `LAB_MIRROR` names another `mirror` to be measured.
 //!
@@ -30,11 +33,13 @@ mod lab;
 mod remains;
 mod scenario;
 mod store;
+mod switch;
 mod system;
 mod systemd;
 mod table;
 mod tally;
 mod trial;
+mod trips;
 mod truth;
 mod wire;
 
@@ -46,6 +51,7 @@ use anyhow::{Context, Result, bail};
 
 use lab::Lab;
 use store::Store;
+use switch::Links;
 use system::{SYSTEMS, System};
 use trial::{SCENARIOS, Scenario};
 
@@ -102,6 +108,7 @@ fn options() -> Result<Options> {
             "--jobs" => options.jobs = value()?.parse::<usize>()?.max(1),
             "--seconds" => options.seconds = Some(Duration::from_secs(value()?.parse()?)),
             "--out" => options.out = value()?.into(),
+            "--links" => Links::named(&value()?)?.choose(),
             "--append" => options.append = true,
             "--list" => options.list = true,
             _ => bail!("{word} is no option; see the top of tests/lab/bench.rs"),

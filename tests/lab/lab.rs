@@ -14,7 +14,9 @@ use crate::furnish;
 use crate::host::Host;
 use crate::inside;
 use crate::remains::{self, MARK};
+use crate::switch::{Links, Switch};
 use crate::system::System;
+use crate::trips::Frame;
 use crate::truth::{self, Run, Truth};
 use crate::wire::Wire;
 
@@ -36,6 +38,7 @@ pub(crate) struct Lab {
     directory: PathBuf,
     group: PathBuf,
     wire: Wire,
+    switch: Option<Switch>,
     hosts: Vec<Host>,
     truth: Mutex<Truth>,
     reaper: Child,
@@ -51,6 +54,17 @@ impl Lab {
 
     /// The same without waiting for the service.
     pub(crate) fn raise(system: System) -> Result<Self> {
+        Self::raise_over(system, Links::chosen())
+    }
+
+    /// Like [`start`](Self::start), over links of these distances.
+    pub(crate) fn start_over(system: System, links: Links) -> Result<Self> {
+        let lab = Self::raise_over(system, links)?;
+        lab.wait_for_service(Duration::from_secs(60))?;
+        Ok(lab)
+    }
+
+    fn raise_over(system: System, links: Links) -> Result<Self> {
         remains::remove_stale();
         let name = format!("{MARK}.{}.{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
         let directory = remains::directory(&name);
@@ -77,9 +91,10 @@ impl Lab {
         };
         let hosts: Vec<Host> = names.zip(1..).map(host).collect();
         furnish::furnish(&directory, &hosts, &system).context("cannot furnish the hosts")?;
-        let wire = Wire::new(&remains::prefix(&name), u8::try_from(hosts.len())?)?;
+        let wire = Wire::new(&remains::prefix(&name), u8::try_from(hosts.len())?, links)?;
+        let switch = wire.switch()?;
         let truth = Mutex::new(Truth::open(&beats)?);
-        let lab = Self { system, directory, group, wire, hosts, truth, reaper };
+        let lab = Self { system, directory, group, wire, switch, hosts, truth, reaper };
         let all: Vec<&str> = lab.hosts.iter().map(|host| host.name).collect();
         lab.boot(&all)?;
         lab.system.begin(&lab)?;
@@ -185,6 +200,21 @@ impl Lab {
     /// The same in both directions, between one host and each of some others.
     pub(crate) fn part(&self, one: &str, others: &[&str]) -> Result<()> {
         others.iter().try_for_each(|other| self.cut(one, other).and_then(|()| self.cut(other, one)))
+    }
+
+    /// Makes all round trips as many times as long, where the links have distances.
+    pub(crate) fn stretch(&self, times: u32) -> Result<()> {
+        self.switch()?.stretch(times);
+        Ok(())
+    }
+
+    /// Writes down every frame while `meanwhile` goes on.
+    pub(crate) fn record<T>(&self, meanwhile: impl FnOnce() -> Result<T>) -> Result<(T, Vec<Frame>)> {
+        self.switch()?.record(meanwhile)
+    }
+
+    fn switch(&self) -> Result<&Switch> {
+        self.switch.as_ref().context("there is no switch between hosts of one kernel")
     }
 
     /// Ends every cut.

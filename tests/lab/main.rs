@@ -13,8 +13,10 @@ mod inside;
 mod lab;
 mod remains;
 mod scenario;
+mod switch;
 mod system;
 mod systemd;
+mod trips;
 mod truth;
 mod wire;
 
@@ -31,6 +33,7 @@ use doubt::Part;
 use inert::Inert;
 use lab::{Lab, NODES, ORIGIN};
 use scenario::{Quiet, Recovery, Trouble};
+use switch::Links;
 use system::{FAST, LEASE, LEASE_ETCD, LEASE_FAST, LEASE_UNITS, PROTOCOL, System, TIMERS};
 use truth::Truth;
 
@@ -46,7 +49,7 @@ fn main() {
     let missing = remains::missing();
     let anywhere: [(&str, Test); 2] =
         [("overlap_is_counted", overlap_is_counted), ("silence_is_an_outage", silence_is_an_outage)];
-    let on_hosts: [(&str, Test); 26] = [
+    let on_hosts: [(&str, Test); 27] = [
         ("a_dead_host_is_silent", a_dead_host_is_silent),
         ("cuts_cut_what_they_say", cuts_cut_what_they_say),
         ("a_slow_origin_is_slow", a_slow_origin_is_slow),
@@ -54,6 +57,7 @@ fn main() {
         ("nothing_is_left_of_a_killed_lab", nothing_is_left_of_a_killed_lab),
         ("systemd_runs_units", systemd_runs_units),
         ("a_node_is_asked_under_the_confinement_of_its_unit", a_node_is_asked_under_the_confinement_of_its_unit),
+        ("in_five_cities_it_moves_only_when_a_host_dies", in_five_cities),
         ("serving_dies", serving_dies),
         ("serving_dies_by_the_protocol_and_under_timers", serving_dies_by_the_protocol_and_under_timers),
         ("all_but_amsterdam_die", || all_die_but("amsterdam")),
@@ -106,6 +110,22 @@ fn undisturbed(quiet: &Quiet, lab: &Lab) -> Result<()> {
 fn serving_dies() -> Result<()> {
     let lab = Lab::start(FAST)?;
     sound(&scenario::serving_dies(&lab, PATIENCE)?, &lab)
+}
+
+/// Nothing fails, all links become three times slower at once, and the host that serves dies.
+fn in_five_cities() -> Result<()> {
+    let lab = Lab::start_over(FAST, Links::Wan)?;
+    let begun = Instant::now();
+    ensure!(knock(&lab, "amsterdam", "almaty")? == Some(0), "almaty does not answer amsterdam");
+    ensure!(begun.elapsed() > Duration::from_millis(105), "they are not 105 ms from each other: {:?}", begun.elapsed());
+    undisturbed(&scenario::quiet(&lab, Duration::from_secs(6))?, &lab)?;
+    undisturbed(&scenario::stretched(&lab, Duration::from_secs(4))?, &lab)?;
+    let (recovery, frames) = lab.record(|| scenario::serving_dies(&lab, PATIENCE))?;
+    for (number, node) in (1..).zip(NODES) {
+        let (opened, trips) = trips::between(&frames, 2, number);
+        eprintln!("lab: moscow to {node}: {opened} connections opened, {trips} round trips on all");
+    }
+    sound(&recovery, &lab)
 }
 
 fn serving_dies_by_the_protocol_and_under_timers() -> Result<()> {

@@ -319,6 +319,14 @@ pub(crate) fn lossy(lab: &Lab, time: Duration) -> Result<Quiet> {
     quiet
 }
 
+/// Nothing is done to the hosts, but all round trips take three times as long.
+pub(crate) fn stretched(lab: &Lab, time: Duration) -> Result<Quiet> {
+    lab.stretch(3)?;
+    let quiet = quiet(lab, time);
+    lab.stretch(1)?;
+    quiet
+}
+
 /// Everything as it was at the start: all hosts up, nothing cut, the service on its first choice.
 pub(crate) fn restore(lab: &Lab) -> Result<()> {
     for node in NODES {

@@ -11,6 +11,7 @@ use three_mirror::config::{self, Config};
 use crate::furnish::script;
 use crate::lab::{Lab, MEMBERS, NODES, ORIGIN, ORIGIN_NUMBER};
 use crate::scenario::some_of;
+use crate::switch::Links;
 use crate::systemd;
 use crate::wire::Wire;
 
@@ -158,7 +159,12 @@ pub(crate) const BRAINS: [&str; 5] = ["moscow", "almaty", "spb", "novosibirsk", 
 pub(crate) const BOTS: [&str; 5] = ["amsterdam", "almaty", "spb", "novosibirsk", "moscow"];
 
 impl System {
+    /// Its name in results, with the links of this process.
     pub(crate) fn name(&self) -> String {
+        self.own_name() + Links::chosen().suffix()
+    }
+
+    fn own_name(&self) -> String {
         match self {
             Self::Mirror { lease: Some(LeaseClient::Git), timers: true, .. } => "mirror-lease-units".to_owned(),
             Self::Mirror { lease: Some(LeaseClient::Git), example: "fast.toml", .. } => {

@@ -10,6 +10,7 @@ use crate::doubt::{self, Part};
 use crate::inert::{self, Inert};
 use crate::lab::{Lab, NODES};
 use crate::scenario::{self, Recovery, Trouble};
+use crate::switch::Links;
 use crate::system::{BRAINS, Hanging, LeaseClient, System};
 use crate::tally::Row;
 use crate::truth;
@@ -61,12 +62,13 @@ pub(crate) enum Scenario {
     Quiet,
     Loaded,
     Lossy,
+    Stretched,
 }
 
 use Scenario::*;
 
 /// By their names, in the order in which they are tried and shown.
-pub(crate) const SCENARIOS: [(&str, Scenario); 58] = [
+pub(crate) const SCENARIOS: [(&str, Scenario); 59] = [
     ("serving-dies", ServingDies),
     ("four-die", FourDie),
     ("one-after-another", OneAfterAnother),
@@ -125,6 +127,7 @@ pub(crate) const SCENARIOS: [(&str, Scenario); 58] = [
     ("quiet", Quiet),
     ("loaded", Loaded),
     ("lossy", Lossy),
+    ("stretched", Stretched),
 ];
 
 impl Scenario {
@@ -134,6 +137,7 @@ impl Scenario {
         let is_mirror = matches!(system, System::Mirror { .. });
         match self {
             ServingDies | FourDie | OneAfterAnother | Quiet | Loaded | Lossy => true,
+            Stretched => Links::chosen() != Links::Lan,
             BrainThenServing => system.has_brain(),
             ServiceCrashes => system.sees_the_service(),
             CannotStartOnNext => is_mirror || *system == System::Sequential,
@@ -175,7 +179,7 @@ impl Scenario {
 
     /// Once, and not as often as there are trials.
     pub(crate) fn is_long(self) -> bool {
-        matches!(self, BrainWorksByTurns | Quiet | Loaded | Lossy)
+        matches!(self, BrainWorksByTurns | Quiet | Loaded | Lossy | Stretched)
     }
 
     /// Whether most of a trial is waiting, so that several labs fit on the machine.
@@ -333,6 +337,7 @@ pub(crate) fn carry_out(
         Quiet => row.add_quiet(&scenario::quiet(lab, for_long(600))?),
         Loaded => row.add_quiet(&scenario::loaded(lab, for_long(600))?),
         Lossy => row.add_quiet(&scenario::lossy(lab, for_long(300))?),
+        Stretched => row.add_quiet(&scenario::stretched(lab, for_long(300))?),
     }
     row.add_double(lab.truth()?.double_ms(from));
     Ok(vec![row])

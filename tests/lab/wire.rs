@@ -8,6 +8,8 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
 
+use crate::switch::{self, DEVICE, Links, Switch};
+
 /// Where `ip netns` keeps its namespaces.
 pub(crate) const NAMESPACES: &str = "/run/netns";
 
@@ -16,6 +18,7 @@ pub(crate) const NAMESPACES: &str = "/run/netns";
 pub(crate) struct Wire {
     prefix: String,
     hosts: u8,
+    links: Links,
 }
 
 /// What every host filters on the way in: the addresses in `silent`, and what `loss` takes. Nothing is
@@ -33,8 +36,8 @@ const FILTER: &str = "table inet lab {
 
 impl Wire {
     /// Makes the bridge; `hosts` hosts, numbered from 1, can be plugged in.
-    pub(crate) fn new(prefix: &str, hosts: u8) -> Result<Self> {
-        let wire = Self { prefix: prefix.to_owned(), hosts };
+    pub(crate) fn new(prefix: &str, hosts: u8, links: Links) -> Result<Self> {
+        let wire = Self { prefix: prefix.to_owned(), hosts, links };
         ip(&["netns", "add", &wire.bridge()], "")?;
         wire.silence_ipv6(&wire.bridge())?;
         batch(
@@ -42,6 +45,20 @@ impl Wire {
             "link add br0 type bridge stp_state 0 forward_delay 0 mcast_snooping 0\nlink set br0 up\n",
         )?;
         Ok(wire)
+    }
+
+    /// Puts a switch at the bridge, where the links have distances. What one host sends to another passes it.
+    pub(crate) fn switch(&self) -> Result<Option<Switch>> {
+        let switch = Switch::start(&self.bridge(), self.links)?;
+        if switch.is_some() {
+            batch(
+                &self.bridge(),
+                &format!(
+                    "link set {DEVICE} master br0\nlink set {DEVICE} type bridge_slave learning off\nlink set {DEVICE} up\n"
+                ),
+            )?;
+        }
+        Ok(switch)
     }
 
     /// The namespace of a host.
@@ -75,11 +92,15 @@ impl Wire {
                  link set p{host} master br0 up\n"
             ),
         )?;
+        if self.links != Links::Lan {
+            batch(&self.bridge(), &format!("link set p{host} type bridge_slave isolated on\n"))?;
+        }
         let mut words =
             format!("link set lo up\nlink set eth0 up\naddr add {}/24 brd + dev eth0\n", Self::address(host));
         // A dead neighbour is silent for ever, as a routed host is, and not unreachable after 3 s.
         for other in (1..=self.hosts).filter(|other| *other != host) {
-            let (address, hardware) = (Self::address(other), Self::hardware(other));
+            let known = if self.links == Links::Lan { Self::hardware(other) } else { switch::hardware(host, other) };
+            let (address, hardware) = (Self::address(other), known);
             words += &format!("neigh replace {address} lladdr {hardware} dev eth0 nud permanent\n");
         }
         batch(&namespace, &words)?;

@@ -8,6 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use xshell::cmd;
 
+use super::links::{self, MeasuredLink};
 use super::{arbiter, unit};
 use crate::clock::Deadline;
 use crate::commands::Context;
@@ -47,6 +48,12 @@ pub struct Here {
     /// The state directory of the unit that runs the checks; null when that could not be asked.
     #[serde(default)]
     pub state_of_unit: Option<PathBuf>,
+    /// How far it is to each other node.
+    #[serde(default)]
+    pub links: Vec<MeasuredLink>,
+    /// What the slowest of three reads of the lease took, in ms; null without a lease, or when one failed.
+    #[serde(default)]
+    pub register_read_ms: Option<f64>,
 }
 
 /// Something that was tried.
@@ -66,6 +73,8 @@ pub struct Tried {
 pub(super) fn look(context: &Context, deadline: Deadline) -> Here {
     std::thread::scope(|scope| {
         let beside = scope.spawn(|| look_beside(context, deadline));
+        let links = scope.spawn(|| links::measure(context, deadline));
+        let read = scope.spawn(|| links::read_register(context, deadline));
         let begun = Instant::now();
         let in_unit = unit::look(context, deadline.sooner(Deadline::after(deadline.left().mul_f64(0.7))));
         let confinement = tried(unit::UNIT, begun, in_unit.as_ref().map(|_| ()).map_err(Clone::clone));
@@ -78,6 +87,8 @@ pub(super) fn look(context: &Context, deadline: Deadline) -> Here {
             confinement: Some(confinement),
             state: Some(StateDir::open(&context.config).directory().to_owned()),
             state_of_unit: asked.state,
+            links: links.join().unwrap_or_default(),
+            register_read_ms: read.join().unwrap_or_default(),
             ..asked
         }
     })
@@ -117,6 +128,8 @@ pub(super) fn look_confined(context: &Context, deadline: Deadline) -> Here {
             confinement: None,
             state: Some(StateDir::open(config).directory().to_owned()),
             state_of_unit: None,
+            links: Vec::new(),
+            register_read_ms: None,
         }
     })
 }

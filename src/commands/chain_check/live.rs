@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime};
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use super::distance::{Distances, LinkFacts, Promise};
 use super::here::{self, Here};
 use crate::clock::Deadline;
 use crate::commands::Context;
@@ -29,6 +30,12 @@ pub struct Live {
     pub answered: usize,
     /// Each node, in the file's order.
     pub nodes: Vec<LiveNode>,
+    /// How far each node is from each other one.
+    pub links: Vec<LinkFacts>,
+    /// What the values promise on these links, for each service where they were measured.
+    pub promises: Vec<Promise>,
+    /// With --suggest, the values that would do on these links, as TOML; else null.
+    pub suggestion: Option<String>,
 }
 
 /// What one node said.
@@ -71,16 +78,35 @@ enum Refusal {
 }
 
 /// Asks every node, and finds what differs and what does not work.
-pub(super) fn ask_all(context: &Context, deadline: Deadline, places: &Places) -> (Live, Vec<Problem>) {
+pub(super) fn ask_all(context: &Context, deadline: Deadline, suggest: bool, places: &Places) -> (Live, Vec<Problem>) {
     let answers: Vec<Answer<'_>> = std::thread::scope(|scope| {
         let ask = |(name, node)| scope.spawn(move || Answer { name, outcome: ask(context, name, node, deadline) });
         let asked: Vec<_> = context.config.nodes.iter().map(ask).collect();
         asked.into_iter().filter_map(|thread| thread.join().ok()).collect()
     });
-    let problems = answers.iter().flat_map(|answer| problems(answer, context, places)).collect();
+    let mut problems: Vec<Problem> = answers.iter().flat_map(|answer| problems(answer, context, places)).collect();
     let nodes: Vec<LiveNode> = answers.into_iter().map(live_node).collect();
     let answered = nodes.iter().filter(|node| node.digest.is_some()).count();
-    (Live { asked: context.config.nodes.len(), answered, nodes }, problems)
+    let distances = distances(&nodes);
+    problems.extend(distances.problems(&context.config, places));
+    let live = Live {
+        asked: context.config.nodes.len(),
+        answered,
+        nodes,
+        promises: distances.promises(&context.config),
+        suggestion: suggest.then(|| distances.suggestion(&context.config)),
+        links: distances.links,
+    };
+    (live, problems)
+}
+
+fn distances(nodes: &[LiveNode]) -> Distances {
+    let here = nodes.iter().filter_map(|node| Some((&node.node, node.here.as_ref()?)));
+    let links = here.clone().flat_map(|(from, here)| {
+        here.links.iter().map(|measured| LinkFacts { from: from.clone(), measured: measured.clone() })
+    });
+    let reads = here.filter_map(|(from, here)| Some((from.clone(), here.register_read_ms?)));
+    Distances { links: links.collect(), slowest_read: reads.max_by(|one, other| one.1.total_cmp(&other.1)) }
 }
 
 fn live_node(answer: Answer<'_>) -> LiveNode {

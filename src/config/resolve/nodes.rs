@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use indexmap::IndexMap;
 
-use super::{ATTEMPTS, ProbeDefaults, Resolver, SSH_PORT};
+use super::{ATTEMPTS, ATTEMPTS_LEARNED, ProbeDefaults, Resolver, SSH_PORT, Timeout};
 use crate::chain::{BRAIN, Chain};
 use crate::config::model::{Method, Node, Probe};
 use crate::config::raw::{self, Spanned};
@@ -36,7 +36,7 @@ impl Resolver {
                 address: table.address.clone(),
                 port: table.port.map_or(SSH_PORT, |port| port.0),
                 user: table.user.as_ref().map_or(user, |user| &user.0).to_owned(),
-                probe: Probe { method: Method::Ssh, timeout: defaults.timeout, attempts: ATTEMPTS },
+                probe: Probe::fixed(Method::Ssh, defaults.timeout.max, ATTEMPTS),
             };
             let at = format!("nodes.{name}.probe");
             let subject = Subject { name, node: &node, port: table.port, at };
@@ -60,13 +60,15 @@ impl Resolver {
     ) -> Probe {
         let span = own.map(Spanned::span).or(defaults.span.clone()).unwrap_or_default();
         let own = own.map(|own| (**own.get()).clone()).unwrap_or_default();
-        let timeout = self.duration(own.timeout.as_ref(), &format!("{}.timeout", subject.at), defaults.timeout);
-        let attempts = own.attempts.or(defaults.probe.attempts).map_or(ATTEMPTS, |attempts| attempts.0);
+        let at = format!("{}.timeout", subject.at);
+        let Timeout { max, floor } = self.probe_timeout(own.timeout.as_ref(), &at, defaults.timeout, defaults.auto);
+        let attempts = own.attempts.or(defaults.probe.attempts);
+        let attempts = attempts.map_or(if floor.is_some() { ATTEMPTS_LEARNED } else { ATTEMPTS }, |given| given.0);
         let method = self.method(&own, defaults, subject).unwrap_or_else(|(key, example)| {
             self.missing(span, key, example, subject);
             Method::Ssh
         });
-        Probe { method, timeout, attempts }
+        Probe { floor, ..Probe::fixed(method, max, attempts) }
     }
 
     /// The way of asking, or the key that it lacks and an example of that key.

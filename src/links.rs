@@ -1,0 +1,60 @@
+//! Where deadlines are learned (`probe.timeout = "auto"`): what earlier probes saw goes into the node list
+//! before it is used, and what this one saw into the state.
+
+use std::collections::BTreeMap;
+
+use crate::clock::BootInstant;
+use crate::config::{Config, Learned, Probe};
+use crate::leader::State;
+use crate::link::Link;
+use crate::probe::Answer;
+use crate::state::StateDir;
+use crate::view::View;
+
+/// Whether there is something to learn. Else no file is read.
+fn is_learned(config: &Config) -> bool {
+    config.nodes.values().any(|node| node.probe.floor.is_some())
+}
+
+/// Gives each probe what this node knows of the link.
+pub fn recall(config: &mut Config) {
+    if !is_learned(config) {
+        return;
+    }
+    let (mut links, now) = (StateDir::open(config).links(&config.digest), BootInstant::now());
+    for (name, node) in &mut config.nodes {
+        let Some(bounds) = node.probe.bounds() else { continue };
+        let link = links.remove(name).unwrap_or_default();
+        node.probe.learned = Some(Learned { times: link.times(bounds, now), link });
+    }
+}
+
+/// Keeps what a view shows of the links. A quiet check writes only now and then.
+pub fn learn(config: &Config, state_dir: &StateDir, view: &View) {
+    let now = BootInstant::now();
+    let mut links = BTreeMap::new();
+    let mut is_news = false;
+    for (name, node) in &config.nodes {
+        let Some(learned) = &node.probe.learned else { continue };
+        let mut link = learned.link.clone();
+        if let Some(Some(answer)) = view.answers.get(name) {
+            is_news |= learn_from(&mut link, answer, &node.probe, now);
+        }
+        if link != Link::default() {
+            links.insert(name.clone(), link);
+        }
+    }
+    if is_news {
+        state_dir.keep_links(&config.digest, links);
+    }
+}
+
+fn learn_from(link: &mut Link, answer: &Answer, probe: &Probe, now: BootInstant) -> bool {
+    match answer.latency {
+        // A view that was loaded was learned from by the probe that took it.
+        _ if answer.waited.is_zero() => false,
+        Some(latency) => link.answered(latency, answer.waited, now),
+        None if answer.state == State::Dead => link.unanswered(probe.deadline(), probe.timeout, now),
+        None => false,
+    }
+}
