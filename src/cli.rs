@@ -127,6 +127,9 @@ pub enum Command {
     /// commits are pushed to refs/conflicts/NODE/COMMIT on the remote, and the files are named. A lost
     /// race on push is tried again, up to 8 rounds within the deadline.
     ///
+    /// After an inhale that brought something, the command `changed` of [breath] runs in the repository. With
+    /// --inhale nothing is pushed; so the target of a service breathes before a start.
+    ///
     /// One breath runs at a time in a repository; a second one says busy. git never prompts.
     #[command(after_long_help = BREATHE_STATUSES)]
     Breathe(Breathe),

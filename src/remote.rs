@@ -64,6 +64,8 @@ pub enum Task<'a> {
         status: &'a str,
         /// The command that starts.
         start: &'a str,
+        /// A command that runs before `start`, whatever comes of it; its first line is passed on.
+        before: Option<&'a str>,
     },
     /// `stop`, then `status` until it is stopped.
     Stop {
@@ -99,6 +101,8 @@ pub struct Silence {
 /// What came back for an errand. Whatever is none did not come back with the mark.
 #[derive(Clone, Debug, Default)]
 pub struct Report {
+    /// What the command before `start` exited with, and the first line that it printed.
+    pub before: Option<(i32, String)>,
     /// What `start` or `stop` exited with; the inner none when it was ended at its deadline.
     pub act: Option<Option<i32>>,
     /// What the last `status`, or the question, exited with.
@@ -167,6 +171,10 @@ impl Task<'_> {
             Self::Ask(_) | Self::Await { .. } => None,
             Self::Start { start: act, .. } | Self::Stop { stop: act, .. } => Some(act),
         }
+    }
+
+    fn before(&self) -> Option<&str> {
+        if let Self::Start { before, .. } = self { *before } else { None }
     }
 
     /// Whether there is nothing to explain about these results.

@@ -14,6 +14,7 @@ use crate::git::{Git, UnusableRepository};
 
 mod add;
 mod autocommit;
+mod changed;
 mod checkout;
 mod commit;
 mod diagnosis;
@@ -38,8 +39,9 @@ mod submodule;
 mod transfer;
 mod worktree;
 
+pub use changed::{Changed, ChangedOutcome};
 pub use outcome::{BreathOutcome, BreatheVerdict, Parked, Transfer};
-pub use request::Breath;
+pub use request::{Breath, Manner};
 
 use outcome::SyncError;
 use session::{Progress, Session};
@@ -52,19 +54,37 @@ impl Breath<'_> {
     /// When the request is invalid: no such repository or remote, or an invalid branch name.
     /// Everything else is a [`BreatheVerdict`].
     pub fn breathe(&self) -> Result<BreathOutcome> {
+        self.breathe_and_run(None)
+    }
+
+    /// Breathes once, and runs the command `changed` if the inhale brought something.
+    ///
+    /// # Errors
+    /// As for [`breathe`](Self::breathe).
+    pub fn breathe_and_run(&self, changed: Option<&str>) -> Result<BreathOutcome> {
         let mut progress = Progress::default();
-        let (verdict, reason, mut files) = match self.open()? {
-            Ok(mut worktree) => match self.run(&mut worktree, &mut progress) {
+        let mut opened = self.open()?;
+        let (verdict, reason, mut files) = match &mut opened {
+            Ok(worktree) => match self.run(worktree, &mut progress) {
                 Ok(reason) => (BreatheVerdict::InStep, reason, Vec::new()),
                 Err(error) => explain(error),
             },
-            Err(error) => explain(error),
+            Err(error) => explain(std::mem::replace(error, SyncError::refused(""))),
+        };
+        let changed = match &mut opened {
+            Ok(worktree) if worktree.is_locked() => {
+                // The command may breathe itself.
+                worktree.unlock();
+                changed::run(worktree, changed, self.timeout)
+            }
+            _ => None,
         };
         let Progress { inhale, exhale, parked, left_out } = progress;
         let reason = autocommit::mention(reason, &left_out);
+        let reason = changed::mention(reason, changed.as_ref());
         files.extend(display_paths(left_out.into_iter().map(|left_out| left_out.path)));
         files.dedup();
-        Ok(BreathOutcome { verdict, reason, inhale, exhale, parked, files })
+        Ok(BreathOutcome { verdict, reason, inhale, exhale, parked, changed, files })
     }
 
     /// The outer error is an invalid request, the inner one a repository that cannot be used now.

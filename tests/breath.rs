@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+#[path = "breath/changed.rs"]
+mod changed;
 #[path = "breath/clones.rs"]
 mod clones;
 #[path = "breath/inhale.rs"]

@@ -11,7 +11,7 @@ use crate::cli;
 use crate::name::Name;
 use crate::output::{self, ExitStatus, Report, Spinner, Style};
 use crate::remote;
-use crate::sync::{Breath, BreatheVerdict, Parked, Transfer};
+use crate::sync::{Breath, BreatheVerdict, Changed, ChangedOutcome, Manner, Parked, Transfer};
 use crate::usage_error::UsageError;
 
 impl output::HasStatus for BreatheVerdict {
@@ -35,6 +35,8 @@ pub struct BreatheFacts {
     pub exhale: Option<Transfer>,
     /// Where local commits that cannot go to the branch were stored; null if there are none.
     pub parked: Option<Parked>,
+    /// What became of the command `changed` in [breath]; null if it did not run.
+    pub changed: Option<Changed>,
     /// The files that conflict, are in the way, or could not be committed.
     pub files: Vec<String>,
 }
@@ -59,6 +61,16 @@ impl output::ReportFacts for BreatheFacts {
         if let Some(parked) = &self.parked {
             text += &format!("  parked as {}\n", parked.reference);
         }
+        if let Some(changed) = &self.changed {
+            let outcome = match changed.outcome {
+                ChangedOutcome::Done => "done",
+                ChangedOutcome::Failed => "failed",
+                ChangedOutcome::TimedOut => "timed out",
+                ChangedOutcome::Pending => "pending",
+            };
+            let detail = changed.detail.as_ref().map(|detail| format!(": {detail}")).unwrap_or_default();
+            text += &format!("  changed {outcome}{detail}\n");
+        }
         for file in &self.files {
             text += &format!("  {file}\n");
         }
@@ -74,20 +86,22 @@ pub(super) fn run(arguments: &cli::Breathe, context: &Context) -> Result<ExitSta
         repo,
         remote: arguments.remote.as_deref().unwrap_or(&config.remote),
         branch: arguments.branch.as_deref().unwrap_or(&config.branch),
-        timeout: config.timeout,
+        timeout: arguments.timeout.unwrap_or(config.timeout),
         commit: config.commit,
-        patient: true,
+        manner: if arguments.inhale { Manner::InhaleOnly } else { Manner::Patient },
         node: context.local_node.as_ref().map(Name::as_str),
         ssh_command: Some(&ssh_command),
     };
     let spinner = Spinner::start(context.output_mode, "breathing");
-    let outcome = breath.breathe().map_err(|error| UsageError::new(format!("{error:#}")))?;
+    let outcome =
+        breath.breathe_and_run(config.changed.as_deref()).map_err(|error| UsageError::new(format!("{error:#}")))?;
     drop(spinner);
     let facts = BreatheFacts {
         repo: repo.to_owned(),
         inhale: outcome.inhale,
         exhale: outcome.exhale,
         parked: outcome.parked,
+        changed: outcome.changed,
         files: outcome.files,
     };
     Ok(context.tell(&Report { verdict: outcome.verdict, reason: format!("{}.", outcome.reason), facts }))

@@ -152,6 +152,8 @@ pub struct Service {
     pub restarts: u32,
     /// The time in which `restarts` are counted.
     pub window: Duration,
+    /// What an inhale before a start may take; none where there is none.
+    pub inhale: Option<Duration>,
     /// A cheaper or truer question than `status`, by node.
     pub health: Option<IndexMap<Name, Probe>>,
     /// The times of its lease; none when it is under none.
@@ -171,6 +173,8 @@ pub struct Breath {
     pub timeout: Duration,
     /// Whether uncommitted work is committed first.
     pub commit: bool,
+    /// What runs after an inhale that brought something.
+    pub changed: Option<String>,
 }
 
 /// Where the leases are, one register for each service.

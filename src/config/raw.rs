@@ -307,6 +307,8 @@ pub(super) struct Service {
     pub(super) restarts: Option<Restarts>,
     /// The time in which `restarts` are counted. Default: 5m.
     pub(super) window: Option<Spanned<DurationText>>,
+    /// What an inhale before a start may take, where [breath] names a repository; "0s" for none. Default: 2s.
+    pub(super) inhale: Option<Spanned<DurationText>>,
     /// A probe that is asked instead of `status` where the service is.
     pub(super) health: Option<Spanned<Table<Probe>>>,
     /// What differs from [lease] for this service.
@@ -390,6 +392,8 @@ pub(super) struct Breath {
     pub(super) timeout: Option<Spanned<DurationText>>,
     /// Whether uncommitted work is committed first. Default: false.
     pub(super) commit: Option<bool>,
+    /// A command that runs in the repository after an inhale that brought something.
+    pub(super) changed: Option<ShellCommand>,
 }
 
 #[derive(Default, Deserialize, JsonSchema)]

@@ -167,6 +167,7 @@ impl Resolver {
             branch: name(&breath.branch, "main"),
             timeout: self.duration(breath.timeout.as_ref(), "breath.timeout", BREATH_TIMEOUT),
             commit: breath.commit.unwrap_or(false),
+            changed: breath.changed.as_ref().map(|command| command.0.clone()),
         }
     }
 }

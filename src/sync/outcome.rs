@@ -3,6 +3,8 @@
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use super::changed::Changed;
+
 /// How a breath ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
@@ -45,7 +47,7 @@ pub struct Parked {
 }
 
 /// The result of a breath.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct BreathOutcome {
     /// How it ended.
     pub verdict: BreatheVerdict,
@@ -57,6 +59,8 @@ pub struct BreathOutcome {
     pub exhale: Option<Transfer>,
     /// Where the local commits are safe that cannot go to the branch.
     pub parked: Option<Parked>,
+    /// What became of the command `changed`; none if it did not run.
+    pub changed: Option<Changed>,
     /// The files of a conflict or a refusal, and those that could not be committed; in UTF-8.
     pub files: Vec<String>,
 }

@@ -45,6 +45,16 @@ impl Worktree {
         }
     }
 
+    /// Whether this breath has the lock.
+    pub(super) fn is_locked(&self) -> bool {
+        self.git.has_lock()
+    }
+
+    /// Lets other breaths in.
+    pub(super) fn unlock(&mut self) {
+        self.git.release_lock();
+    }
+
     /// The commit of the branch; none if it has no commit yet.
     pub(super) fn branch_tip(&self) -> Result<Option<String>> {
         self.git.resolve(&self.branch)
