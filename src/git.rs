@@ -178,14 +178,9 @@ impl Git {
         self.lock = Some(lock);
     }
 
-    /// Whether there is such a lock.
-    pub fn has_lock(&self) -> bool {
-        self.lock.is_some()
-    }
-
-    /// Releases that lock.
-    pub fn release_lock(&mut self) {
-        self.lock = None;
+    /// Releases that lock. Returns whether there was one.
+    pub fn release_lock(&mut self) -> bool {
+        self.lock.take().is_some()
     }
 
     /// Uses `command` as ssh, unless the environment or the repository names one.

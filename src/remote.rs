@@ -225,6 +225,17 @@ impl Remote {
         answer
     }
 
+    /// A repository on a node, as a URL for git: it gets there in the same way as commands do. It needs
+    /// `protocol.ext.allow` (git-remote-ext(1)).
+    pub fn git_url(&self, name: &Name, node: &Node, repo: &str) -> String {
+        // Stands for git's service until everything else is escaped.
+        const SERVICE: &str = "\u{1}";
+        let repo = repo.replace('\'', r"'\''");
+        let words = self.words(name, node, &format!("{SERVICE} '{repo}'"));
+        let escaped = words.iter().map(|word| word.replace('%', "%%").replace(' ', "% ").replace(SERVICE, "%S"));
+        format!("ext::{}", escaped.collect::<Vec<_>>().join(" "))
+    }
+
     /// A login for a probe.
     pub fn login(&self, name: &Name, node: &Node) -> Login {
         let nonce = trip::nonce();

@@ -14,6 +14,8 @@ mod kills;
 mod left_out;
 #[path = "breath/leftovers.rs"]
 mod leftovers;
+#[path = "breath/mesh.rs"]
+mod mesh;
 #[path = "breath/parked.rs"]
 mod parked;
 #[path = "breath/private.rs"]

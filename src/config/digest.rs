@@ -58,6 +58,7 @@ struct AlikeBreath<'a> {
     timeout: Duration,
     commit: bool,
     changed: Option<&'a str>,
+    peers: bool,
 }
 
 #[derive(Serialize)]
@@ -131,6 +132,7 @@ fn alike_breath<'a>(breath: &'a Breath, base: &Path) -> AlikeBreath<'a> {
         timeout: breath.timeout,
         commit: breath.commit,
         changed: breath.changed.as_deref(),
+        peers: breath.peers,
     }
 }
 

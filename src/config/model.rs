@@ -165,8 +165,10 @@ pub struct Service {
 pub struct Breath {
     /// The repository; the current directory when the file does not say.
     pub repo: Option<PathBuf>,
-    /// The remote's name.
+    /// The remote's name; empty for none.
     pub remote: String,
+    /// Whether the nodes breathe with each other.
+    pub peers: bool,
     /// The branch's name.
     pub branch: String,
     /// The deadline of all that goes over the network.

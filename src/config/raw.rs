@@ -15,7 +15,7 @@ use super::address::{Address, Witness};
 use super::model::Guard;
 use super::values::{
     Attempts, CommandTemplate, DurationText, Endpoint, Failback, FilePath, GitName, GitUrl, HttpStatus, LoginName,
-    Port, Restarts, ShellCommand, SingleLine, UrlTemplate,
+    Port, RemoteName, Restarts, ShellCommand, SingleLine, UrlTemplate,
 };
 use crate::name::Name;
 
@@ -384,8 +384,10 @@ impl StoreKind {
 pub(super) struct Breath {
     /// The repository. Default: the current directory.
     pub(super) repo: Option<FilePath>,
-    /// The name of its remote. Default: origin.
-    pub(super) remote: Option<GitName>,
+    /// The name of its remote. Default: origin; with `peers` none, which "" says too.
+    pub(super) remote: Option<Spanned<RemoteName>>,
+    /// Whether the nodes breathe with each other. Default: false.
+    pub(super) peers: Option<bool>,
     /// The branch. Default: main.
     pub(super) branch: Option<GitName>,
     /// The deadline of all that goes over the network. Default: 15s.

@@ -4,6 +4,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::changed::Changed;
+use super::mesh::MeshFacts;
 
 /// How a breath ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
@@ -18,6 +19,8 @@ pub enum BreatheVerdict {
     Refused,
     /// The remote did not answer in time, refused the login, or a transfer needs more time.
     Unreachable,
+    /// No other node was reached. The commits are kept here.
+    Alone,
     /// Another breath or another git is running here, or a lock is in the way on the remote.
     Busy,
     /// The branch moved at every try, usually because others pushed first.
@@ -63,6 +66,8 @@ pub struct BreathOutcome {
     pub changed: Option<Changed>,
     /// The files of a conflict or a refusal, and those that could not be committed; in UTF-8.
     pub files: Vec<String>,
+    /// What the mesh reports beside.
+    pub mesh: MeshFacts,
 }
 
 /// Why a breath ends before the branch is in step.

@@ -218,7 +218,7 @@ impl RemoteBranch<'_> {
     }
 }
 
-fn is_race(answer: &str) -> bool {
+pub(super) fn is_race(answer: &str) -> bool {
     RACE_MESSAGES.iter().any(|message| answer.contains(message))
 }
 

@@ -3,6 +3,7 @@
 use anyhow::anyhow;
 
 use super::autocommit::{self, LeftOut};
+use super::mesh::MeshFacts;
 use super::outcome::{BreatheVerdict, Parked, SyncError, Transfer};
 use super::remote::{PushResult, RemoteBranch};
 use super::replay::{self, Replayed};
@@ -24,6 +25,8 @@ pub(super) struct Progress {
     pub(super) parked: Option<Parked>,
     /// Uncommitted work that could not be committed.
     pub(super) left_out: Vec<LeftOut>,
+    /// What the mesh reports beside.
+    pub(super) mesh: MeshFacts,
 }
 
 /// One breath in a locked work tree.
