@@ -127,7 +127,16 @@ pub enum Command {
     /// commits are pushed to refs/conflicts/NODE/COMMIT on the remote, and the files are named. A lost
     /// race on push is tried again, up to 8 rounds within the deadline.
     ///
-    /// One breath runs at a time in a repository; a second one says busy. git never prompts.
+    /// After an inhale that brought something, the command `changed` of [breath] runs in the repository. With
+    /// --inhale nothing is pushed; so the target of a service breathes before a start.
+    ///
+    /// With `peers` in [breath] the nodes breathe with each other, with or without an origin (mirror-mesh(7)).
+    /// `copies` in the object says how many other nodes hold the branch as it is here. When commits of two nodes
+    /// contradict each other, both lines are kept, and `conflicts` names the owner, the commit and the files. With
+    /// --init the clone is made first, from the other nodes or from the repository that is there.
+    ///
+    /// One breath runs at a time in a repository; a second one says busy, and the first breathes once more at its
+    /// end. git never prompts.
     #[command(after_long_help = BREATHE_STATUSES)]
     Breathe(Breathe),
 
@@ -252,7 +261,7 @@ pub enum Command {
     /// Show the help of a command, or a page of the manual
     ///
     /// A topic is a page that is part of the program, so it is there without the installed manual: cycle,
-    /// lease, verdicts, internals, config (the keys of the node list) and glossary. On a terminal it is
+    /// lease, mesh, verdicts, internals, config (the keys of the node list) and glossary. On a terminal it is
     /// shown by man(1), else as plain text. `lease` is the topic; `mirror lease --help` is the help of the
     /// command.
     #[command(after_long_help = PRINT_STATUSES)]

@@ -8,6 +8,7 @@
 use std::fs::{self, File};
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, bail};
@@ -177,6 +178,11 @@ impl Git {
         self.lock = Some(lock);
     }
 
+    /// Releases that lock. Returns whether there was one.
+    pub fn release_lock(&mut self) -> bool {
+        self.lock.take().is_some()
+    }
+
     /// Uses `command` as ssh, unless the environment or the repository names one.
     pub fn set_ssh_command(&mut self, command: Option<&str>) {
         let in_environment = std::env::var_os("GIT_SSH_COMMAND").is_some() || std::env::var_os("GIT_SSH").is_some();
@@ -191,12 +197,25 @@ impl Git {
     /// When it could not be started, did nothing for a minute, or wrote more than fits in memory.
     pub fn run(&self, cmd: Cmd<'_>, input: &[u8]) -> Result<Finished> {
         let shown = cmd.to_string();
-        let exec = Exec::new(environment::local(cmd)).stdin(input).keeping(MAX_OUTPUT_BYTES);
+        self.run_local(environment::local(cmd), &shown, input)
+    }
+
+    /// The same without any setting of this user or machine.
+    ///
+    /// # Errors
+    /// As for [`run`](Self::run).
+    pub fn run_isolated(&self, cmd: Cmd<'_>, input: &[u8]) -> Result<Finished> {
+        let shown = cmd.to_string();
+        self.run_local(environment::isolated(cmd), &shown, input)
+    }
+
+    fn run_local(&self, command: Command, shown: &str, input: &[u8]) -> Result<Finished> {
+        let exec = Exec::new(command).stdin(input).keeping(MAX_OUTPUT_BYTES);
         let exec = match &self.lock {
             Some(lock) => exec.holding(lock.as_fd()),
             None => exec,
         };
-        let finished = exec.start().and_then(wait_while_active).with_context(|| shown.clone())?;
+        let finished = exec.start().and_then(wait_while_active).with_context(|| shown.to_owned())?;
         if finished.ended == Ended::TimedOut {
             bail!("{shown}: did nothing for a minute, or ran for an hour");
         }

@@ -65,6 +65,8 @@ pub enum Task<'a> {
         status: &'a str,
         /// The command that starts.
         start: &'a str,
+        /// A command that runs before `start`, whatever comes of it; its first line is passed on.
+        before: Option<&'a str>,
     },
     /// `stop`, then `status` until it is stopped.
     Stop {
@@ -100,6 +102,8 @@ pub struct Silence {
 /// What came back for an errand. Whatever is none did not come back with the mark.
 #[derive(Clone, Debug, Default)]
 pub struct Report {
+    /// What the command before `start` exited with, and the first line that it printed.
+    pub before: Option<(i32, String)>,
     /// What `start` or `stop` exited with; the inner none when it was ended at its deadline.
     pub act: Option<Option<i32>>,
     /// What the last `status`, or the question, exited with.
@@ -170,6 +174,10 @@ impl Task<'_> {
         }
     }
 
+    fn before(&self) -> Option<&str> {
+        if let Self::Start { before, .. } = self { *before } else { None }
+    }
+
     /// Whether there is nothing to explain about these results.
     fn is_done(&self, act: Option<Option<i32>>, status: Option<i32>) -> bool {
         let stopped = || status.is_some_and(|code| (1..126).contains(&code));
@@ -216,6 +224,17 @@ impl Remote {
         let mut answer = Report::default();
         trip::run(self, &Destination { name, node, has_died: &|| false }, &[errand], &mut |_, report| answer = report);
         answer
+    }
+
+    /// A repository on a node, as a URL for git: it gets there in the same way as commands do. It needs
+    /// `protocol.ext.allow` (git-remote-ext(1)).
+    pub fn git_url(&self, name: &Name, node: &Node, repo: &str) -> String {
+        // Stands for git's service until everything else is escaped.
+        const SERVICE: &str = "\u{1}";
+        let repo = repo.replace('\'', r"'\''");
+        let words = self.words(name, node, &format!("{SERVICE} '{repo}'"));
+        let escaped = words.iter().map(|word| word.replace('%', "%%").replace(' ', "% ").replace(SERVICE, "%S"));
+        format!("ext::{}", escaped.collect::<Vec<_>>().join(" "))
     }
 
     /// A login for a probe.

@@ -1,5 +1,7 @@
 //! Status, start and stop of services on a node.
 
+mod inhaled;
+
 use std::time::{Duration, Instant};
 
 use crate::clock::Deadline;
@@ -9,6 +11,7 @@ use crate::name::Name;
 pub use crate::remote::Cause;
 use crate::remote::{Destination, Errand, Remote, Report, Silence, Task, trip};
 use crate::view;
+pub use inhaled::Inhaled;
 
 /// The pause before a node that could not be asked is asked again.
 const PAUSE: Duration = Duration::from_millis(250);
@@ -70,6 +73,8 @@ pub struct ServiceResult {
     pub act: Option<CommandResult>,
     /// The last `status`.
     pub status: CommandResult,
+    /// What the inhale before `start` brought; none where there was none.
+    pub inhaled: Option<Inhaled>,
 }
 
 /// A service on a node.
@@ -96,23 +101,22 @@ pub fn run_on_node(
     commands: &[ServiceCommand<'_>],
     on_result: &mut dyn FnMut(usize, ServiceResult),
 ) {
-    let starts: Vec<String> =
-        commands.iter().map(|command| start_command(command.service_name, command.service)).collect();
+    let starts: Vec<Start> = commands.iter().map(|command| Start::of(command.service_name, command.service)).collect();
     let errands: Vec<Errand<'_>> =
         commands.iter().zip(&starts).map(|(command, start)| errand(command, start, node.probe.timeout)).collect();
     let has_died = || has_died(remote, name, node);
     trip::run(remote, &Destination { name, node, has_died: &has_died }, &errands, &mut |index, report| {
-        on_result(index, ServiceResult { act: act_of(&report), status: status_of(&report) });
+        on_result(index, result_of(&report));
     });
 }
 
-fn errand<'a>(command: &ServiceCommand<'a>, start: &'a str, to_ask: Duration) -> Errand<'a> {
+fn errand<'a>(command: &ServiceCommand<'a>, start: &'a Start, to_ask: Duration) -> Errand<'a> {
     let ServiceCommand { service_name, service, verb, deadline } = *command;
     let status = service.status.as_str();
     let task = match verb {
         Verb::Status => Task::Ask(status),
         Verb::Stop => Task::Stop { status, stop: &service.stop },
-        Verb::Start => Task::Start { status, start },
+        Verb::Start => Task::Start { status, start: &start.command, before: start.before.as_deref() },
     };
     let left = deadline.left();
     let act_deadline = (verb != Verb::Status).then(|| Deadline::after(left - to_ask.min(left / 2)));
@@ -165,10 +169,10 @@ impl Instance<'_> {
 
     fn carry_out(&self, verb: Verb, deadline: Deadline) -> ServiceResult {
         let command = ServiceCommand { service_name: self.service_name, service: self.service, verb, deadline };
-        let start = start_command(self.service_name, self.service);
+        let start = Start::of(self.service_name, self.service);
         let errand = errand(&command, &start, self.node.probe.timeout);
         let report = self.remote.carry_out((self.node_name, self.node), &errand, has_died);
-        ServiceResult { act: act_of(&report), status: status_of(&report) }
+        result_of(&report)
     }
 
     fn run(&self, task: Task<'_>, deadline: Deadline) -> Report {
@@ -183,15 +187,30 @@ fn is_lost(status: &CommandResult) -> bool {
         && status.condition == Condition::Unknown
 }
 
-/// Where nothing but the node's own tick guards the service, the node asks the register first: a start
-/// that was long on its way must not take effect after the lease has gone.
-fn start_command(service_name: &Name, service: &Service) -> String {
-    match service.lease {
-        Some(Lease { guard: Guard::Tick, .. }) => {
-            format!("mirror lease check --quiet {service_name} && {{\n{}\n}}", service.start)
-        }
-        _ => service.start.clone(),
+/// What a start runs on the node.
+struct Start {
+    /// What the target inhales by, so that what the fallen node breathed out comes along.
+    before: Option<String>,
+    command: String,
+}
+
+impl Start {
+    /// Where nothing but the node's own tick guards the service, the node asks the register first: a start
+    /// that was long on its way must not take effect after the lease has gone.
+    fn of(service_name: &Name, service: &Service) -> Self {
+        let command = match service.lease {
+            Some(Lease { guard: Guard::Tick, .. }) => {
+                format!("mirror lease check --quiet {service_name} && {{\n{}\n}}", service.start)
+            }
+            _ => service.start.clone(),
+        };
+        Self { before: service.inhale.map(inhaled::command), command }
     }
+}
+
+fn result_of(report: &Report) -> ServiceResult {
+    let inhaled = report.before.as_ref().map(|(code, line)| Inhaled::read(*code, line));
+    ServiceResult { act: act_of(report), status: status_of(report), inhaled }
 }
 
 /// What `start` or `stop` came to, where it is known to have run.

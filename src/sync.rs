@@ -14,6 +14,7 @@ use crate::git::{Git, UnusableRepository};
 
 mod add;
 mod autocommit;
+mod changed;
 mod checkout;
 mod commit;
 mod diagnosis;
@@ -21,6 +22,7 @@ mod diff;
 mod fast_replay;
 mod index;
 mod journal;
+mod mesh;
 mod names;
 mod outcome;
 mod park;
@@ -38,12 +40,19 @@ mod submodule;
 mod transfer;
 mod worktree;
 
+pub use changed::{Changed, ChangedOutcome};
+pub use mesh::{
+    Ask, Conflict, Hook, MeshBreath, MeshFacts, Peer, PeerReport, PeerState, ask_command, missing_settings,
+};
 pub use outcome::{BreathOutcome, BreatheVerdict, Parked, Transfer};
-pub use request::Breath;
+pub use request::{Breath, Manner};
 
 use outcome::SyncError;
 use session::{Progress, Session};
 use worktree::{Worktree, display_paths};
+
+/// A breath repeats at most this often because another one was wanted meanwhile.
+const MAX_REPEATS: u32 = 8;
 
 impl Breath<'_> {
     /// Breathes once.
@@ -52,25 +61,29 @@ impl Breath<'_> {
     /// When the request is invalid: no such repository or remote, or an invalid branch name.
     /// Everything else is a [`BreatheVerdict`].
     pub fn breathe(&self) -> Result<BreathOutcome> {
-        let mut progress = Progress::default();
-        let (verdict, reason, mut files) = match self.open()? {
-            Ok(mut worktree) => match self.run(&mut worktree, &mut progress) {
-                Ok(reason) => (BreatheVerdict::InStep, reason, Vec::new()),
-                Err(error) => explain(error),
+        self.breathe_and_run(None)
+    }
+
+    /// Breathes once, and runs the command `changed` if the inhale brought something.
+    ///
+    /// # Errors
+    /// As for [`breathe`](Self::breathe).
+    pub fn breathe_and_run(&self, changed: Option<&str>) -> Result<BreathOutcome> {
+        names::check_remote(self.remote)?;
+        conduct(
+            self,
+            changed,
+            |worktree, progress| {
+                worktree.lock()?;
+                Session::new(self, worktree, progress).run()
             },
-            Err(error) => explain(error),
-        };
-        let Progress { inhale, exhale, parked, left_out } = progress;
-        let reason = autocommit::mention(reason, &left_out);
-        files.extend(display_paths(left_out.into_iter().map(|left_out| left_out.path)));
-        files.dedup();
-        Ok(BreathOutcome { verdict, reason, inhale, exhale, parked, files })
+            true,
+        )
     }
 
     /// The outer error is an invalid request, the inner one a repository that cannot be used now.
-    fn open(&self) -> Result<Result<Worktree, SyncError>> {
+    fn open(&self, needs_remote: bool) -> Result<Result<Worktree, SyncError>> {
         names::check_branch(self.branch)?;
-        names::check_remote(self.remote)?;
         let mut git = match Git::open(self.repo) {
             // git is missing, no process is available, or the repository is broken: the request is not
             // at fault.
@@ -79,7 +92,7 @@ impl Breath<'_> {
             }
             opened => opened?,
         };
-        if git.setting(&format!("remote.{}.url", self.remote)).is_none() {
+        if needs_remote && git.setting(&format!("remote.{}.url", self.remote)).is_none() {
             // git ignores the settings of a repository that it refuses to use.
             if let Err(error) = git.check_usable() {
                 return Ok(Err(SyncError::Failed(error)));
@@ -107,11 +120,48 @@ impl Breath<'_> {
         let branch = format!("refs/heads/{}", self.branch);
         Ok(Ok(Worktree { git, branch, dir, root }))
     }
+}
 
-    fn run(&self, worktree: &mut Worktree, progress: &mut Progress) -> Result<String, SyncError> {
-        worktree.lock()?;
-        Session::new(self, worktree, progress).run()
-    }
+/// Opens the repository, breathes there in one way or the other, runs the command `changed`, and tells.
+fn conduct(
+    breath: &Breath<'_>,
+    changed: Option<&str>,
+    run: impl Fn(&mut Worktree, &mut Progress) -> Result<String, SyncError>,
+    needs_remote: bool,
+) -> Result<BreathOutcome> {
+    let mut progress = Progress::default();
+    let (mut files, verdict, reason, changed) = match breath.open(needs_remote)? {
+        Err(error) => {
+            let (verdict, reason, files) = explain(error);
+            (files, verdict, reason, None)
+        }
+        Ok(mut worktree) => {
+            let mut was_locked = false;
+            let (mut verdict, mut reason, mut files) = (BreatheVerdict::Busy, String::new(), Vec::new());
+            for _ in 0..MAX_REPEATS {
+                progress.left_out.clear();
+                let ended = run(&mut worktree, &mut progress);
+                // The command may breathe itself.
+                let is_locked = worktree.unlock();
+                if is_locked || !was_locked {
+                    (verdict, reason, files) =
+                        ended.map_or_else(explain, |reason| (BreatheVerdict::InStep, reason, Vec::new()));
+                }
+                was_locked |= is_locked;
+                if !is_locked || !worktree.is_wanted() {
+                    break;
+                }
+            }
+            let changed = if was_locked { changed::run(&worktree, changed, breath.timeout) } else { None };
+            (files, verdict, reason, changed)
+        }
+    };
+    let Progress { inhale, exhale, parked, left_out, mesh } = progress;
+    let reason = autocommit::mention(reason, &left_out);
+    let reason = changed::mention(reason, changed.as_ref());
+    files.extend(display_paths(left_out.into_iter().map(|left_out| left_out.path)));
+    files.dedup();
+    Ok(BreathOutcome { verdict, reason, inhale, exhale, parked, changed, files, mesh })
 }
 
 fn explain(error: SyncError) -> (BreatheVerdict, String, Vec<String>) {

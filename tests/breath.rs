@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+#[path = "breath/changed.rs"]
+mod changed;
 #[path = "breath/clones.rs"]
 mod clones;
 #[path = "breath/inhale.rs"]
@@ -12,6 +14,8 @@ mod kills;
 mod left_out;
 #[path = "breath/leftovers.rs"]
 mod leftovers;
+#[path = "breath/mesh.rs"]
+mod mesh;
 #[path = "breath/parked.rs"]
 mod parked;
 #[path = "breath/private.rs"]

@@ -14,11 +14,12 @@ use three_mirror::cli::topics::GLOSSARY;
 use three_mirror::commands::completions;
 
 /// Pages that are written by hand.
-const BY_HAND: [&str; 6] = [
+const BY_HAND: [&str; 7] = [
     "man/mirror-arbiter.7",
     "man/mirror-cycle.7",
     "man/mirror-internals.7",
     "man/mirror-lease.7",
+    "man/mirror-mesh.7",
     "man/mirror-verdicts.7",
     "man/mirror.toml.5",
 ];
@@ -98,7 +99,10 @@ const EXAMPLES: [(&str, &[(&str, &str)]); 17] = [
     ),
     (
         "mirror-breathe",
-        &[("mirror breathe --repo /srv/data", "Breathe in another repository than the node list names.")],
+        &[
+            ("mirror breathe --repo /srv/data", "Breathe in another repository than the node list names."),
+            ("mirror breathe --init", "Make this node's clone, from the other nodes."),
+        ],
     ),
     (
         "mirror-promote",
@@ -398,6 +402,7 @@ fn see_also(name: &str, names: &[String]) -> String {
         ("mirror-cycle", 7),
         ("mirror-internals", 7),
         ("mirror-lease", 7),
+        ("mirror-mesh", 7),
         ("mirror-arbiter", 7),
         ("mirror-verdicts", 7),
     ];

@@ -7,6 +7,8 @@
 
 #[path = "promote/failures.rs"]
 mod failures;
+#[path = "promote/inhales.rs"]
+mod inhales;
 #[path = "promote/lists.rs"]
 mod lists;
 #[path = "promote/several.rs"]

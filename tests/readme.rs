@@ -143,11 +143,12 @@ fn printing_examples(page: &str) -> Vec<(String, String)> {
     pairs.map(example).collect()
 }
 
-const PAGES: [&str; 6] = [
+const PAGES: [&str; 7] = [
     "man/mirror-arbiter.7",
     "man/mirror-cycle.7",
     "man/mirror-internals.7",
     "man/mirror-lease.7",
+    "man/mirror-mesh.7",
     "man/mirror-verdicts.7",
     "man/mirror.toml.5",
 ];

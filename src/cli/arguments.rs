@@ -113,6 +113,18 @@ pub struct Breathe {
     #[arg(long, value_name = "BRANCH")]
     pub branch: Option<String>,
 
+    /// Make the clone, or make the one that is there a clone of the mesh, and breathe
+    #[arg(long, conflicts_with = "inhale")]
+    pub init: bool,
+
+    /// Only inhale: fetch and move the work tree, push nothing
+    #[arg(long)]
+    pub inhale: bool,
+
+    /// What all that goes over the network may take [default: breath.timeout]
+    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    pub timeout: Option<Duration>,
+
     #[command(flatten)]
     pub pace: Pace,
 }

@@ -36,10 +36,11 @@ pub(super) const BEAT_STATUSES: &str = statuses!(
          machine booted"
 );
 pub(super) const BREATHE_STATUSES: &str = statuses!(
-    "in-step: the branch is the same here and on the remote",
+    "in-step: the branch is the same here and on the remote; with peers, another\n     \
+     node holds all that this one has, and this one all of its",
     no: "conflict, refused: a person must decide; nothing is lost",
-    unknown: "unreachable, busy, raced: the next breath tries again; failed: something on\n     \
-              this machine failed; nothing is lost"
+    unknown: "unreachable, busy, raced: the next breath tries again; alone: no other node\n     \
+              was reached; failed: something on this machine failed; nothing is lost"
 );
 pub(super) const PROMOTE_STATUSES: &str = statuses!(
     "in-place, started, moved, stopped-elsewhere: every service runs on its\n     \

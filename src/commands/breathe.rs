@@ -1,25 +1,36 @@
 //! `mirror breathe`: one inhale and one exhale.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::Context;
+use crate::chain::BRAIN;
 use crate::cli;
+use crate::clock::BootInstant;
+use crate::config::Node;
 use crate::name::Name;
 use crate::output::{self, ExitStatus, Report, Spinner, Style};
 use crate::remote;
-use crate::sync::{Breath, BreatheVerdict, Parked, Transfer};
+use crate::state::StateDir;
+use crate::sync::{
+    Breath, BreathOutcome, BreatheVerdict, Changed, ChangedOutcome, Hook, Manner, MeshBreath, MeshFacts, Parked, Peer,
+    PeerState, Transfer, ask_command,
+};
 use crate::usage_error::UsageError;
+
+/// What a check saw counts for so many of its intervals.
+const FRESH: u32 = 2;
 
 impl output::HasStatus for BreatheVerdict {
     fn status(self) -> ExitStatus {
         match self {
             Self::InStep => ExitStatus::Yes,
             Self::Conflict | Self::Refused => ExitStatus::No,
-            Self::Unreachable | Self::Busy | Self::Raced | Self::Failed => ExitStatus::Unknown,
+            Self::Unreachable | Self::Alone | Self::Busy | Self::Raced | Self::Failed => ExitStatus::Unknown,
         }
     }
 }
@@ -35,6 +46,11 @@ pub struct BreatheFacts {
     pub exhale: Option<Transfer>,
     /// Where local commits that cannot go to the branch were stored; null if there are none.
     pub parked: Option<Parked>,
+    /// What became of the command `changed` in [breath]; null if it did not run.
+    pub changed: Option<Changed>,
+    /// What the other nodes have, with `peers` in [breath].
+    #[serde(flatten)]
+    pub mesh: MeshFacts,
     /// The files that conflict, are in the way, or could not be committed.
     pub files: Vec<String>,
 }
@@ -56,8 +72,31 @@ impl output::ReportFacts for BreatheFacts {
         };
         let rows = [row("inhale", &self.inhale), row("exhale", &self.exhale)];
         let mut text = output::columns(&rows.into_iter().flatten().collect::<Vec<_>>());
+        for peer in &self.mesh.peers {
+            let state = match peer.state {
+                PeerState::InStep => "in step",
+                PeerState::Partial => "partial",
+                PeerState::Unreachable => "unreachable",
+                PeerState::Dead => "dead",
+            };
+            let cause = peer.cause.as_ref().map(|cause| format!(": {cause}")).unwrap_or_default();
+            text += &format!("  {} {state}{cause}\n", peer.node);
+        }
+        if let Some(copies) = self.mesh.copies {
+            text += &format!("  held by {copies} other {}\n", if copies == 1 { "node" } else { "nodes" });
+        }
         if let Some(parked) = &self.parked {
             text += &format!("  parked as {}\n", parked.reference);
+        }
+        if let Some(changed) = &self.changed {
+            let outcome = match changed.outcome {
+                ChangedOutcome::Done => "done",
+                ChangedOutcome::Failed => "failed",
+                ChangedOutcome::TimedOut => "timed out",
+                ChangedOutcome::Pending => "pending",
+            };
+            let detail = changed.detail.as_ref().map(|detail| format!(": {detail}")).unwrap_or_default();
+            text += &format!("  changed {outcome}{detail}\n");
         }
         for file in &self.files {
             text += &format!("  {file}\n");
@@ -74,21 +113,90 @@ pub(super) fn run(arguments: &cli::Breathe, context: &Context) -> Result<ExitSta
         repo,
         remote: arguments.remote.as_deref().unwrap_or(&config.remote),
         branch: arguments.branch.as_deref().unwrap_or(&config.branch),
-        timeout: config.timeout,
+        timeout: arguments.timeout.unwrap_or(config.timeout),
         commit: config.commit,
-        patient: true,
+        manner: if arguments.inhale { Manner::InhaleOnly } else { Manner::Patient },
         node: context.local_node.as_ref().map(Name::as_str),
         ssh_command: Some(&ssh_command),
     };
     let spinner = Spinner::start(context.output_mode, "breathing");
-    let outcome = breath.breathe().map_err(|error| UsageError::new(format!("{error:#}")))?;
+    let changed = config.changed.as_deref();
+    let outcome = if config.peers {
+        mesh(context, breath, arguments.init)
+    } else if arguments.init {
+        Err(UsageError::new("--init makes a clone of the mesh; write peers = true in [breath]".to_owned()))
+    } else {
+        breath.breathe_and_run(changed)
+    };
+    let outcome = outcome.map_err(|error| UsageError::new(format!("{error:#}")))?;
     drop(spinner);
     let facts = BreatheFacts {
         repo: repo.to_owned(),
         inhale: outcome.inhale,
         exhale: outcome.exhale,
         parked: outcome.parked,
+        changed: outcome.changed,
+        mesh: outcome.mesh,
         files: outcome.files,
     };
     Ok(context.tell(&Report { verdict: outcome.verdict, reason: format!("{}.", outcome.reason), facts }))
+}
+
+/// A breath with the other nodes of the list.
+fn mesh(context: &Context, breath: Breath<'_>, init: bool) -> Result<BreathOutcome> {
+    let config = &context.config;
+    let Some(local_node) = &context.local_node else {
+        bail!(
+            "{}: this machine is no node of the list, so it has no peers; name the node with --self",
+            config.file.display()
+        );
+    };
+    let repo = std::path::absolute(config.breath.repo.as_deref().unwrap_or(breath.repo))?;
+    let Some(repo) = repo.to_str() else { bail!("{}: the path of the repository is not UTF-8", repo.display()) };
+    let peers = peers(context, local_node, repo);
+    let brain = config.chains.get(BRAIN).into_iter().flatten();
+    let mut nodes: Vec<&str> = brain.map(Name::as_str).collect();
+    nodes.extend(
+        config.nodes.keys().map(Name::as_str).filter(|name| {
+            !config.chains.get(BRAIN).is_some_and(|chain| chain.iter().any(|node| node.as_str() == *name))
+        }),
+    );
+    let mesh = MeshBreath { breath, peers: &peers, nodes: &nodes, patience: config.probe_timeout };
+    let mut note = None;
+    if init {
+        let file = std::path::absolute(&config.file)?;
+        let node = Some(local_node.to_string());
+        note = mesh.init(&Hook { program: std::env::current_exe()?, config: file, node })?;
+    }
+    let mut outcome = mesh.breathe_and_run(config.breath.changed.as_deref())?;
+    if let Some(note) = note {
+        outcome.reason = format!("{}; {note}", outcome.reason);
+    }
+    Ok(outcome)
+}
+
+/// The other nodes. One that the last check saw dead is not asked.
+fn peers(context: &Context, local_node: &Name, repo: &str) -> Vec<Peer> {
+    let config = &context.config;
+    let remote = Arc::new(context.remote());
+    let uptimes = StateDir::open(config).uptimes();
+    let (now, gap) = (BootInstant::now(), config.cycle.check * FRESH + config.probe_timeout);
+    let peer = |(name, node): (&Name, &Node)| {
+        let (asking, command, place) = (Arc::clone(&remote), ask_command(repo), (name.clone(), node.clone()));
+        let ask = move |deadline| {
+            let answer = asking.ask(&place.0, &place.1, &command, deadline);
+            match (&answer.silence, answer.status) {
+                (None, Some(0)) => Ok(String::from_utf8_lossy(&answer.output).into_owned()),
+                _ => Err(answer.why()),
+            }
+        };
+        let is_dead = uptimes.is_dead(name, now, gap);
+        Peer {
+            name: name.to_string(),
+            url: remote.git_url(name, node, repo),
+            ask: Arc::new(ask),
+            passed_over: is_dead.then(|| "the last check saw it dead".to_owned()),
+        }
+    };
+    config.nodes.iter().filter(|(name, _)| *name != local_node).map(peer).collect()
 }

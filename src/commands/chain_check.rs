@@ -97,8 +97,9 @@ impl output::ReportFacts for ChainCheckFacts {
             }
         }
         let budget = &self.budget;
+        let inhale = if budget.inhale_ms > 0 { format!(" + inhale {}", budget.inhale_ms) } else { String::new() };
         text += &format!(
-            "  worst case {} ms: check {} + probe {} + stop {} + start {} + lease {}; promised {} ms\n  \
+            "  worst case {} ms: check {} + probe {} + stop {}{inhale} + start {} + lease {}; promised {} ms\n  \
              with a brain that stops working at the same moment {} ms: beat {} more\n",
             budget.total_ms,
             budget.check_ms,

@@ -21,6 +21,8 @@ pub struct Budget {
     pub probe_ms: u64,
     /// The living hosts are asked and stopped: the service's `timeout`, in ms.
     pub stop_ms: u64,
+    /// The target inhales before the start and nothing answers: the service's `inhale`, in ms.
+    pub inhale_ms: u64,
     /// The service starts and is confirmed: the service's `timeout`, in ms.
     pub start_ms: u64,
     /// What a lease adds, in ms: `valid` + `grace`, until an old holder that says nothing has stopped
@@ -44,16 +46,18 @@ pub struct Budget {
 pub fn budget(config: &Config) -> Budget {
     let slowest = slowest(config).map(|(_, service)| service);
     let service_ms = ms(slowest.map(|service| service.timeout).unwrap_or_default());
+    let inhale_ms = ms(slowest.and_then(|service| service.inhale).unwrap_or_default());
     let lease_ms = ms(slowest.map(lease_wait).unwrap_or_default());
     let check_ms = ms(config.cycle.check);
     let probe_ms = ms(config.nodes.values().map(|node| node.probe.timeout).max().unwrap_or_default());
     let beat_ms = ms(Limits::worst(config).takeover());
-    let total_ms = check_ms + probe_ms + 2 * service_ms + lease_ms;
+    let total_ms = check_ms + probe_ms + 2 * service_ms + inhale_ms + lease_ms;
     let recovery_ms = ms(config.cycle.recovery);
     Budget {
         check_ms,
         probe_ms,
         stop_ms: service_ms,
+        inhale_ms,
         start_ms: service_ms,
         lease_ms,
         total_ms,
@@ -70,7 +74,10 @@ fn ms(duration: Duration) -> u64 {
 
 /// The service that takes longest to recover, in the worst case.
 pub(super) fn slowest(config: &Config) -> Option<(&Name, &Service)> {
-    config.services.iter().max_by_key(|(_, service)| 2 * service.timeout + lease_wait(service))
+    config
+        .services
+        .iter()
+        .max_by_key(|(_, service)| 2 * service.timeout + service.inhale.unwrap_or_default() + lease_wait(service))
 }
 
 /// What a lease adds to a takeover from a node that does not answer.

@@ -45,6 +45,7 @@ struct AlikeService<'a> {
     timeout: Duration,
     failback: String,
     restarts: (u32, Duration),
+    inhale: Option<Duration>,
     health: Option<BTreeMap<&'a Name, &'a Probe>>,
     lease: Option<Lease>,
 }
@@ -56,6 +57,8 @@ struct AlikeBreath<'a> {
     branch: &'a str,
     timeout: Duration,
     commit: bool,
+    changed: Option<&'a str>,
+    peers: bool,
 }
 
 #[derive(Serialize)]
@@ -114,6 +117,7 @@ fn alike_service(service: &Service) -> AlikeService<'_> {
             Failback::After(wait) => format!("{} ns", wait.as_nanos()),
         },
         restarts: (service.restarts, service.window),
+        inhale: service.inhale,
         health: service.health.as_ref().map(|health| health.iter().collect()),
         lease: service.lease,
     }
@@ -121,7 +125,15 @@ fn alike_service(service: &Service) -> AlikeService<'_> {
 
 fn alike_breath<'a>(breath: &'a Breath, base: &Path) -> AlikeBreath<'a> {
     let repo = breath.repo.as_deref().map(|repo| from(base, repo));
-    AlikeBreath { repo, remote: &breath.remote, branch: &breath.branch, timeout: breath.timeout, commit: breath.commit }
+    AlikeBreath {
+        repo,
+        remote: &breath.remote,
+        branch: &breath.branch,
+        timeout: breath.timeout,
+        commit: breath.commit,
+        changed: breath.changed.as_deref(),
+        peers: breath.peers,
+    }
 }
 
 fn alike_store<'a>(store: &'a Store, base: &Path) -> AlikeStore<'a> {

@@ -198,6 +198,8 @@ pub struct Service {
     pub restarts: u32,
     /// The time in which `restarts` are counted.
     pub window: Duration,
+    /// What an inhale before a start may take; none where there is none.
+    pub inhale: Option<Duration>,
     /// A cheaper or truer question than `status`, by node.
     pub health: Option<IndexMap<Name, Probe>>,
     /// The times of its lease; none when it is under none.
@@ -209,14 +211,18 @@ pub struct Service {
 pub struct Breath {
     /// The repository; the current directory when the file does not say.
     pub repo: Option<PathBuf>,
-    /// The remote's name.
+    /// The remote's name; empty for none.
     pub remote: String,
+    /// Whether the nodes breathe with each other.
+    pub peers: bool,
     /// The branch's name.
     pub branch: String,
     /// The deadline of all that goes over the network.
     pub timeout: Duration,
     /// Whether uncommitted work is committed first.
     pub commit: bool,
+    /// What runs after an inhale that brought something.
+    pub changed: Option<String>,
 }
 
 /// Where the leases are, one register for each service.

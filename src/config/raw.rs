@@ -15,7 +15,7 @@ use super::address::{Address, Witness};
 use super::model::Guard;
 use super::values::{
     Attempts, CommandTemplate, DurationText, Endpoint, Failback, FilePath, GitName, GitUrl, HttpStatus, LoginName,
-    Port, ProbeTimeout, Restarts, ShellCommand, SingleLine, UrlTemplate,
+    Port, ProbeTimeout, RemoteName, Restarts, ShellCommand, SingleLine, UrlTemplate,
 };
 use crate::name::Name;
 
@@ -311,6 +311,8 @@ pub(super) struct Service {
     pub(super) restarts: Option<Restarts>,
     /// The time in which `restarts` are counted. Default: 5m.
     pub(super) window: Option<Spanned<DurationText>>,
+    /// What an inhale before a start may take, where [breath] names a repository; "0s" for none. Default: 2s.
+    pub(super) inhale: Option<Spanned<DurationText>>,
     /// A probe that is asked instead of `status` where the service is.
     pub(super) health: Option<Spanned<Table<Probe>>>,
     /// What differs from [lease] for this service.
@@ -386,14 +388,18 @@ impl StoreKind {
 pub(super) struct Breath {
     /// The repository. Default: the current directory.
     pub(super) repo: Option<FilePath>,
-    /// The name of its remote. Default: origin.
-    pub(super) remote: Option<GitName>,
+    /// The name of its remote. Default: origin; with `peers` none, which "" says too.
+    pub(super) remote: Option<Spanned<RemoteName>>,
+    /// Whether the nodes breathe with each other. Default: false.
+    pub(super) peers: Option<bool>,
     /// The branch. Default: main.
     pub(super) branch: Option<GitName>,
     /// The deadline of all that goes over the network. Default: 15s.
     pub(super) timeout: Option<Spanned<DurationText>>,
     /// Whether uncommitted work is committed first. Default: false.
     pub(super) commit: Option<bool>,
+    /// A command that runs in the repository after an inhale that brought something.
+    pub(super) changed: Option<ShellCommand>,
 }
 
 #[derive(Default, Deserialize, JsonSchema)]

@@ -203,16 +203,28 @@ impl Resolver {
         known
     }
 
-    fn breath(&mut self, breath: &raw::Breath) -> Breath {
-        let name = |given: &Option<super::values::GitName>, default: &str| {
-            given.as_ref().map_or(default, |name| &name.0).to_owned()
+    /// With peers, the origin has to be asked for.
+    fn breath_remote(&mut self, breath: &raw::Breath) -> String {
+        let has_peers = breath.peers.unwrap_or(false);
+        let Some(given) = &breath.remote else {
+            return if has_peers { String::new() } else { "origin".to_owned() };
         };
+        if given.get().0.is_empty() && !has_peers {
+            let message = "remote is empty, and there are no peers: a breath needs one of them; name a remote, or write peers = true";
+            self.findings.error(given.span(), "no-remote", "breath.remote", message.to_owned());
+        }
+        given.get().0.clone()
+    }
+
+    fn breath(&mut self, breath: &raw::Breath) -> Breath {
         Breath {
             repo: breath.repo.as_ref().map(|repo| self.path(&repo.0)),
-            remote: name(&breath.remote, "origin"),
-            branch: name(&breath.branch, "main"),
+            remote: self.breath_remote(breath),
+            peers: breath.peers.unwrap_or(false),
+            branch: breath.branch.as_ref().map_or("main", |name| &name.0).to_owned(),
             timeout: self.duration(breath.timeout.as_ref(), "breath.timeout", BREATH_TIMEOUT),
             commit: breath.commit.unwrap_or(false),
+            changed: breath.changed.as_ref().map(|command| command.0.clone()),
         }
     }
 }

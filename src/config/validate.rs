@@ -68,8 +68,9 @@ fn warn_of_budget(config: &Config, spans: &Spans<'_>, findings: &mut Findings) {
         Some(_) => (format!(" + lease {}", budget.lease_ms), ", lease.valid"),
         None => (String::new(), ""),
     };
+    let inhale = if service.inhale.is_some() { format!(" + inhale {}", budget.inhale_ms) } else { String::new() };
     let message = format!(
-        "the worst case is {} ms (check {} + probe {} + stop {} + start {}{lease}), the promise is {} ms; \
+        "the worst case is {} ms (check {} + probe {} + stop {}{inhale} + start {}{lease}), the promise is {} ms; \
          shorten cycle.check{shorter} or services.{slowest}.timeout, or raise cycle.recovery",
         budget.total_ms, budget.check_ms, budget.probe_ms, budget.stop_ms, budget.start_ms, budget.recovery_ms
     );

@@ -255,6 +255,12 @@ text_value!(
     }
 );
 
+text_value!(
+    /// A name of a remote; empty for none.
+    RemoteName(String),
+    |text| if text.is_empty() { Ok(text) } else { GitName::try_from(text).map(|name| name.0) }
+);
+
 /// Whether git takes it for the name of a remote, a branch or a ref (git-check-ref-format(1)), and no
 /// command of git for an option.
 pub fn is_git_name(text: &str) -> bool {

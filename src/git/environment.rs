@@ -58,6 +58,29 @@ pub(super) fn local(cmd: Cmd<'_>) -> Command {
     prepare(cmd, &LOCAL_CONFIG)
 }
 
+/// Settings of commands whose result must be the same on every node.
+const ISOLATED_CONFIG: [(&str, &str); 2] = [("merge.directoryRenames", "false"), ("core.attributesFile", "/dev/null")];
+
+/// Removed for such a command: these carry settings, too.
+const SETTINGS_CLEARED: [&str; 4] =
+    ["GIT_CONFIG_PARAMETERS", "GIT_EXTERNAL_DIFF", "GIT_DIFF_OPTS", "GIT_MERGE_VERBOSITY"];
+
+/// A command that stays on this machine and sees no setting of this user or machine.
+pub(super) fn isolated(cmd: Cmd<'_>) -> Command {
+    let mut command = prepare(cmd, &[]);
+    for name in SETTINGS_CLEARED {
+        command.env_remove(name);
+    }
+    let settings = CONFIG.iter().chain(&LOCAL_CONFIG).chain(&ISOLATED_CONFIG);
+    for (n, (key, value)) in settings.clone().enumerate() {
+        command.env(format!("GIT_CONFIG_KEY_{n}"), key).env(format!("GIT_CONFIG_VALUE_{n}"), value);
+    }
+    command.env("GIT_CONFIG_COUNT", settings.count().to_string());
+    command.env("GIT_CONFIG_GLOBAL", "/dev/null").env("GIT_CONFIG_SYSTEM", "/dev/null");
+    command.env("GIT_CONFIG_NOSYSTEM", "1").env("GIT_ATTR_NOSYSTEM", "1");
+    command
+}
+
 /// A command that connects to a remote; it runs the user's hooks.
 pub(super) fn remote(cmd: Cmd<'_>) -> Command {
     prepare(cmd, &[])

@@ -15,7 +15,7 @@ use super::steps;
 use super::takeover::{Acquisition, PendingTakeover, Refusal, Takeover};
 use crate::clock::{BootInstant, Deadline};
 use crate::name::Name;
-use crate::service::Instance;
+use crate::service::{Inhaled, Instance};
 use crate::state::ServiceRecord;
 
 mod report;
@@ -35,6 +35,8 @@ pub(super) struct Execution<'a> {
     takeover: Option<Takeover<'a>>,
     observed: Observed,
     deadline: Deadline,
+    /// What the last start brought along, and to which node.
+    inhaled: Option<(Name, Inhaled)>,
 }
 
 /// What ends a promotion in the middle of its plan.
@@ -44,7 +46,7 @@ impl<'a> Execution<'a> {
     pub(super) fn new(goal: Goal<'a>, shared: &'a Shared<'a>, mut observed: Observed) -> Self {
         memory::begin(&goal, observed.record_mut(), BootInstant::now());
         let deadline = Deadline::after(goal.service().timeout);
-        Self { goal, shared, takeover: None, observed, deadline }
+        Self { goal, shared, takeover: None, observed, deadline, inhaled: None }
     }
 
     /// What the nodes are asked first: the one that runs the service alone, where everything is as it
@@ -284,8 +286,10 @@ impl<'a> Execution<'a> {
             return Err(BrokenOff(PromoteVerdict::Unknown, format!("{target} is not in the node list.")));
         };
         memory::starting(&self.goal, &mut self.observed, target, BootInstant::now());
-        let deadline = Deadline::after(self.goal.service().timeout);
-        let step = steps::start(&instance, self.goal.health_probe(target), deadline);
+        let service = self.goal.service();
+        let deadline = Deadline::after(service.timeout + service.inhale.unwrap_or_default());
+        let (step, inhaled) = steps::start(&instance, self.goal.health_probe(target), deadline);
+        self.inhaled = inhaled.map(|inhaled| (target.clone(), inhaled));
         memory::started(&self.goal, self.observed.record_mut(), &step, BootInstant::now());
         self.add_step(step);
         Ok(())
@@ -312,6 +316,7 @@ impl<'a> Execution<'a> {
     fn finish(mut self, plan: Plan) -> (ServiceOutcome, ServiceRecord) {
         memory::finish(&self.goal, &mut self.observed, &plan, BootInstant::now());
         let lease = self.takeover.as_ref().map(Takeover::report);
-        report::outcome(&self.goal, self.observed, plan, lease)
+        let (outcome, record) = report::outcome(&self.goal, self.observed, plan, lease);
+        (report::with_inhaled(outcome, self.inhaled), record)
     }
 }

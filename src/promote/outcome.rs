@@ -6,7 +6,7 @@ use serde::Serialize;
 use crate::name::Name;
 use crate::output::{ExitStatus, HasStatus};
 use crate::pause::Paused;
-use crate::service::Cause;
+use crate::service::{Cause, Inhaled};
 
 /// What became of a service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
@@ -191,6 +191,8 @@ pub struct ServiceOutcome {
     pub lease: Option<LeaseReport>,
     /// The nodes that are passed over, and until when.
     pub cooldowns: Vec<CooldownReport>,
+    /// What the target inhaled before the start; null where nothing was started, or without `inhale`.
+    pub inhaled: Option<Inhaled>,
 }
 
 impl ServiceOutcome {
@@ -204,6 +206,7 @@ impl ServiceOutcome {
             steps: Vec::new(),
             lease: None,
             cooldowns: Vec::new(),
+            inhaled: None,
         }
     }
 

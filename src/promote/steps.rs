@@ -8,7 +8,7 @@ use crate::clock::{BootInstant, Deadline};
 use crate::config::Probe;
 use crate::leader::State;
 use crate::output::millis;
-use crate::service::{Cause, Condition, Instance, ServiceResult};
+use crate::service::{Cause, Condition, Inhaled, Instance, ServiceResult};
 
 /// The pause between two health probes of a service that was just started.
 const HEALTH_PROBE_PAUSE: Duration = Duration::from_millis(20);
@@ -56,9 +56,10 @@ pub(super) fn still_runs(instance: &Instance<'_>, deadline: Deadline) -> bool {
 ///
 /// A health probe that cannot be asked (no descriptor to be had, its program missing here) says
 /// nothing about the service: then `status` alone decides, as it does when a check asks for health.
-pub(super) fn start(instance: &Instance<'_>, health: Option<&Probe>, deadline: Deadline) -> Step {
+pub(super) fn start(instance: &Instance<'_>, health: Option<&Probe>, deadline: Deadline) -> (Step, Option<Inhaled>) {
     let begun = Instant::now();
-    let mut step = finished(StepKind::Start, instance, &instance.start_confirmed(deadline));
+    let started = instance.start_confirmed(deadline);
+    let mut step = finished(StepKind::Start, instance, &started);
     if let Some(health) = health.filter(|_| step.outcome == StepOutcome::Confirmed) {
         while probe_health(instance, health) == State::Dead {
             if deadline.left() <= HEALTH_PROBE_PAUSE {
@@ -70,12 +71,12 @@ pub(super) fn start(instance: &Instance<'_>, health: Option<&Probe>, deadline: D
         }
     }
     step.elapsed_ms = millis(begun.elapsed());
-    step
+    (step, started.inhaled)
 }
 
 /// The step, by what its command and the `status` after it came to.
 fn finished(kind: StepKind, instance: &Instance<'_>, result: &ServiceResult) -> Step {
-    let ServiceResult { act, status } = result;
+    let ServiceResult { act, status, .. } = result;
     let wanted = match kind {
         StepKind::Stop => Condition::Stopped,
         StepKind::Start | StepKind::Status => Condition::Running,

@@ -65,6 +65,8 @@ pub(super) enum Frame<'a> {
     Acts(usize),
     /// Its `start` or `stop` exited; none when it was ended.
     Act(usize, Option<i32>),
+    /// The command before `start` exited, and the first line that it printed.
+    Before(usize, i32, &'a str),
     /// The first line of what `start` or `stop` said on its standard error.
     Said(usize, &'a str),
     /// It was still under way at its deadline, and was ended.
@@ -86,6 +88,10 @@ pub(super) fn read(line: &str) -> Option<Frame<'_>> {
         ("acts", "") => Some(Frame::Acts(index)),
         ("act", "") => Some(Frame::Act(index, None)),
         ("act", code) => Some(Frame::Act(index, Some(code.parse().ok()?))),
+        ("before", value) => {
+            let (code, line) = value.split_once(' ').unwrap_or((value, ""));
+            Some(Frame::Before(index, code.parse().ok()?, line))
+        }
         ("said", words) => Some(Frame::Said(index, words)),
         ("timeout", "") => Some(Frame::TimedOut(index)),
         ("end", "") => Some(Frame::End(index)),
@@ -123,6 +129,8 @@ mod tests {
     fn a_frame_that_is_cut_short_says_nothing() {
         assert_eq!(read("3 status 0"), Some(Frame::Status(3, 0)));
         assert_eq!(read("3 act"), Some(Frame::Act(3, None)));
+        assert_eq!(read("2 before 0 {\"a\": 1}"), Some(Frame::Before(2, 0, "{\"a\": 1}")));
+        assert_eq!(read("2 before 127 "), Some(Frame::Before(2, 127, "")));
         assert_eq!(read("0 said no room: 5"), Some(Frame::Said(0, "no room: 5")));
         for bad in ["", "3", "3 ", "3 status", "3 status x", "status 0", "3 en", "3 end now", "-1 end", "3 act x"] {
             assert_eq!(read(bad), None, "{bad}");

@@ -33,7 +33,7 @@ struct Waiting {
 enum OwnedTask {
     Ask(String),
     Await { status: String, running: bool },
-    Start { status: String, start: String },
+    Start { status: String, start: String, before: Option<String> },
     Stop { status: String, stop: String },
 }
 
@@ -98,7 +98,11 @@ impl Waiting {
         let task = match errand.task {
             Task::Ask(status) => OwnedTask::Ask(status.to_owned()),
             Task::Await { status, running } => OwnedTask::Await { status: status.to_owned(), running },
-            Task::Start { status, start } => OwnedTask::Start { status: status.to_owned(), start: start.to_owned() },
+            Task::Start { status, start, before } => OwnedTask::Start {
+                status: status.to_owned(),
+                start: start.to_owned(),
+                before: before.map(str::to_owned),
+            },
             Task::Stop { status, stop } => OwnedTask::Stop { status: status.to_owned(), stop: stop.to_owned() },
         };
         let Errand { service, deadline, act_deadline, .. } = *errand;
@@ -109,7 +113,7 @@ impl Waiting {
         let task = match &self.task {
             OwnedTask::Ask(status) => Task::Ask(status),
             OwnedTask::Await { status, running } => Task::Await { status, running: *running },
-            OwnedTask::Start { status, start } => Task::Start { status, start },
+            OwnedTask::Start { status, start, before } => Task::Start { status, start, before: before.as_deref() },
             OwnedTask::Stop { status, stop } => Task::Stop { status, stop },
         };
         let Self { service, deadline, act_deadline, .. } = self;

@@ -34,6 +34,9 @@ struct HeaderRequest<'a> {
     service: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     command: Option<&'a str>,
+    /// Whether an inhale comes before the start.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    inhale: bool,
     timeout_ms: u64,
 }
 
@@ -72,7 +75,11 @@ pub(super) fn text(errands: &[Errand<'_>], nonce: &str, channel: Channel) -> Str
         if let Some(act) = errand.task.act() {
             let _ = writeln!(program, "m_c{index}() {{ m_apart {}; }}", quoted(act));
         }
-        let _ = writeln!(start, "m_do {index} {} &\nm_j{index}=$!\nm_jobs=\"$m_jobs $!\"", errand.task.verb());
+        if let Some(before) = errand.task.before() {
+            let _ = writeln!(program, "m_b{index}() {{ m_apart {}; }}", quoted(before));
+        }
+        let before = if errand.task.before().is_some() { " before" } else { "" };
+        let _ = writeln!(start, "m_do {index} {}{before} &\nm_j{index}=$!\nm_jobs=\"$m_jobs $!\"", errand.task.verb());
     }
     let _ = write!(program, "{start}}}\n{}}}; m_main\n", timer(errands));
     program
@@ -99,6 +106,7 @@ fn header(errands: &[Errand<'_>], nonce: &str) -> String {
         service: errand.service.map(crate::name::Name::as_str),
         // A service's commands are those of the node's own list; anything else has to be said.
         command: errand.service.is_none().then(|| errand.task.status()),
+        inhale: errand.task.before().is_some(),
         timeout_ms: u64::try_from(errand.deadline.left().as_millis()).unwrap_or(u64::MAX),
     });
     let header = Header { mirror: 1, nonce: nonce.split_at(nonce.len() / 2), requests: requests.collect() };
@@ -178,7 +186,7 @@ mod tests {
 
     #[test]
     fn the_mark_is_nowhere_in_one_piece() {
-        let task = Task::Start { status: "test -e run", start: "echo 'a b' >&2; exit 3" };
+        let task = Task::Start { status: "test -e run", start: "echo 'a b' >&2; exit 3", before: Some("echo x") };
         let errand =
             Errand { service: None, task, deadline: Deadline::after(Duration::from_secs(9)), act_deadline: None };
         let nonce = "0123456789abcdef";

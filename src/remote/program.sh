@@ -37,6 +37,12 @@ m_act() {
     m_put "$1 act $m_s"
 }
 
+# Runs the command before start. Its first line is passed on, and whatever comes of it, start follows.
+m_before() {
+    m_x=$("m_b$1" </dev/null 2>/dev/null 3<&- 4>&-)
+    m_put "$1 before $? ${m_x%%"$m_nl"*}"
+}
+
 # Passes on the first line of what comes, and takes the rest for as long as anything comes, since a
 # writer without a reader is ended. dd gives each piece at once, and `read` of a line without an end
 # would take all memory.
@@ -88,6 +94,7 @@ m_do() {
     start)
         m_ask "$1"
         if m_is stopped; then
+            [ -z "$3" ] || m_before "$1"
             m_act "$1"
             # It may run all the same: started before, or by a command that does not know how it went.
             if [ "$m_s" = 0 ]; then m_until running "$1"; else m_ask "$1"; fi

@@ -265,12 +265,14 @@ fn note(progress: &mut [Progress], frame: &Frame<'_>) {
         Frame::Hello => return,
         Frame::Acts(index) | Frame::TimedOut(index) | Frame::End(index) => *index,
         Frame::Status(index, _) | Frame::Act(index, _) | Frame::Said(index, _) => *index,
+        Frame::Before(index, ..) => *index,
     };
     let Some(one) = progress.get_mut(index) else { return };
     match *frame {
         Frame::Hello => {}
         Frame::Acts(_) => (one.report.status, one.acts) = (None, true),
         Frame::Status(_, code) => (one.report.status, one.asked) = (Some(code), Some(Instant::now())),
+        Frame::Before(_, code, line) => one.report.before = Some((code, line.to_owned())),
         Frame::Act(_, code) => (one.report.act, one.acts) = (Some(code), false),
         Frame::Said(_, words) => one.report.said = Some(words.chars().take(LONGEST_WORDS).collect()),
         Frame::TimedOut(_) => {

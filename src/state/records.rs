@@ -64,6 +64,11 @@ impl Uptimes {
         alive.map(|(node, span)| (node.clone(), span.since.until(now))).collect()
     }
 
+    /// Whether a probe of the last `gap` found a node dead.
+    pub fn is_dead(&self, node: &Name, now: BootInstant, gap: Duration) -> bool {
+        self.0.get(node).is_some_and(|span| span.state == State::Dead && span.last.until(now) <= gap)
+    }
+
     /// When the first probe that found a node dead began, of those since it was last seen alive.
     pub fn dead_since(&self, node: &Name) -> Option<BootInstant> {
         self.0.get(node).filter(|span| span.state == State::Dead).map(|span| span.since)

@@ -17,10 +17,15 @@ impl CommitObject {
     /// The same commit on another parent. Author, encoding and message stay byte for byte; a
     /// signature is dropped, because it would no longer be valid.
     pub(super) fn with_parent(&self, parent: &str, tree: &str, committer: &str) -> Vec<u8> {
+        self.with_parent_bytes(parent, tree, committer.as_bytes())
+    }
+
+    /// The same, where the committer need not be UTF-8.
+    pub(super) fn with_parent_bytes(&self, parent: &str, tree: &str, committer: &[u8]) -> Vec<u8> {
         let mut moved = format!("tree {tree}\nparent {parent}\n").into_bytes();
         for (name, header) in self.kept_headers() {
             match name {
-                b"committer" => moved.extend_from_slice(format!("committer {committer}").as_bytes()),
+                b"committer" => moved.extend_from_slice(&[b"committer ", committer].concat()),
                 _ => moved.extend_from_slice(header),
             }
             moved.push(b'\n');
@@ -28,6 +33,13 @@ impl CommitObject {
         moved.push(b'\n');
         moved.extend_from_slice(self.message());
         moved
+    }
+
+    /// The committer line, without its name.
+    pub(super) fn committer(&self) -> &[u8] {
+        let headers = self.kept_headers();
+        let found = headers.iter().find(|(name, _)| *name == b"committer");
+        found.and_then(|(_, header)| header.strip_prefix(b"committer ")).unwrap_or_default()
     }
 
     /// The headers that a replay keeps: name and whole header, with its continuation lines.

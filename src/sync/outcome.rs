@@ -3,6 +3,9 @@
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use super::changed::Changed;
+use super::mesh::MeshFacts;
+
 /// How a breath ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
@@ -16,6 +19,8 @@ pub enum BreatheVerdict {
     Refused,
     /// The remote did not answer in time, refused the login, or a transfer needs more time.
     Unreachable,
+    /// No other node was reached. The commits are kept here.
+    Alone,
     /// Another breath or another git is running here, or a lock is in the way on the remote.
     Busy,
     /// The branch moved at every try, usually because others pushed first.
@@ -45,7 +50,7 @@ pub struct Parked {
 }
 
 /// The result of a breath.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct BreathOutcome {
     /// How it ended.
     pub verdict: BreatheVerdict,
@@ -57,8 +62,12 @@ pub struct BreathOutcome {
     pub exhale: Option<Transfer>,
     /// Where the local commits are safe that cannot go to the branch.
     pub parked: Option<Parked>,
+    /// What became of the command `changed`; none if it did not run.
+    pub changed: Option<Changed>,
     /// The files of a conflict or a refusal, and those that could not be committed; in UTF-8.
     pub files: Vec<String>,
+    /// What the mesh reports beside.
+    pub mesh: MeshFacts,
 }
 
 /// Why a breath ends before the branch is in step.

@@ -8,7 +8,7 @@ use xshell::cmd;
 
 use super::diagnosis;
 use super::outcome::{BreatheVerdict, SyncError};
-use super::request::Breath;
+use super::request::{Breath, Manner};
 use super::transfer::{self, Transferred};
 use super::worktree::Worktree;
 use crate::clock::Deadline;
@@ -181,7 +181,7 @@ impl RemoteBranch<'_> {
     }
 
     fn more_time(&self, transferred: &Transferred) -> Option<Duration> {
-        let grows = self.breath.patient && transferred.is_advancing;
+        let grows = self.breath.manner == Manner::Patient && transferred.is_advancing;
         grows.then(|| transfer::grow_time_limit(self.worktree, self.breath.timeout).ok()).flatten()
     }
 
@@ -218,7 +218,7 @@ impl RemoteBranch<'_> {
     }
 }
 
-fn is_race(answer: &str) -> bool {
+pub(super) fn is_race(answer: &str) -> bool {
     RACE_MESSAGES.iter().any(|message| answer.contains(message))
 }
 

@@ -3,6 +3,17 @@
 use std::path::Path;
 use std::time::Duration;
 
+/// How much of a breath is done, and how patiently.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Manner {
+    /// Inhale and exhale. A transfer that still advances when the time is over gets more in the next breath.
+    Patient,
+    /// Inhale and exhale, within the time limit.
+    Prompt,
+    /// Inhale alone, within the time limit.
+    InhaleOnly,
+}
+
 /// What a breath keeps in step.
 #[derive(Clone, Copy, Debug)]
 pub struct Breath<'a> {
@@ -19,8 +30,8 @@ pub struct Breath<'a> {
     pub commit: bool,
     /// The node that breathes, for `refs/conflicts/NODE/…` and for messages.
     pub node: Option<&'a str>,
-    /// Whether a transfer that still advances when `timeout` is over gets more time in the next breath.
-    pub patient: bool,
+    /// How much is done, and how patiently.
+    pub manner: Manner,
     /// The ssh command, unless the environment or the repository names one.
     pub ssh_command: Option<&'a str>,
 }

@@ -3,12 +3,13 @@
 use anyhow::anyhow;
 
 use super::autocommit::{self, LeftOut};
+use super::mesh::MeshFacts;
 use super::outcome::{BreatheVerdict, Parked, SyncError, Transfer};
 use super::remote::{PushResult, RemoteBranch};
 use super::replay::{self, Replayed};
-use super::request::Breath;
+use super::request::{Breath, Manner};
 use super::worktree::Worktree;
-use super::{checkout, fast_replay, park, preflight, recover, refs, remote, transfer};
+use super::{changed, checkout, fast_replay, park, preflight, recover, refs, remote, transfer};
 use crate::clock::Deadline;
 
 /// How often a breath tries a push while a lock file on the remote is in the way.
@@ -24,6 +25,8 @@ pub(super) struct Progress {
     pub(super) parked: Option<Parked>,
     /// Uncommitted work that could not be committed.
     pub(super) left_out: Vec<LeftOut>,
+    /// What the mesh reports beside.
+    pub(super) mesh: MeshFacts,
 }
 
 /// One breath in a locked work tree.
@@ -56,7 +59,10 @@ enum Round {
 
 impl<'a> Session<'a> {
     pub(super) fn new(breath: &'a Breath<'a>, worktree: &'a Worktree, progress: &'a mut Progress) -> Self {
-        let limit = if breath.patient { transfer::time_limit(worktree, breath.timeout) } else { breath.timeout };
+        let limit = match breath.manner {
+            Manner::Patient => transfer::time_limit(worktree, breath.timeout),
+            Manner::Prompt | Manner::InhaleOnly => breath.timeout,
+        };
         let remote = RemoteBranch { worktree, breath, deadline: Deadline::after(limit) };
         Self { breath, worktree, remote, progress }
     }
@@ -110,6 +116,9 @@ impl<'a> Session<'a> {
             refs::track(self.worktree, self.breath.remote, &tip);
             return Ok(Round::InStep(self.in_step(Some(&tip))));
         }
+        if self.breath.manner == Manner::InhaleOnly {
+            return Ok(Round::InStep(self.inhaled_alone(&tip, inhaled.ahead)));
+        }
         let remote = &self.remote;
         let pushed = match refs::with_tracking_locks(self.worktree, self.breath.remote, &tip, || remote.push(&tip)) {
             Err(error) if late(&error) => return Ok(Round::OutOfTime),
@@ -154,7 +163,12 @@ impl<'a> Session<'a> {
             },
             _ => upstream,
         };
-        match (checkout::checkout(self.worktree, local.as_deref(), &tip), &local) {
+        match (
+            changed::moving(self.worktree, local.as_deref(), || {
+                checkout::checkout(self.worktree, local.as_deref(), &tip)
+            }),
+            &local,
+        ) {
             (Ok(true), _) => {}
             (Ok(false), _) => return Ok(None),
             (Err(error), Some(local)) if ahead > 0 => return Err(self.park_blocked(local, ahead, error)),
@@ -186,6 +200,12 @@ impl<'a> Session<'a> {
             Some(tip) => format!("{branch} is in step with {remote} at {}", &tip[..12]),
             None => format!("{branch} has no commit yet, neither here nor on {remote}"),
         }
+    }
+
+    fn inhaled_alone(&self, tip: &str, ahead: u64) -> String {
+        let Breath { branch, remote, .. } = self.breath;
+        let commits = if ahead == 1 { "1 commit goes".to_owned() } else { format!("{ahead} commits go") };
+        format!("{branch} has all of {remote} at {}; {commits} out with the next breath", &tip[..12])
     }
 
     fn unrelated(&self) -> SyncError {
@@ -232,6 +252,9 @@ impl<'a> Session<'a> {
 
     fn try_to_park(&mut self, local: &str) -> String {
         let remote = self.breath.remote;
+        if self.breath.manner == Manner::InhaleOnly {
+            return "the next breath parks the local commits".to_owned();
+        }
         match park::park(&self.remote, local) {
             Ok(parked) => {
                 let stored = format!("the local commits are on {remote} as {}", parked.reference);

@@ -1,12 +1,16 @@
 //! The repository that breathes, and the directory for the breath's own files.
 
+use std::fs::{self, TryLockError};
 use std::path::PathBuf;
 
 use anyhow::Result;
 
 use super::outcome::SyncError;
-use crate::fsutil;
+use crate::fsutil::{self, Durability};
 use crate::git::{self, Git};
+
+/// Left by a breath that found another one running, which then breathes once more.
+const WANTED: &str = "wanted";
 
 /// A work tree with its branch.
 pub(super) struct Worktree {
@@ -31,18 +35,33 @@ impl Worktree {
         }
         let path = shared.join("breath.lock");
         let file = fsutil::lock_file(&path).map_err(anyhow::Error::new)?;
-        match file.try_lock() {
+        let mut locked = file.try_lock();
+        if matches!(locked, Err(TryLockError::WouldBlock)) {
+            // The other one looks for it once it has let go, so it may have done so already.
+            fsutil::replace(&shared.join(WANTED), b"", Durability::Cached).map_err(anyhow::Error::new)?;
+            locked = file.try_lock();
+        }
+        match locked {
             Ok(()) => {
+                let _ = fs::remove_file(shared.join(WANTED));
                 self.git.inherit_lock(file);
                 Ok(())
             }
-            Err(std::fs::TryLockError::WouldBlock) => {
-                Err(SyncError::busy("another breath is running in this repository"))
-            }
-            Err(std::fs::TryLockError::Error(error)) => {
+            Err(TryLockError::WouldBlock) => Err(SyncError::busy("another breath is running in this repository")),
+            Err(TryLockError::Error(error)) => {
                 Err(anyhow::Error::new(error).context(path.display().to_string()).into())
             }
         }
+    }
+
+    /// Whether somebody wanted to breathe while this breath had the lock.
+    pub(super) fn is_wanted(&self) -> bool {
+        self.git.common().join("mirror").join(WANTED).symlink_metadata().is_ok()
+    }
+
+    /// Lets other breaths in. Returns whether this one had the lock.
+    pub(super) fn unlock(&mut self) -> bool {
+        self.git.release_lock()
     }
 
     /// The commit of the branch; none if it has no commit yet.

@@ -83,7 +83,8 @@ fn an_impatient_breath_keeps_to_its_time_limit() {
     slow(&world, &repo);
     for _ in 0..2 {
         let began = Instant::now();
-        let breath = Breath { timeout: Duration::from_millis(300), patient: false, ..repo.breath() };
+        let breath =
+            Breath { timeout: Duration::from_millis(300), manner: three_mirror::sync::Manner::Prompt, ..repo.breath() };
         assert_eq!(breathe(breath).verdict, BreatheVerdict::Unreachable);
         assert!(began.elapsed() < Duration::from_secs(3), "{:?}", began.elapsed());
         assert!(!repo.path().join(".git/mirror/time-limit").exists());

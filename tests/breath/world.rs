@@ -151,7 +151,7 @@ impl Repo {
             branch: "main",
             timeout: Duration::from_secs(20),
             commit: false,
-            patient: true,
+            manner: three_mirror::sync::Manner::Patient,
             node: Some("spb"),
             ssh_command: None,
         }

@@ -20,6 +20,7 @@ use crate::output::millis;
 use crate::remote;
 use crate::service::{Condition, Instance};
 use crate::state::StateDir;
+use crate::sync::missing_settings;
 
 /// What a node itself can do.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
@@ -193,6 +194,16 @@ fn reach_remote(context: &Context, deadline: Deadline) -> Result<(), String> {
     let breath = &context.config.breath;
     let Some(repo) = &breath.repo else { return Ok(()) };
     let mut git = Git::open(repo).map_err(|error| format!("{error:#}"))?;
+    if breath.peers {
+        let missing = missing_settings(&git);
+        if !missing.is_empty() {
+            return Err(format!("this clone is not made for the mesh: it lacks {}", missing.join(", ")));
+        }
+    }
+    // The other nodes are asked as nodes.
+    if breath.remote.is_empty() {
+        return Ok(());
+    }
     let ssh = remote::git_ssh_command(context.config.probe_timeout);
     let fresh = ssh.strip_prefix("ssh").map(|options| format!("ssh {}{options}", remote::NEW_CONNECTION.join(" ")));
     git.set_ssh_command(fresh.as_deref().or(Some(&ssh)));
@@ -255,9 +266,14 @@ pub(super) fn problems(here: &Here, asked: Option<&Name>, context: &Context, pla
     if let Some(tried) = here.breath.as_ref().filter(|tried| !tried.works) {
         let detail = tried.detail.as_deref().unwrap_or_default();
         let (remote, repo) = (&context.config.breath.remote, &tried.name);
+        let init = if context.config.breath.peers { "mirror breathe --init, then " } else { "" };
+        let remedy = match &remote[..] {
+            "" => "mirror breathe --init".to_owned(),
+            remote => format!("{init}git -C {repo} ls-remote {remote}"),
+        };
         problems.push(error(
             "breath-not-reached",
-            format!("{name} cannot breathe in {repo} ({detail}); mend on {name} what stops: git -C {repo} ls-remote {remote}"),
+            format!("{name} cannot breathe in {repo} ({detail}); mend on {name} what stops: {remedy}"),
         ));
     }
     problems

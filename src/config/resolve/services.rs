@@ -15,6 +15,7 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 const FAILBACK: Duration = Duration::from_secs(60);
 const RESTARTS: u32 = 3;
 const WINDOW: Duration = Duration::from_secs(5 * 60);
+const INHALE: Duration = Duration::from_secs(2);
 
 impl Resolver {
     pub(super) fn services(&mut self, file: &raw::File, network: &Network<'_>) -> IndexMap<Name, Service> {
@@ -38,6 +39,7 @@ impl Resolver {
                 failback: self.failback(service.failback.as_ref(), &at),
                 restarts: service.restarts.map_or(RESTARTS, |restarts| restarts.0),
                 window: self.duration(service.window.as_ref(), &format!("{at}.window"), WINDOW),
+                inhale: self.inhale(file, service, &at),
                 health,
                 lease: self.lease(lease, service.lease.as_ref(), key.get(), times),
             };
@@ -71,6 +73,17 @@ impl Resolver {
             },
             |command| command.0.clone(),
         )
+    }
+
+    /// Without a repository of the node list's own there is nothing to inhale into.
+    fn inhale(&mut self, file: &raw::File, service: &raw::Service, at: &str) -> Option<Duration> {
+        let given = service.inhale.as_ref();
+        let is_never = given.is_some_and(|given| given.get().0.is_zero());
+        if is_never {
+            return None;
+        }
+        let inhale = self.duration(given, &format!("{at}.inhale"), INHALE);
+        file.breath.repo.is_some().then_some(inhale)
     }
 
     fn failback(&mut self, given: Option<&Spanned<Failback>>, at: &str) -> Failback {

@@ -7,6 +7,7 @@ use crate::promote::observed::{Observed, ServiceHealth};
 use crate::promote::outcome::{CooldownReport, LeaseReport, Movement, ServiceOutcome, Step, StepKind, StepOutcome};
 use crate::promote::plan::{Action, Plan, passed_over_sentences};
 use crate::promote::request::Goal;
+use crate::service::Inhaled;
 use crate::state::ServiceRecord;
 
 /// What is reported, and what to remember.
@@ -34,12 +35,22 @@ pub(super) fn outcome(
         steps,
         lease,
         cooldowns,
+        inhaled: None,
     };
     let outcome = match paused {
         Some(paused) => outcome.while_paused(&paused, goal.options().dry_run),
         None => outcome,
     };
     (outcome, record)
+}
+
+/// Adds what the target inhaled before the start.
+pub(super) fn with_inhaled(mut outcome: ServiceOutcome, inhaled: Option<(Name, Inhaled)>) -> ServiceOutcome {
+    if let Some((node, inhaled)) = inhaled {
+        outcome.reason.extend(inhaled.sentence(&node));
+        outcome.inhaled = Some(inhaled);
+    }
+    outcome
 }
 
 fn cooldowns(record: &ServiceRecord, now: Now) -> Vec<CooldownReport> {
