@@ -19,7 +19,7 @@ mod connection;
 mod environment;
 mod frame;
 mod gather;
-mod login;
+mod master;
 mod mux;
 mod program;
 mod ssh;

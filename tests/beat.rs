@@ -413,7 +413,9 @@ fn a_brain_with_a_service_that_hangs_is_at_work() {
         let last = kept();
         wait_for("the beat is left anew", || (kept() != last).then_some(()));
     }
-    wait_for("another node has read it", || (at_work(&field.check("b").expect(1, "other"), "a") == "yes").then_some(()));
+    wait_for("another node has read it", || {
+        (at_work(&field.check("b").expect(1, "other"), "a") == "yes").then_some(())
+    });
     assert_eq!(field.check("b").expect(1, "other")["brain"], "a");
 
     // It ends what it has started.

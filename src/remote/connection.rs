@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::pipe::{PipeFlags, pipe_with};
 
-use super::login::Login;
+use super::master::Master;
 use super::mux::{Session, Stage};
 use super::{environment, ssh};
 use crate::clock::Deadline;
@@ -53,9 +53,14 @@ pub(super) struct Connection<'a> {
 
 enum Carrier {
     /// On the way to a shared connection; once that has failed, with how it ended.
-    Login(Login, Option<Finished>),
+    Login(Master, Option<Finished>),
     Process(Running),
-    Shared { session: Session, errors: Capture, begun: Instant, stage: Stage },
+    Shared {
+        session: Session,
+        errors: Capture,
+        begun: Instant,
+        stage: Stage,
+    },
 }
 
 /// What an exchange came to.
@@ -82,8 +87,8 @@ impl<'a> Connection<'a> {
 
     fn log_in(route: Route<'a>, socket: &Path) -> io::Result<Self> {
         // Where there is no place for a lock, the login is the session's own.
-        let Ok(login) = Login::begin(socket, route.words) else { return Self::start(route) };
-        Ok(Self { route, carrier: Carrier::Login(login, None), stdin: None, stdout: None, written: 0, heard: false })
+        let Ok(master) = Master::begin(socket, route.words) else { return Self::start(route) };
+        Ok(Self { route, carrier: Carrier::Login(master, None), stdin: None, stdout: None, written: 0, heard: false })
     }
 
     fn start(route: Route<'a>) -> io::Result<Self> {
@@ -146,10 +151,10 @@ impl<'a> Connection<'a> {
 
     /// Goes over to the shared connection as soon as it is there.
     fn follow_login(&mut self, wait: Duration) -> io::Result<Exchange> {
-        let (Carrier::Login(login, failure), Some(socket)) = (&mut self.carrier, self.route.socket) else {
+        let (Carrier::Login(master, failure), Some(socket)) = (&mut self.carrier, self.route.socket) else {
             return Ok(Exchange { came: false, over: false });
         };
-        let ended = login.ended()?;
+        let ended = master.ended()?;
         if socket.exists() || ended.as_ref().is_some_and(Finished::success) {
             *self = Self::share_or_start(self.route, Some(socket))?;
         } else if ended.is_some() {
@@ -231,7 +236,7 @@ impl<'a> Connection<'a> {
     /// What has come on standard error so far.
     pub(super) fn stderr(&self) -> String {
         match &self.carrier {
-            Carrier::Login(login, _) => login.stderr(),
+            Carrier::Login(master, _) => master.stderr(),
             Carrier::Process(running) => running.stderr(),
             Carrier::Shared { errors, .. } => errors.text_so_far(),
         }

@@ -83,7 +83,7 @@ pub(super) fn socket_name(node: &Node) -> String {
 }
 
 /// What makes a shared connection and runs nothing: out of the words that run a command, which comes last.
-pub(super) fn login(words: &[String]) -> Vec<String> {
+pub(super) fn master(words: &[String]) -> Vec<String> {
     let [program, options @ .., _command] = words else { return Vec::new() };
     // The first value of an option counts.
     let first = ["-N".to_owned(), format!("-oConnectTimeout={LOGIN_TIMEOUT}")];

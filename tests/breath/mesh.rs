@@ -1,4 +1,3 @@
-
 #[path = "mesh/net.rs"]
 mod net;
 #[path = "mesh/rules.rs"]

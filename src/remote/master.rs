@@ -1,4 +1,5 @@
-//! A login that outlasts the trip that needs it.
+//! The ssh that logs in and holds a shared connection (`ControlMaster`, ssh_config(5)): it outlasts the trip that
+//! needs it.
 //!
 //! A trip has a deadline, and on a busy machine or behind a slow login shell a login can take longer. If it
 //! were broken off with the trip, so would be the next one, and the node could not be asked anything until
@@ -28,21 +29,21 @@ use crate::fsutil;
 /// What a login may take. sshd breaks one off after two minutes (LoginGraceTime).
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// A login that is under way.
-pub(super) struct Login {
+/// A control master that logs in.
+pub(super) struct Master {
     lock: PathBuf,
     words: Vec<String>,
     /// The process, where it is ours; else another `mirror` has started it.
     process: Option<Detached>,
 }
 
-impl Login {
+impl Master {
     /// Starts one for a shared connection with this socket, unless one is under way. `words` run a command on
     /// the node, which comes last.
     pub(super) fn begin(socket: &Path, words: &[String]) -> io::Result<Self> {
-        let mut login = Self { lock: socket.with_extension("login"), words: ssh::login(words), process: None };
-        login.start()?;
-        Ok(login)
+        let mut master = Self { lock: socket.with_extension("login"), words: ssh::master(words), process: None };
+        master.start()?;
+        Ok(master)
     }
 
     /// How it ended; none while it is under way. Where another's has ended without a connection, one is started.
