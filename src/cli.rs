@@ -68,6 +68,10 @@ pub struct Global {
     #[arg(long, global = true, help_heading = GLOBAL)]
     pub json: bool,
 
+    /// Print text for people even where stdout is no terminal, as under watch(1) and in `ssh host mirror ...`
+    #[arg(long, global = true, conflicts_with = "json", help_heading = GLOBAL)]
+    pub text: bool,
+
     /// Print nothing to stdout; the exit status is the answer
     #[arg(short, long, global = true, help_heading = GLOBAL)]
     pub quiet: bool,
@@ -220,6 +224,17 @@ pub enum Command {
     /// End a pause
     #[command(after_long_help = RESUME_STATUSES)]
     Resume(Resume),
+
+    /// Show where everything is, as all nodes have it
+    ///
+    /// Every node is asked at once, over `[remote]`, and probed beside it. For each service: where it runs and since
+    /// when, the last check by the brain, its lease and its pause. For each node: whether it lives and is at work,
+    /// its version, whether its node list is the same, its breath and how far its clock is off. What a node does not
+    /// say is null, and `cause` says why; nothing is left out. `warnings` says what is not as it ought to be.
+    ///
+    /// It can be run on any machine that has the node list and can log in to the nodes, also on one that is no node.
+    #[command(after_long_help = STATUS_STATUSES)]
+    Status(Status),
 
     /// Show what this node did and saw
     ///

@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use crate::name::Name;
 pub use progress::{PendingWaits, Spinner};
-pub use style::{Style, columns};
+pub use style::{Style, columns, paragraph};
 use warnings::Warning;
 
 mod progress;
@@ -93,6 +93,8 @@ pub struct Envelope<'a, F: ReportFacts> {
 pub struct OutputMode {
     /// One JSON object, also on a terminal.
     pub json: bool,
+    /// Text for people, also where stdout is no terminal.
+    pub text: bool,
     /// Nothing but the exit status.
     pub quiet: bool,
     /// Each step on stderr, as it happens.
@@ -142,7 +144,7 @@ pub fn emit<F: ReportFacts>(
         return status;
     }
     let stdout = std::io::stdout();
-    let text = if output_mode.json || !stdout.is_terminal() {
+    let text = if output_mode.json || !output_mode.text && !stdout.is_terminal() {
         let object = Envelope {
             schema: F::SCHEMA,
             at: humantime::format_rfc3339_millis(begun.at).to_string(),

@@ -39,6 +39,7 @@ mod transfer;
 mod worktree;
 
 pub use outcome::{BreathOutcome, BreatheVerdict, Parked, Transfer};
+pub use remote::fetched_ref;
 pub use request::Breath;
 
 use outcome::SyncError;

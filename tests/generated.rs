@@ -73,7 +73,7 @@ The lock and the journal of \fBmirror\-breathe\fR(1).
 "#;
 
 /// Lines that work, and what each is for, by command.
-const EXAMPLES: [(&str, &[(&str, &str)]); 17] = [
+const EXAMPLES: [(&str, &[(&str, &str)]); 18] = [
     (
         "mirror-probe",
         &[
@@ -159,6 +159,17 @@ const EXAMPLES: [(&str, &[(&str, &str)]); 17] = [
         ],
     ),
     ("mirror-resume", &[("mirror resume", "End every pause.")]),
+    (
+        "mirror-status",
+        &[
+            ("mirror status", "Where is everything, and what is not as it ought to be?"),
+            ("watch -c mirror --text status", "The same every two seconds."),
+            (
+                "mirror status --json | jq -r '.services[] | [.service, .node, .since] | @tsv'",
+                "What runs where, since when?",
+            ),
+        ],
+    ),
     (
         "mirror-history",
         &[

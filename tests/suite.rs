@@ -28,6 +28,7 @@ mod register;
 mod remote;
 mod schema;
 mod state;
+mod status;
 mod support;
 mod view;
 mod whois_brain;

@@ -255,6 +255,18 @@ pub struct Resume {
     pub why: Option<String>,
 }
 
+/// `mirror status`.
+#[derive(Debug, Args)]
+pub struct Status {
+    /// Tell only what this node itself knows; no other node is asked. This is what the other nodes ask
+    #[arg(long)]
+    pub here: bool,
+
+    /// What the questions may take together [default: cycle.recovery, at least 10s]
+    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    pub within: Option<Duration>,
+}
+
 /// `mirror history`.
 #[derive(Debug, Args)]
 pub struct History {

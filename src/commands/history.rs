@@ -5,6 +5,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::Context;
+use super::status::to_the_second;
 use crate::cli;
 use crate::name::Name;
 use crate::output::{self, ExitStatus, Report, Style, warnings};
@@ -53,16 +54,6 @@ fn row(entry: &Entry, style: Style) -> Vec<String> {
         _ => event,
     };
     vec![style.faint(&to_the_second(&entry.at)), event, service, entry.reason.clone() + &why]
-}
-
-/// `2026-01-01 00:00:00Z`: a person looks for the minute, and the object has the milliseconds.
-fn to_the_second(at: &str) -> String {
-    match at.split_once('T').zip(at.split_once('.')) {
-        Some(((date, _), (seconds, _))) if seconds.len() > date.len() => {
-            format!("{date} {}Z", &seconds[date.len() + 1..])
-        }
-        _ => at.to_owned(),
-    }
 }
 
 pub(super) fn run(arguments: &cli::History, context: &Context) -> Result<ExitStatus> {

@@ -15,7 +15,7 @@ use crate::usage_error::UsageError;
 type Make = fn() -> serde_json::Value;
 
 /// The commands that print an object, a command of two words by both, and what makes its schema.
-const OBJECTS: [(&str, Make); 16] = [
+const OBJECTS: [(&str, Make); 17] = [
     ("probe", of::<probe::ProbeFacts>),
     ("whois-brain", of::<whois_brain::WhoisBrainFacts>),
     ("beat", of::<super::beat::BeatFacts>),
@@ -31,6 +31,7 @@ const OBJECTS: [(&str, Make); 16] = [
     ("hold", of::<hold::HoldFacts>),
     ("pause", of::<pause::PauseFacts>),
     ("resume", of::<resume::ResumeFacts>),
+    ("status", of::<super::status::StatusFacts>),
     ("history", of::<super::history::HistoryFacts>),
 ];
 

@@ -20,6 +20,8 @@ use crate::state::ServiceRecord;
 
 mod report;
 
+pub(super) use report::cooldowns;
+
 /// A node that is passed over if it says nothing has this many of its probe's timeouts to answer.
 const SILENT_PROBES: u32 = 2;
 /// More actions than this follow from no plan that comes to an end.

@@ -1,7 +1,7 @@
 //! What a promotion reports: the types that are serialised.
 
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::name::Name;
 use crate::output::{ExitStatus, HasStatus};
@@ -148,7 +148,7 @@ pub struct LeaseReport {
 }
 
 /// A node that is passed over because a start failed there or did not last.
-#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct CooldownReport {
     /// The node.
     pub node: Name,

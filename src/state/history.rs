@@ -71,6 +71,8 @@ pub enum Event {
     FailsafeBegin,
     /// `mirror hold` reads the lease again, or stops.
     FailsafeEnd,
+    /// Breaths conflict, are refused or have not been in step for long, or are in step again.
+    Breath,
 }
 
 impl Entry {

@@ -42,7 +42,7 @@ pub(super) fn outcome(
     (outcome, record)
 }
 
-fn cooldowns(record: &ServiceRecord, now: Now) -> Vec<CooldownReport> {
+pub(in crate::promote) fn cooldowns(record: &ServiceRecord, now: Now) -> Vec<CooldownReport> {
     let report = |(node, cooldown): (&Name, &crate::state::Cooldown)| CooldownReport {
         node: node.clone(),
         since: now.rfc3339(cooldown.since),
