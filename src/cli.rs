@@ -93,6 +93,9 @@ pub enum Command {
     ///
     /// The object is also a view, which --view of whois-brain and promote reads: one look, several
     /// decisions.
+    ///
+    /// With --from, other nodes ask as well, and `matrix` says who sees whom. A pair of which only one sees the
+    /// other is in `one_way`: packets are lost in one direction.
     #[command(after_long_help = PROBE_STATUSES)]
     Probe(Probe),
 
@@ -242,7 +245,7 @@ pub enum Command {
     /// one that is blocked or unknown, nodes that died or returned, another brain and why, claims and
     /// grants of leases by any node, pauses, and what `mirror hold` started and ended, also by failsafe. The state directory has it as lines of JSON in history.old.jsonl and
     /// history.jsonl, 512 KiB at most. The takeovers of all nodes are in the register itself: see
-    /// `mirror lease history`.
+    /// `mirror lease history`. With --all the histories of all nodes are put on one time line.
     #[command(after_long_help = HISTORY_STATUSES)]
     History(History),
 
@@ -251,6 +254,8 @@ pub enum Command {
     /// Every object begins with `schema`, `at` (UTC), `self` (a node or null), `verdict` (a stable word),
     /// `reason` (one sentence), `elapsed_ms` and, where there is trouble beside the task, `warnings`; the
     /// facts follow. Within a version of `schema`, fields are only added.
+    ///
+    /// `mirror schema event` prints the schema of what is told of an event: a line of `mirror history --all`.
     ///
     /// `mirror schema mirror.toml` prints the schema of the node list, by which an editor completes and
     /// checks it: name the file in its first line, `#:schema ./mirror.schema.json`.

@@ -109,6 +109,11 @@ impl OutputMode {
         }
     }
 
+    /// Whether people are to read stdout.
+    pub fn is_text(&self) -> bool {
+        !self.json && (self.text || std::io::stdout().is_terminal())
+    }
+
     /// Prints what is no object: a schema, a script.
     pub fn print(&self, text: &str) -> ExitStatus {
         if self.quiet || write(text) { ExitStatus::Yes } else { ExitStatus::Unknown }
@@ -143,8 +148,7 @@ pub fn emit<F: ReportFacts>(
     if output_mode.quiet {
         return status;
     }
-    let stdout = std::io::stdout();
-    let text = if output_mode.json || !output_mode.text && !stdout.is_terminal() {
+    let text = if !output_mode.is_text() {
         let object = Envelope {
             schema: F::SCHEMA,
             at: humantime::format_rfc3339_millis(begun.at).to_string(),
@@ -171,6 +175,18 @@ pub fn emit<F: ReportFacts>(
             ExitStatus::Unknown
         }
     }
+}
+
+/// Prints text for people that is no report, and tells whether that went well.
+pub fn print_text(output_mode: OutputMode, text: impl FnOnce(Style) -> String) -> bool {
+    output_mode.quiet || write(&sanitize::for_terminal(&text(Style::of_environment())))
+}
+
+/// Prints objects, one a line, and tells whether that went well.
+pub fn print_lines(output_mode: OutputMode, objects: &[impl Serialize]) -> bool {
+    let written = objects.iter().filter_map(|object| serde_json::to_string(object).ok());
+    let lines: String = written.map(|object| sanitize::json(&object) + "\n").collect();
+    output_mode.quiet || write(&lines)
 }
 
 /// Writes to stdout, and tells whether that went well. A reader that has gone is no failure: it had

@@ -79,6 +79,7 @@ const EXAMPLES: [(&str, &[(&str, &str)]); 18] = [
         &[
             ("mirror probe", "Which nodes are alive?"),
             ("mirror probe --chain brain", "Which nodes of the brain chain are alive?"),
+            ("mirror probe --from all", "Who sees whom?"),
             ("mirror probe | jq -r '.nodes[] | select(.state != \"alive\") | .node'", "Which nodes are not?"),
         ],
     ),
@@ -174,6 +175,7 @@ const EXAMPLES: [(&str, &[(&str, &str)]); 18] = [
         "mirror-history",
         &[
             ("mirror history --last 5", "What was the last thing that happened here?"),
+            ("mirror history --all --since 12h", "What happened last night, on any node, and how long was the outage?"),
             ("mirror history --json | jq -r '.entries[] | select(.event == \"promote\") | .reason'", "What was moved?"),
         ],
     ),

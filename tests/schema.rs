@@ -261,6 +261,8 @@ fn probe() {
     contract.keeps(&place.run("probe a"), "alive", 0);
     contract.keeps(&place.run("probe"), "dead", 1);
     contract.keeps(&place.run("probe a c --self b"), "unknown", 3);
+    let object = contract.keeps(&place.run("probe a --from a --self a"), "alive", 0);
+    assert_eq!(object["matrix"][0]["sees"][0]["state"], "alive");
     assert_eq!(contract.verdicts.len(), 3);
 }
 

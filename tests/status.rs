@@ -7,49 +7,12 @@ use std::fs;
 
 use serde_json::{Value, json};
 
-use crate::support::mirror::{MIRROR, Said, node};
-use crate::support::nodes::{NAMES, Nodes, git};
-use crate::support::service::Bot;
+use crate::support::mirror::{Said, node};
+use crate::support::nodes::{NAMES, Served};
 
-/// Nodes that are all at work, with a service that runs where it belongs.
-struct Stage {
-    bot: Bot,
-    nodes: Nodes,
-}
-
-impl Stage {
-    fn new() -> Self {
-        let bot = Bot::new();
-        let nodes = Nodes::new(&format!("[services.bot]\n{}timeout = \"100s\"\n", bot.commands()));
-        let stage = Self { bot, nodes };
-        stage.nodes.on("a", "promote --if-brain").expect(0, "started");
-        for name in ["b", "c"] {
-            stage.nodes.on(name, "promote --if-brain").expect(1, "not-brain");
-        }
-        stage
-    }
-
-    /// Has a node and its remote disagree about a file.
-    fn breath_conflicts_on(&self, name: &str) {
-        let (repo, other) = (self.nodes.path(name).join("repo"), self.nodes.path(name).join("other"));
-        let commit = |directory: &std::path::Path, text: &str| {
-            fs::write(directory.join("file"), text).unwrap();
-            git(directory, &["add", "file"]);
-            git(directory, &["-c", "user.name=t", "-c", "user.email=t@t", "commit", "-qm", text]);
-        };
-        commit(&repo, "one");
-        self.nodes.on(name, "breathe").expect(0, "in-step");
-        git(&self.nodes.path(name), &["clone", "-q", "-b", "main", "origin", "other"]);
-        commit(&other, "two");
-        git(&other, &["push", "-q"]);
-        commit(&repo, "three");
-        self.nodes.on(name, "breathe").expect(1, "conflict");
-    }
-
-    /// What the laptop sees.
-    fn status(&self, options: &str) -> Said {
-        self.nodes.network.run(&format!("status --within 60s {options}"))
-    }
+/// What the laptop sees.
+fn status(stage: &Served, options: &str) -> Said {
+    stage.nodes.network.run(&format!("status --within 60s {options}"))
 }
 
 fn codes(object: &Value) -> Vec<&str> {
@@ -58,8 +21,8 @@ fn codes(object: &Value) -> Vec<&str> {
 
 #[test]
 fn where_all_is_well_one_screen_says_so() {
-    let stage = Stage::new();
-    let object = stage.status("").expect(0, "well");
+    let stage = Served::new();
+    let object = status(&stage, "").expect(0, "well");
     assert_eq!(codes(&object), [""; 0], "{object:#}");
     assert_eq!((&object["self"], &object["brain"]), (&json!(null), &json!("a")));
     let bot = &object["services"][0];
@@ -88,8 +51,8 @@ fn where_all_is_well_one_screen_says_so() {
 
 #[test]
 fn the_text_fits_80_columns_and_has_no_colour_in_a_file() {
-    let stage = Stage::new();
-    let said = stage.status("--text");
+    let stage = Served::new();
+    let said = status(&stage, "--text");
     assert_eq!(said.status, 0, "{said:?}");
     assert!(said.stdout.starts_with("All is well: bot runs on b; a is the brain.\n"), "{}", said.stdout);
     assert!(
@@ -100,15 +63,15 @@ fn the_text_fits_80_columns_and_has_no_colour_in_a_file() {
     for words in ["  bot      b ", "*  a  ", "same"] {
         assert!(said.stdout.contains(words), "{words:?} in\n{}", said.stdout);
     }
-    assert_eq!(stage.status("--quiet").stdout, "");
+    assert_eq!(status(&stage, "--quiet").stdout, "");
     stage.nodes.network.run("status --text --json").expect_misuse();
 }
 
 #[test]
 fn a_node_that_is_down_is_wrong_and_one_that_lets_nobody_in_is_unknown() {
-    let mut stage = Stage::new();
+    let mut stage = Served::new();
     fs::write(stage.nodes.servers[2].path().join("authorized_keys"), "").unwrap();
-    let object = stage.status("").expect(3, "unknown");
+    let object = status(&stage, "").expect(3, "unknown");
     let silent = node(&object, "c");
     assert_eq!((&silent["state"], &silent["answered"]), (&json!("alive"), &json!(false)), "{silent:#}");
     assert_eq!((&silent["cause"], &silent["at_work"]), (&json!("not-reached"), &json!("unasked")), "{silent:#}");
@@ -117,11 +80,11 @@ fn a_node_that_is_down_is_wrong_and_one_that_lets_nobody_in_is_unknown() {
     assert_eq!(codes(&object), ["node-silent"]);
     assert_eq!(object["services"][0]["unknown_on"], json!(["c"]));
     assert_eq!(object["services"][0]["node"], "b");
-    let text = stage.status("--text").stdout;
+    let text = status(&stage, "--text").stdout;
     assert!(text.contains("unknown  not-reached") && text.lines().all(|line| line.chars().count() <= 80), "{text}");
 
     stage.nodes.servers[2].kill();
-    let object = stage.status("").expect(1, "unwell");
+    let object = status(&stage, "").expect(1, "unwell");
     let dead = node(&object, "c");
     assert_eq!((&dead["state"], &dead["cause"]), (&json!("dead"), &json!("refused")), "{dead:#}");
     assert_eq!(codes(&object), ["node-dead"]);
@@ -129,28 +92,24 @@ fn a_node_that_is_down_is_wrong_and_one_that_lets_nobody_in_is_unknown() {
 
 #[test]
 fn a_service_that_runs_nowhere_or_twice_is_wrong() {
-    let stage = Stage::new();
+    let stage = Served::new();
     stage.bot.start_on("c");
-    let object = stage.status("").expect(1, "unwell");
+    let object = status(&stage, "").expect(1, "unwell");
     assert_eq!((&object["services"][0]["state"], &codes(&object)), (&json!("several"), &vec!["service-several"]));
     stage.bot.crash("b");
     stage.bot.crash("c");
-    let object = stage.status("").expect(1, "unwell");
+    let object = status(&stage, "").expect(1, "unwell");
     assert_eq!((&object["services"][0]["state"], &codes(&object)), (&json!("stopped"), &vec!["service-stopped"]));
     assert_eq!((&object["services"][0]["node"], &object["services"][0]["since"]), (&json!(null), &json!(null)));
 }
 
 #[test]
 fn another_list_an_idle_node_and_a_clock_that_is_off_are_wrong() {
-    let stage = Stage::new();
+    let stage = Served::new();
     stage.nodes.edit("b", "recovery = \"60s\"", "recovery = \"61s\"");
     fs::remove_dir_all(stage.nodes.path("c").join("state")).unwrap();
-    // What a node prints whose clock is an hour ahead.
-    let hour = "at=$(date -u -d '1 hour' +%Y-%m-%dT%H:%M:%S.000Z)";
-    let script =
-        format!("{MIRROR} \"$@\" | {{ {hour}; sed \"s/\\\"at\\\":\\\"[^\\\"]*\\\"/\\\"at\\\":\\\"$at\\\"/\"; }}");
-    stage.nodes.install("a", &script);
-    let object = stage.status("").expect(1, "unwell");
+    stage.nodes.set_clock_ahead("a");
+    let object = status(&stage, "").expect(1, "unwell");
     assert_eq!(codes(&object), ["clock-off", "lists-differ", "not-at-work"], "{object:#}");
     assert_eq!(node(&object, "b")["digest_equal"], false);
     assert_eq!((&node(&object, "c")["at_work"], &node(&object, "c")["beat"]), (&json!("no"), &json!(null)));
@@ -160,10 +119,10 @@ fn another_list_an_idle_node_and_a_clock_that_is_off_are_wrong() {
 
 #[test]
 fn a_node_without_mirror_or_with_a_list_it_cannot_use_is_named() {
-    let stage = Stage::new();
+    let stage = Served::new();
     fs::remove_file(stage.nodes.path("c").join("bin/mirror")).unwrap();
     fs::write(stage.nodes.path("b").join("mirror.toml"), "nonsense = 1\n").unwrap();
-    let object = stage.status("").expect(1, "unwell");
+    let object = status(&stage, "").expect(1, "unwell");
     assert_eq!((&node(&object, "b")["cause"], &node(&object, "c")["cause"]), (&json!("unusable"), &json!("no-mirror")));
     let mut found = codes(&object);
     found.sort_unstable();
@@ -174,13 +133,13 @@ fn a_node_without_mirror_or_with_a_list_it_cannot_use_is_named() {
 
 #[test]
 fn cool_downs_pauses_and_a_breath_in_conflict_are_shown() {
-    let stage = Stage::new();
+    let stage = Served::new();
     stage.breath_conflicts_on("b");
     stage.bot.crash("b");
     stage.bot.before("start", "b", "echo no room >&2; exit 1");
     stage.nodes.on("a", "promote --if-brain").expect(0, "moved");
     stage.nodes.on("a", "pause --why disk").expect(0, "paused");
-    let object = stage.status("").expect(1, "unwell");
+    let object = status(&stage, "").expect(1, "unwell");
     assert_eq!(codes(&object), ["cool-down", "breath-conflict"], "{object:#}");
     let down = &object["cooldowns"][0];
     assert_eq!(

@@ -13,6 +13,7 @@ mod chain_check;
 mod completions;
 mod config;
 mod decisions;
+mod everywhere;
 mod examples;
 mod fuzz;
 mod generated;

@@ -109,5 +109,8 @@ pub(super) const STATUS_STATUSES: &str = statuses!(
     no: "unwell: something is not as it ought to be; `warnings` says what",
     unknown: "unknown: nothing is known to be wrong, and something could not be asked"
 );
-pub(super) const HISTORY_STATUSES: &str = statuses!("listed");
+pub(super) const HISTORY_STATUSES: &str = statuses!(
+    "listed",
+    unknown: "--all: a node could not be asked; what the others know was listed"
+);
 pub(super) const PRINT_STATUSES: &str = statuses!("printed", unknown: "stdout could not be written");

@@ -173,7 +173,7 @@ fn clock_offset_ms(at: SystemTime, before: SystemTime, after: SystemTime) -> f64
 fn refusal(report: &Report) -> Refusal {
     let why = report.why();
     match report.status {
-        None => Refusal::NotReached(why),
+        None => Refusal::NotReached(why.strip_prefix("not-reached: ").unwrap_or(&why).to_owned()),
         Some(NOT_FOUND) => Refusal::NoMirror(why),
         Some(USAGE_ERROR) => Refusal::Unusable(why),
         Some(0 | 1 | 3) if report.errors.as_deref().unwrap_or_default().is_empty() => {

@@ -35,6 +35,16 @@ const OBJECTS: [(&str, Make); 17] = [
     ("history", of::<super::history::HistoryFacts>),
 ];
 
+/// Objects that are no command's own.
+const OTHERS: [(&str, Make); 1] = [("event", event)];
+
+fn event() -> serde_json::Value {
+    let settings = SchemaSettings::draft2020_12().for_serialize();
+    let mut schema = settings.into_generator().into_root_schema_for::<super::history::TimedEvent>();
+    schema.insert("title".to_owned(), super::history::EVENT_SCHEMA.into());
+    schema.into()
+}
+
 /// Each command that prints an object, and that object's schema.
 pub fn all() -> impl Iterator<Item = (&'static str, serde_json::Value)> {
     OBJECTS.into_iter().map(|(name, make)| (name, make()))
@@ -56,8 +66,9 @@ pub(super) fn run(arguments: &cli::Schema, output_mode: OutputMode) -> Result<Ex
     if wanted == NODE_LIST {
         return Ok(output_mode.print(&format!("{:#}\n", config::schema())));
     }
-    let Some(make) = OBJECTS.into_iter().find_map(|(name, make)| (name == wanted).then_some(make)) else {
-        let known = OBJECTS.map(|(name, _)| name).join(", ");
+    let mut all = OBJECTS.into_iter().chain(OTHERS);
+    let Some(make) = all.find_map(|(name, make)| (name == wanted).then_some(make)) else {
+        let known = OBJECTS.iter().chain(&OTHERS).map(|(name, _)| *name).collect::<Vec<_>>().join(", ");
         return Err(UsageError::new(format!(
             "no command named {wanted:?} prints an object; there are {known} and {NODE_LIST}"
         )));

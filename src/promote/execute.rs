@@ -312,8 +312,8 @@ impl<'a> Execution<'a> {
 
     /// What is reported, and what to remember.
     fn finish(mut self, plan: Plan) -> (ServiceOutcome, ServiceRecord) {
-        memory::finish(&self.goal, &mut self.observed, &plan, BootInstant::now());
+        let outage = memory::finish(&self.goal, &mut self.observed, &plan, BootInstant::now());
         let lease = self.takeover.as_ref().map(Takeover::report);
-        report::outcome(&self.goal, self.observed, plan, lease)
+        report::outcome(&self.goal, self.observed, plan, (lease, outage))
     }
 }

@@ -191,6 +191,9 @@ pub struct ServiceOutcome {
     pub lease: Option<LeaseReport>,
     /// The nodes that are passed over, and until when.
     pub cooldowns: Vec<CooldownReport>,
+    /// For how long it was not seen to run well, in ms: from the last moment it was seen well to the first moment it
+    /// was well again. Null where nothing was started, and where nobody had seen it run before.
+    pub outage_ms: Option<f64>,
 }
 
 impl ServiceOutcome {
@@ -204,6 +207,7 @@ impl ServiceOutcome {
             steps: Vec::new(),
             lease: None,
             cooldowns: Vec::new(),
+            outage_ms: None,
         }
     }
 

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::mirror::{MIRROR, Network, Said, run};
+use super::service::Bot;
 use super::sshd::{Client, Sshd};
 
 /// The nodes.
@@ -57,6 +58,13 @@ impl Nodes {
         );
         fs::write(directory.join("bin/mirror"), script).unwrap();
         fs::set_permissions(directory.join("bin/mirror"), fs::Permissions::from_mode(0o755)).unwrap();
+    }
+
+    /// Has a node tell the time as if its clock were an hour ahead.
+    pub fn set_clock_ahead(&self, name: &str) {
+        let at = "at=$(date -u -d '1 hour' +%Y-%m-%dT%H:%M:%S.000Z)";
+        let change = "sed \"s/\\\"at\\\":\\\"[^\\\"]*\\\"/\\\"at\\\":\\\"$at\\\"/\"";
+        self.install(name, &format!("{MIRROR} \"$@\" | {{ {at}; {change}; }}"));
     }
 
     /// The node list, the same for all.
@@ -115,4 +123,48 @@ pub fn git(directory: &Path, words: &[&str]) {
     let mut git = Command::new("git");
     git.current_dir(directory).args(words).env("GIT_CONFIG_GLOBAL", "/dev/null").env("GIT_CONFIG_SYSTEM", "/dev/null");
     assert!(git.status().unwrap().success());
+}
+
+/// Nodes that are all at work, with a service that runs where it belongs.
+pub struct Served {
+    /// The service.
+    pub bot: Bot,
+    /// The nodes.
+    pub nodes: Nodes,
+}
+
+impl Served {
+    /// With what the list says by itself.
+    pub fn new() -> Self {
+        Self::with("")
+    }
+
+    /// With this text more in the node list.
+    pub fn with(more: &str) -> Self {
+        let bot = Bot::new();
+        let nodes = Nodes::new(&format!("[services.bot]\n{}timeout = \"100s\"\n{more}", bot.commands()));
+        let stage = Self { bot, nodes };
+        stage.nodes.on("a", "promote --if-brain").expect(0, "started");
+        for name in ["b", "c"] {
+            stage.nodes.on(name, "promote --if-brain").expect(1, "not-brain");
+        }
+        stage
+    }
+
+    /// Has a node and its remote disagree about a file.
+    pub fn breath_conflicts_on(&self, name: &str) {
+        let (repo, other) = (self.nodes.path(name).join("repo"), self.nodes.path(name).join("other"));
+        let commit = |directory: &Path, text: &str| {
+            fs::write(directory.join("file"), text).unwrap();
+            git(directory, &["add", "file"]);
+            git(directory, &["-c", "user.name=t", "-c", "user.email=t@t", "commit", "-qm", text]);
+        };
+        commit(&repo, "one");
+        self.nodes.on(name, "breathe").expect(0, "in-step");
+        git(&self.nodes.path(name), &["clone", "-q", "-b", "main", "origin", "other"]);
+        commit(&other, "two");
+        git(&other, &["push", "-q"]);
+        commit(&repo, "three");
+        self.nodes.on(name, "breathe").expect(1, "conflict");
+    }
 }

@@ -1,6 +1,9 @@
 //! What is reported of one service.
 
+use std::time::Duration;
+
 use crate::name::Name;
+use crate::output::millis;
 use crate::promote::cooldown;
 use crate::promote::now::Now;
 use crate::promote::observed::{Observed, ServiceHealth};
@@ -14,7 +17,7 @@ pub(super) fn outcome(
     goal: &Goal<'_>,
     observed: Observed,
     plan: Plan,
-    lease: Option<LeaseReport>,
+    (lease, outage): (Option<LeaseReport>, Option<Duration>),
 ) -> (ServiceOutcome, ServiceRecord) {
     let paused = observed.paused().cloned();
     let silent = silent_steps(&observed);
@@ -34,6 +37,7 @@ pub(super) fn outcome(
         steps,
         lease,
         cooldowns,
+        outage_ms: outage.map(millis),
     };
     let outcome = match paused {
         Some(paused) => outcome.while_paused(&paused, goal.options().dry_run),
