@@ -7,6 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use anyhow::Result;
 
@@ -228,13 +229,14 @@ impl<'a> Check<'a> {
         })
     }
 
-    /// Where the brain before this node last saw a service run, by its last beat.
-    pub fn handed_over(&self, service: &Name) -> Option<Name> {
+    /// Where the brain before this node last saw a service run, and how long ago, by its last beat.
+    pub fn handed_over(&self, service: &Name) -> Option<(Name, Duration)> {
         let (inner, now) = (self.inner(), BootInstant::now());
         let of_brains = inner.watch.nodes().filter_map(|(node, known)| {
             known.beat().filter(|beat| beat.brain.as_ref() == Some(node) && !beat.running.is_empty())
         });
-        of_brains.min_by_key(|beat| beat.sighting.age(now))?.running.get(service).cloned()
+        let latest = of_brains.min_by_key(|beat| beat.sighting.age(now))?;
+        Some((latest.running.get(service)?.clone(), latest.sighting.age(now)))
     }
 
     /// Leaves this node's beat at the end of its check. `running` says where the services run; none when the

@@ -68,6 +68,10 @@ pub struct Global {
     #[arg(long, global = true, help_heading = GLOBAL)]
     pub json: bool,
 
+    /// Print text for people even where stdout is no terminal, as under watch(1) and in `ssh host mirror ...`
+    #[arg(long, global = true, conflicts_with = "json", help_heading = GLOBAL)]
+    pub text: bool,
+
     /// Print nothing to stdout; the exit status is the answer
     #[arg(short, long, global = true, help_heading = GLOBAL)]
     pub quiet: bool,
@@ -89,6 +93,9 @@ pub enum Command {
     ///
     /// The object is also a view, which --view of whois-brain and promote reads: one look, several
     /// decisions.
+    ///
+    /// With --from, other nodes ask as well, and `matrix` says who sees whom. A pair of which only one sees the
+    /// other is in `one_way`: packets are lost in one direction.
     #[command(after_long_help = PROBE_STATUSES)]
     Probe(Probe),
 
@@ -230,13 +237,24 @@ pub enum Command {
     #[command(after_long_help = RESUME_STATUSES)]
     Resume(Resume),
 
+    /// Show where everything is, as all nodes have it
+    ///
+    /// Every node is asked at once, over `[remote]`, and probed beside it. For each service: where it runs and since
+    /// when, the last check by the brain, its lease and its pause. For each node: whether it lives and is at work,
+    /// its version, whether its node list is the same, its breath and how far its clock is off. What a node does not
+    /// say is null, and `cause` says why; nothing is left out. `warnings` says what is not as it ought to be.
+    ///
+    /// It can be run on any machine that has the node list and can log in to the nodes, also on one that is no node.
+    #[command(after_long_help = STATUS_STATUSES)]
+    Status(Status),
+
     /// Show what this node did and saw
     ///
     /// Every change, the oldest first: promotions that did something or tried to, the begin and the end of
     /// one that is blocked or unknown, nodes that died or returned, another brain and why, claims and
     /// grants of leases by any node, pauses, and what `mirror hold` started and ended, also by failsafe. The state directory has it as lines of JSON in history.old.jsonl and
     /// history.jsonl, 512 KiB at most. The takeovers of all nodes are in the register itself: see
-    /// `mirror lease history`.
+    /// `mirror lease history`. With --all the histories of all nodes are put on one time line.
     #[command(after_long_help = HISTORY_STATUSES)]
     History(History),
 
@@ -245,6 +263,8 @@ pub enum Command {
     /// Every object begins with `schema`, `at` (UTC), `self` (a node or null), `verdict` (a stable word),
     /// `reason` (one sentence), `elapsed_ms` and, where there is trouble beside the task, `warnings`; the
     /// facts follow. Within a version of `schema`, fields are only added.
+    ///
+    /// `mirror schema event` prints the schema of what is told of an event: a line of `mirror history --all`.
     ///
     /// `mirror schema mirror.toml` prints the schema of the node list, by which an editor completes and
     /// checks it: name the file in its first line, `#:schema ./mirror.schema.json`.

@@ -1,6 +1,6 @@
 //! Two clocks: instants since the boot that are kept in files, and deadlines of this process.
 
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use serde::{Deserialize, Serialize};
 
@@ -37,6 +37,13 @@ impl BootInstant {
     #[must_use]
     pub const fn plus(self, wait: Duration) -> Self {
         Self(self.0.saturating_add(wait))
+    }
+
+    /// This instant by the calendar clock as it is now: RFC 3339, UTC, milliseconds.
+    pub fn rfc3339(self) -> String {
+        let (boot, wall) = (Self::now(), SystemTime::now());
+        let near = wall.checked_add(boot.until(self)).and_then(|near| near.checked_sub(self.until(boot)));
+        humantime::format_rfc3339_millis(near.unwrap_or(wall)).to_string()
     }
 
     /// The time from this instant until `now`; zero when it is still to come.

@@ -19,12 +19,14 @@ use crate::output::{self, ExitStatus, OutputMode, Report, ReportFacts, StartTime
 use crate::remote::Remote;
 use crate::state::StateDir;
 use crate::usage_error::UsageError;
+use crate::view::{self, View};
 
 pub mod beat;
 pub mod breathe;
 pub mod chain_check;
 pub mod chain_show;
 pub mod completions;
+mod everywhere;
 pub mod help;
 pub mod history;
 pub mod hold;
@@ -34,6 +36,7 @@ pub mod probe;
 pub mod promote;
 pub mod resume;
 pub mod schema;
+pub mod status;
 pub mod whois_brain;
 
 /// What every command starts from.
@@ -99,13 +102,25 @@ impl Context {
     }
 }
 
+/// How all nodes look from here; those that are found dead are told at once.
+fn view_of_all(context: &Context, dead: &everywhere::Dead) -> Result<View> {
+    let nodes: Vec<_> = context.config.nodes.iter().collect();
+    view::take(&nodes, &[], &context.remote(), view::all_first, |_, answer| {
+        if let Some((name, answer)) = answer {
+            dead.add(name, answer.state);
+            view::say(context.output_mode, name, answer);
+        }
+        false
+    })
+}
+
 /// The node list that was named. A variable that is set to nothing names none, as in a shell.
 fn node_list(global: &Global) -> Option<&Path> {
     global.config.as_deref().filter(|path| !path.as_os_str().is_empty())
 }
 
 fn output_mode(global: &Global) -> OutputMode {
-    OutputMode { json: global.json, quiet: global.quiet, verbose: global.verbose }
+    OutputMode { json: global.json, text: global.text, quiet: global.quiet, verbose: global.verbose }
 }
 
 /// The program `mirror`, from its arguments to its exit status.
@@ -163,6 +178,7 @@ pub fn run(cli: &Cli) -> Result<ExitCode> {
         Command::Hold(arguments) => return hold::run(arguments, &load()?),
         Command::Pause(arguments) => pause::run(arguments, &load()?),
         Command::Resume(arguments) => resume::run(arguments, &load()?),
+        Command::Status(arguments) => status::run(arguments, &load()?),
         Command::History(arguments) => history::run(arguments, &load()?),
         Command::Schema(arguments) => schema::run(arguments, output_mode(&cli.global)),
         Command::Completions(arguments) => completions::run(arguments, output_mode(&cli.global)),

@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use crate::name::Name;
 pub use progress::{PendingWaits, Spinner};
-pub use style::{Style, columns};
+pub use style::{Style, columns, paragraph};
 use warnings::Warning;
 
 mod progress;
@@ -93,6 +93,8 @@ pub struct Envelope<'a, F: ReportFacts> {
 pub struct OutputMode {
     /// One JSON object, also on a terminal.
     pub json: bool,
+    /// Text for people, also where stdout is no terminal.
+    pub text: bool,
     /// Nothing but the exit status.
     pub quiet: bool,
     /// Each step on stderr, as it happens.
@@ -105,6 +107,11 @@ impl OutputMode {
         if self.verbose {
             say(words);
         }
+    }
+
+    /// Whether people are to read stdout.
+    pub fn is_text(&self) -> bool {
+        !self.json && (self.text || std::io::stdout().is_terminal())
     }
 
     /// Prints what is no object: a schema, a script.
@@ -141,8 +148,7 @@ pub fn emit<F: ReportFacts>(
     if output_mode.quiet {
         return status;
     }
-    let stdout = std::io::stdout();
-    let text = if output_mode.json || !stdout.is_terminal() {
+    let text = if !output_mode.is_text() {
         let object = Envelope {
             schema: F::SCHEMA,
             at: humantime::format_rfc3339_millis(begun.at).to_string(),
@@ -169,6 +175,18 @@ pub fn emit<F: ReportFacts>(
             ExitStatus::Unknown
         }
     }
+}
+
+/// Prints text for people that is no report, and tells whether that went well.
+pub fn print_text(output_mode: OutputMode, text: impl FnOnce(Style) -> String) -> bool {
+    output_mode.quiet || write(&sanitize::for_terminal(&text(Style::of_environment())))
+}
+
+/// Prints objects, one a line, and tells whether that went well.
+pub fn print_lines(output_mode: OutputMode, objects: &[impl Serialize]) -> bool {
+    let written = objects.iter().filter_map(|object| serde_json::to_string(object).ok());
+    let lines: String = written.map(|object| sanitize::json(&object) + "\n").collect();
+    output_mode.quiet || write(&lines)
 }
 
 /// Writes to stdout, and tells whether that went well. A reader that has gone is no failure: it had

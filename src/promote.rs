@@ -15,7 +15,7 @@ use anyhow::Result;
 use crate::leader::Brain;
 use crate::name::Name;
 use crate::remote::Remote;
-use crate::state::StateDir;
+use crate::state::{ServiceRecord, StateDir};
 
 mod contention;
 mod cooldown;
@@ -38,12 +38,18 @@ mod steps;
 mod takeover;
 mod uptime;
 
+use execute::cooldowns;
 use uptime::UptimeTracker;
 
 pub use outcome::{
     CooldownReport, Fencing, LeaseReport, Movement, PromoteVerdict, ServiceOutcome, Step, StepKind, StepOutcome,
 };
 pub use request::{Options, Request};
+
+/// The nodes that are passed over for a service now, by what is remembered of it.
+pub fn cooling_down(record: &ServiceRecord) -> Vec<CooldownReport> {
+    cooldowns(record, now::Now::take())
+}
 
 /// What became of a request.
 pub struct Promoted {

@@ -220,9 +220,21 @@ impl Remote {
     /// Asks one question: runs a command on a node once. What it printed and exited with is in the
     /// report, where it provably ran.
     pub fn ask(&self, name: &Name, node: &Node, command: &str, deadline: Deadline) -> Report {
+        self.ask_unless(name, node, command, deadline, &|| false)
+    }
+
+    /// The same, given up where the node has said nothing for the timeout of its probe and `has_died`.
+    pub fn ask_unless(
+        &self,
+        name: &Name,
+        node: &Node,
+        command: &str,
+        deadline: Deadline,
+        has_died: &dyn Fn() -> bool,
+    ) -> Report {
         let errand = Errand { service: None, task: Task::Ask(command), deadline, act_deadline: None };
         let mut answer = Report::default();
-        trip::run(self, &Destination { name, node, has_died: &|| false }, &[errand], &mut |_, report| answer = report);
+        trip::run(self, &Destination { name, node, has_died }, &[errand], &mut |_, report| answer = report);
         answer
     }
 

@@ -8,6 +8,7 @@
 pub use crate::output::warnings::Warning;
 
 mod beat;
+mod breath;
 mod directory;
 pub mod history;
 mod links;
@@ -15,6 +16,7 @@ mod records;
 mod service_record;
 
 pub use beat::Kept;
+pub use breath::{BreathRecord, breathed};
 pub use directory::{Lock, StateDir};
 pub use records::Uptimes;
 pub use service_record::{Checks, Contention, Cooldown, FailureHistory, Location, Placement, Retry, ServiceRecord};

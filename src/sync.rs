@@ -45,6 +45,7 @@ pub use mesh::{
     Ask, Conflict, Hook, MeshBreath, MeshFacts, Peer, PeerReport, PeerState, ask_command, missing_settings,
 };
 pub use outcome::{BreathOutcome, BreatheVerdict, Parked, Transfer};
+pub use remote::fetched_ref;
 pub use request::{Breath, Manner};
 
 use outcome::SyncError;

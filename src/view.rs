@@ -90,7 +90,7 @@ pub struct NodeReport {
 }
 
 /// The state of a node, or that its answer was not needed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum ReportedState {
     /// An answer came.

@@ -3,97 +3,26 @@
 #![allow(clippy::unwrap_used)]
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::path::Path;
+use std::process::Stdio;
 use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::support::mirror::{MIRROR, Network, Said, run};
-use crate::support::sshd::{Client, Sshd};
+use crate::support::mirror::{Said, run};
+use crate::support::nodes::{NAMES, Nodes, git};
 
-/// Three nodes of this machine, each with an sshd, a directory, a node list and a `mirror` of its own, and
-/// a laptop from which they are asked.
-struct Nodes {
-    client: Client,
-    servers: Vec<Sshd>,
-    network: Network,
+/// The service of these tests: its status cannot be run where a file says so.
+const SERVICE: &str = "[services.bot]\nstatus = 'test ! -e \"$MIRROR_SELF-cannot\" || exit 126; exit 1'\n\
+                       start = \"true\"\nstop = \"true\"\ntimeout = \"20s\"\n";
+
+fn three_nodes() -> Nodes {
+    Nodes::new(SERVICE)
 }
 
-const NAMES: [&str; 3] = ["a", "b", "c"];
-
-impl Nodes {
-    fn new() -> Self {
-        let client = Client::new();
-        let servers: Vec<Sshd> = NAMES.iter().map(|name| Sshd::named(&client, name)).collect();
-        let nodes = Self { client, servers, network: Network::new("") };
-        for name in NAMES {
-            let directory = nodes.path(name);
-            fs::create_dir_all(directory.join("bin")).unwrap();
-            let script = format!(
-                "#!/bin/sh\nMIRROR_SELF={name} MIRROR_CONFIG={dir}/mirror.toml STATE_DIRECTORY={dir}/state exec {MIRROR} \"$@\"\n",
-                dir = directory.display()
-            );
-            fs::write(directory.join("bin/mirror"), script).unwrap();
-            fs::set_permissions(directory.join("bin/mirror"), fs::Permissions::from_mode(0o755)).unwrap();
-            git(&directory, &["init", "-q", "--bare", "origin"]);
-            git(&directory, &["init", "-q", "-b", "main", "repo"]);
-            git(&directory.join("repo"), &["remote", "add", "origin", "../origin"]);
-        }
-        nodes.write();
-        nodes
-    }
-
-    /// Something in the network's directory; a node's own is named after it.
-    fn path(&self, name: &str) -> PathBuf {
-        self.network.path().join(name)
-    }
-
-    /// The node list, the same for all.
-    fn list(&self) -> String {
-        let nodes: Vec<String> =
-            NAMES.iter().zip(&self.servers).map(|(name, server)| format!("{name} = {}\n", server.node())).collect();
-        let ssh = self.path("ssh");
-        format!(
-            "[nodes]\n{}[chains]\nbrain = [\"a\", \"b\", \"c\"]\nbot = [\"b\", \"c\", \"a\"]\n\
-             [probe]\ntimeout = \"5s\"\n[cycle]\ncheck = \"60s\"\nrecovery = \"60s\"\n[breath]\nrepo = \"repo\"\n\
-             [services.bot]\nstatus = 'test ! -e \"$MIRROR_SELF-cannot\" || exit 126; exit 1'\n\
-             start = \"true\"\nstop = \"true\"\ntimeout = \"20s\"\n\
-             [remote]\ncommand = [{ssh:?}, \"-p\", \"{{port}}\", \"-l\", \"{{user}}\", \"--\", \"{{address}}\", \
-             \"cd {dir}/{{node}} && PATH={dir}/{{node}}/bin:$PATH && export PATH && {{command}}\"]\n",
-            nodes.concat(),
-            dir = self.network.path().display()
-        )
-    }
-
-    /// Writes the list of each node and of the laptop, and the ssh that all use: each has the known hosts
-    /// of its own directory.
-    fn write(&self) {
-        let script = format!(
-            "#!/bin/sh\nexec ssh -F {config} -o UserKnownHostsFile={dir}/${{MIRROR_SELF:-.}}/known_hosts \
-             -o BatchMode=yes -o ConnectTimeout=20 \"$@\"\n",
-            dir = self.network.path().display(),
-            config = self.client.config().display()
-        );
-        fs::write(self.path("ssh"), script).unwrap();
-        fs::set_permissions(self.path("ssh"), fs::Permissions::from_mode(0o755)).unwrap();
-        for directory in NAMES.iter().map(|name| self.path(name)).chain([self.network.path().to_owned()]) {
-            fs::write(directory.join("mirror.toml"), self.list()).unwrap();
-            fs::copy(self.client.path().join("known_hosts"), directory.join("known_hosts")).unwrap();
-        }
-    }
-
-    /// What the laptop finds.
-    fn check(&self, options: &str) -> Said {
-        self.network.run(&format!("chain check --live {options}"))
-    }
-}
-
-fn git(directory: &Path, words: &[&str]) {
-    let mut git = Command::new("git");
-    git.current_dir(directory).args(words).env("GIT_CONFIG_GLOBAL", "/dev/null").env("GIT_CONFIG_SYSTEM", "/dev/null");
-    assert!(git.status().unwrap().success());
+/// What the laptop finds.
+fn check(nodes: &Nodes, options: &str) -> Said {
+    nodes.network.run(&format!("chain check --live {options}"))
 }
 
 /// The problems but those of the list itself, as `code: message`.
@@ -120,8 +49,8 @@ fn codes(object: &Value) -> Vec<String> {
 
 #[test]
 fn where_all_is_well_every_node_has_asked_every_other() {
-    let nodes = Nodes::new();
-    let object = nodes.check("").expect(0, "sound");
+    let nodes = three_nodes();
+    let object = check(&nodes, "").expect(0, "sound");
     assert_eq!(codes(&object), [""; 0], "{object:#}");
     assert!(object["reason"].as_str().unwrap().ends_with("3 of 3 nodes asked."), "{}", object["reason"]);
     assert_eq!((&object["live"]["asked"], &object["live"]["answered"]), (&3.into(), &3.into()));
@@ -178,13 +107,13 @@ fn a_deadline_that_is_shorter_than_a_link_is_an_error_and_one_that_would_do_is_p
 
 #[test]
 fn each_pair_that_fails_is_named_with_the_remedy() {
-    let nodes = Nodes::new();
+    let nodes = three_nodes();
     // b has another host key of c.
     let known = fs::read_to_string(nodes.path("b").join("known_hosts")).unwrap();
     let c = format!("[127.0.0.1]:{} ", nodes.servers[2].port());
     let without: Vec<&str> = known.lines().filter(|line| !line.starts_with(&c)).collect();
     fs::write(nodes.path("b").join("known_hosts"), without.join("\n") + "\n").unwrap();
-    let object = nodes.check("").expect(1, "unsound");
+    let object = check(&nodes, "").expect(1, "unsound");
     assert_eq!(codes(&object), ["nodes.b not-reached"], "{object:#}");
     let problem = &live_problems(&object)[0];
     assert!(
@@ -199,17 +128,17 @@ fn each_pair_that_fails_is_named_with_the_remedy() {
 
 #[test]
 fn what_a_node_cannot_do_itself_is_named() {
-    let nodes = Nodes::new();
+    let nodes = three_nodes();
     fs::write(nodes.path("b").join("b-cannot"), "").unwrap();
     fs::remove_dir_all(nodes.path("c").join("repo")).unwrap();
-    let object = nodes.check("").expect(1, "unsound");
+    let object = check(&nodes, "").expect(1, "unsound");
     assert_eq!(codes(&object), ["nodes.b status-not-run", "nodes.c breath-not-reached"], "{object:#}");
 
     // Another remote, which does not answer.
     fs::remove_file(nodes.path("b").join("b-cannot")).unwrap();
     git(&nodes.path("c"), &["init", "-q", "-b", "main", "repo"]);
     git(&nodes.path("c").join("repo"), &["remote", "add", "origin", "../gone"]);
-    let object = nodes.check("").expect(1, "unsound");
+    let object = check(&nodes, "").expect(1, "unsound");
     assert_eq!(codes(&object), ["nodes.c breath-not-reached"], "{object:#}");
     let problem = &live_problems(&object)[0];
     assert!(problem.contains("ls-remote origin"), "{problem}");
@@ -217,7 +146,7 @@ fn what_a_node_cannot_do_itself_is_named() {
 
 #[test]
 fn a_connection_from_before_proves_nothing() {
-    let nodes = Nodes::new();
+    let nodes = three_nodes();
     let (c, sockets) = (&nodes.servers[2], tempfile::tempdir_in("/tmp").unwrap());
     let mut config = fs::read_to_string(nodes.client.config()).unwrap();
     config += &format!("ControlMaster auto\nControlPersist 60\nControlPath {}/%C\n", sockets.path().display());
@@ -229,7 +158,7 @@ fn a_connection_from_before_proves_nothing() {
     assert!(log_in());
     fs::write(c.path().join("authorized_keys"), "").unwrap();
     assert!(log_in(), "the connection from before lets in");
-    let object = nodes.check("").expect(1, "unsound");
+    let object = check(&nodes, "").expect(1, "unsound");
     let of_c = live_problems(&object);
     assert_eq!(codes(&object), ["nodes.a not-reached", "nodes.b not-reached", "nodes.c not-reached"], "{object:#}");
     assert!(of_c.iter().all(|problem| problem.contains("Permission denied")), "{object:#}");
@@ -237,19 +166,19 @@ fn a_connection_from_before_proves_nothing() {
 
 #[test]
 fn another_list_and_no_mirror_are_named() {
-    let nodes = Nodes::new();
+    let nodes = three_nodes();
     let list = fs::read_to_string(nodes.path("b").join("mirror.toml")).unwrap();
     fs::write(nodes.path("b").join("mirror.toml"), list.replace("recovery = \"60s\"", "recovery = \"61s\"")).unwrap();
     fs::remove_file(nodes.path("c").join("bin/mirror")).unwrap();
-    let object = nodes.check("").expect(1, "unsound");
+    let object = check(&nodes, "").expect(1, "unsound");
     assert_eq!(codes(&object), ["nodes.b digest-differs", "nodes.c no-mirror"], "{object:#}");
 }
 
 #[test]
 fn a_node_that_hangs_holds_up_nobody_beyond_the_deadline() {
-    let nodes = Nodes::new();
+    let nodes = three_nodes();
     nodes.servers[2].freeze();
-    let said = nodes.check("--within 20s");
+    let said = check(&nodes, "--within 20s");
     let object = said.expect(1, "unsound");
     assert!(said.took < Duration::from_secs(60), "{:?}", said.took);
     assert_eq!(codes(&object), ["nodes.a not-reached", "nodes.b not-reached", "nodes.c not-reached"], "{object:#}");
@@ -258,23 +187,23 @@ fn a_node_that_hangs_holds_up_nobody_beyond_the_deadline() {
 
 #[test]
 fn a_node_that_is_not_at_work_is_named_with_the_state_that_was_read() {
-    let nodes = Nodes::new();
+    let nodes = three_nodes();
     let idle = |object: &Value| -> Vec<(String, String)> {
         let problems = object["problems"].as_array().unwrap().iter();
         let text = |value: &Value| value.as_str().unwrap().to_owned();
         let idle = problems.filter(|problem| problem["code"] == "not-at-work");
         idle.map(|problem| (text(&problem["where"]), text(&problem["message"]))).collect()
     };
-    let check = |name: &str, state: &Path| {
+    let check_of = |name: &str, state: &Path| {
         let mut check = nodes.network.mirror(["whois-brain", "--check"]);
         check.env("MIRROR_SELF", name).env("MIRROR_CONFIG", nodes.path(name).join("mirror.toml"));
         check.env("STATE_DIRECTORY", state);
         run(check)
     };
-    check("a", &nodes.path("a").join("state")).expect(0, "self");
+    check_of("a", &nodes.path("a").join("state")).expect(0, "self");
     // The watchdog of b keeps its state where no other node looks.
-    check("b", &nodes.path("b").join("elsewhere")).expect(1, "other");
-    let object = nodes.check("").expect(0, "sound");
+    check_of("b", &nodes.path("b").join("elsewhere")).expect(1, "other");
+    let object = check(&nodes, "").expect(0, "sound");
     let found = idle(&object);
     let places: Vec<&str> = found.iter().map(|(place, _)| place.as_str()).collect();
     assert_eq!(places, ["nodes.b", "nodes.c"], "{object:#}");

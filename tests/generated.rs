@@ -74,12 +74,13 @@ The lock and the journal of \fBmirror\-breathe\fR(1).
 "#;
 
 /// Lines that work, and what each is for, by command.
-const EXAMPLES: [(&str, &[(&str, &str)]); 17] = [
+const EXAMPLES: [(&str, &[(&str, &str)]); 18] = [
     (
         "mirror-probe",
         &[
             ("mirror probe", "Which nodes are alive?"),
             ("mirror probe --chain brain", "Which nodes of the brain chain are alive?"),
+            ("mirror probe --from all", "Who sees whom?"),
             ("mirror probe | jq -r '.nodes[] | select(.state != \"alive\") | .node'", "Which nodes are not?"),
         ],
     ),
@@ -164,9 +165,21 @@ const EXAMPLES: [(&str, &[(&str, &str)]); 17] = [
     ),
     ("mirror-resume", &[("mirror resume", "End every pause.")]),
     (
+        "mirror-status",
+        &[
+            ("mirror status", "Where is everything, and what is not as it ought to be?"),
+            ("watch -c mirror --text status", "The same every two seconds."),
+            (
+                "mirror status --json | jq -r '.services[] | [.service, .node, .since] | @tsv'",
+                "What runs where, since when?",
+            ),
+        ],
+    ),
+    (
         "mirror-history",
         &[
             ("mirror history --last 5", "What was the last thing that happened here?"),
+            ("mirror history --all --since 12h", "What happened last night, on any node, and how long was the outage?"),
             ("mirror history --json | jq -r '.entries[] | select(.event == \"promote\") | .reason'", "What was moved?"),
         ],
     ),

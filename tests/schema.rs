@@ -13,7 +13,7 @@ use serde_json::Value;
 use crate::support::program::{Ran, command, mirror};
 
 /// The commands that print an object, as `mirror schema` is asked for them.
-const COMMANDS: [&[&str]; 15] = [
+const COMMANDS: [&[&str]; 16] = [
     &["probe"],
     &["whois-brain"],
     &["beat"],
@@ -28,6 +28,7 @@ const COMMANDS: [&[&str]; 15] = [
     &["hold"],
     &["pause"],
     &["resume"],
+    &["status"],
     &["history"],
 ];
 
@@ -260,6 +261,8 @@ fn probe() {
     contract.keeps(&place.run("probe a"), "alive", 0);
     contract.keeps(&place.run("probe"), "dead", 1);
     contract.keeps(&place.run("probe a c --self b"), "unknown", 3);
+    let object = contract.keeps(&place.run("probe a --from a --self a"), "alive", 0);
+    assert_eq!(object["matrix"][0]["sees"][0]["state"], "alive");
     assert_eq!(contract.verdicts.len(), 3);
 }
 
@@ -282,6 +285,24 @@ fn whois_brain() {
     place.rewrite(&text.replace(DEADLINES, "[probe]\ntimeout = \"900ms\"\n"));
     contract.keeps(&place.run("whois-brain --self a"), "isolated", 3);
     assert_eq!(contract.verdicts.len(), 6);
+}
+
+#[test]
+fn status() {
+    let mut contract = Contract::of(&["status"]);
+    let ports = Ports::new();
+    let list = format!(
+        "{}[chains]\nbrain = [\"a\", \"b\"]\n{DEADLINES}[remote]\ncommand = [\"false\", \"{{command}}\"]\n",
+        nodes(&ports)
+    );
+    let place = Place::new(&list);
+    contract.keeps(&place.run("status --here --self a"), "unwell", 1);
+    place.run("whois-brain --check --self a");
+    contract.keeps(&place.run("status --here --self a"), "well", 0);
+    contract.keeps(&place.run("status --self a"), "unwell", 1);
+    place.rewrite(&list.replace("\nb = ", "\n# b = ").replace(", \"b\"", ""));
+    contract.keeps(&place.run("status"), "unknown", 3);
+    assert_eq!(contract.verdicts.len(), 3);
 }
 
 #[test]

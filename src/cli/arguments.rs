@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use clap::{Args, ValueHint};
 use clap_complete::engine::ArgValueCandidates;
@@ -80,6 +80,14 @@ pub struct Probe {
     /// Ask the nodes of this chain, in its order
     #[arg(long, value_name = "CHAIN", add = ArgValueCandidates::new(completion::chains))]
     pub chain: Option<String>,
+
+    /// Have these nodes ask as well, all at once: who sees whom; `all` names every node
+    #[arg(long, value_name = "NODE,...", value_delimiter = ',', add = ArgValueCandidates::new(completion::nodes))]
+    pub from: Vec<String>,
+
+    /// What --from may take together [default: cycle.recovery, at least 10s]
+    #[arg(long, value_name = "DURATION", requires = "from", value_parser = humantime::parse_duration)]
+    pub within: Option<Duration>,
 }
 
 /// `mirror whois-brain`.
@@ -273,12 +281,57 @@ pub struct Resume {
     pub why: Option<String>,
 }
 
+/// `mirror status`.
+#[derive(Debug, Args)]
+pub struct Status {
+    /// Tell only what this node itself knows; no other node is asked. This is what the other nodes ask
+    #[arg(long)]
+    pub here: bool,
+
+    /// What the questions may take together [default: cycle.recovery, at least 10s]
+    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    pub within: Option<Duration>,
+}
+
 /// `mirror history`.
 #[derive(Debug, Args)]
 pub struct History {
     /// How many of the latest entries to show
     #[arg(short = 'n', long = "last", value_name = "N", default_value_t = 50)]
     pub last: usize,
+
+    /// The histories of all nodes on one time line, one event a line
+    ///
+    /// Every node is asked at once. Times are by the clock of this machine: those of a node whose clock is off by more
+    /// than a second are corrected and marked. What several nodes saw is told once, with all of them in `seen_by`.
+    /// Without a terminal each line is an object (`mirror schema event`); a node that could not be asked is a line of
+    /// its own, and the status is 3 then.
+    #[arg(long)]
+    pub all: bool,
+
+    /// Nothing before T: a time such as 2026-01-31T03:00:00Z or `2026-01-31 03:00` (UTC), or how long ago, such as 90m
+    #[arg(long, value_name = "T", value_parser = since)]
+    pub since: Option<SystemTime>,
+
+    /// Only what concerns this service, and what concerns none in particular
+    #[arg(long, value_name = "SERVICE", add = ArgValueCandidates::new(completion::services))]
+    pub service: Option<String>,
+
+    /// What the questions of --all may take together [default: cycle.recovery, at least 10s]
+    #[arg(long, value_name = "DURATION", requires = "all", value_parser = humantime::parse_duration)]
+    pub within: Option<Duration>,
+}
+
+/// A time, or how long ago it is.
+fn since(text: &str) -> Result<SystemTime, String> {
+    let date = || humantime::parse_rfc3339_weak(text).or_else(|_| humantime::parse_rfc3339_weak(&format!("{text}:00")));
+    let midnight = || humantime::parse_rfc3339_weak(&format!("{text} 00:00:00"));
+    if let Ok(time) = date().or_else(|_| midnight()) {
+        return Ok(time);
+    }
+    let ago = humantime::parse_duration(text)
+        .map_err(|_| "neither a time, such as 2026-01-31T03:00:00Z, nor how long ago, such as 90m".to_owned())?;
+    SystemTime::now().checked_sub(ago).ok_or_else(|| "longer ago than any clock shows".to_owned())
 }
 
 /// `mirror schema`.

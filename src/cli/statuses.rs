@@ -105,5 +105,13 @@ pub(super) const RESUME_STATUSES: &str = statuses!(
     no: "refused: all services are paused at once; end that without naming one",
     unknown: "unknown: the end of the pause could not be written or confirmed"
 );
-pub(super) const HISTORY_STATUSES: &str = statuses!("listed");
+pub(super) const STATUS_STATUSES: &str = statuses!(
+    "well: every service runs once, and every node lives, works and is in step",
+    no: "unwell: something is not as it ought to be; `warnings` says what",
+    unknown: "unknown: nothing is known to be wrong, and something could not be asked"
+);
+pub(super) const HISTORY_STATUSES: &str = statuses!(
+    "listed",
+    unknown: "--all: a node could not be asked; what the others know was listed"
+);
 pub(super) const PRINT_STATUSES: &str = statuses!("printed", unknown: "stdout could not be written");

@@ -2,13 +2,12 @@
 
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use anyhow::Result;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::Context;
+use super::{Context, everywhere};
 use crate::chain::{self, Chain};
 use crate::cli;
 use crate::clock::Deadline;
@@ -28,10 +27,6 @@ pub use distance::{LinkFacts, Promise};
 pub use here::{Here, Tried};
 pub use links::MeasuredLink;
 pub use live::{Live, LiveNode};
-
-/// The questions of --live and --here may take this long at least: a new connection to a busy node takes
-/// more than a recovery in a fast cycle.
-const MIN_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The group or everybody may read.
 const READABLE_BY_OTHERS: u32 = 0o044;
@@ -159,7 +154,7 @@ pub(super) fn run(arguments: &cli::ChainCheck, found: Found, context: &Context) 
         problems.push(survives_less(config, wanted, survives_any, &places));
     }
     problems.extend(readable_secrets(config, &places));
-    let deadline = Deadline::after(arguments.within.unwrap_or(config.cycle.recovery.max(MIN_TIMEOUT)));
+    let deadline = Deadline::after(everywhere::timeout(context, arguments.within));
     let spinner = (arguments.live || arguments.here).then(|| Spinner::start(context.output_mode, "asking the nodes"));
     let look = if arguments.confined { here::look_confined } else { here::look };
     let here = arguments.here.then(|| look(context, deadline));

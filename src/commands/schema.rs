@@ -15,7 +15,7 @@ use crate::usage_error::UsageError;
 type Make = fn() -> serde_json::Value;
 
 /// The commands that print an object, a command of two words by both, and what makes its schema.
-const OBJECTS: [(&str, Make); 16] = [
+const OBJECTS: [(&str, Make); 17] = [
     ("probe", of::<probe::ProbeFacts>),
     ("whois-brain", of::<whois_brain::WhoisBrainFacts>),
     ("beat", of::<super::beat::BeatFacts>),
@@ -31,8 +31,19 @@ const OBJECTS: [(&str, Make); 16] = [
     ("hold", of::<hold::HoldFacts>),
     ("pause", of::<pause::PauseFacts>),
     ("resume", of::<resume::ResumeFacts>),
+    ("status", of::<super::status::StatusFacts>),
     ("history", of::<super::history::HistoryFacts>),
 ];
+
+/// Objects that are no command's own.
+const OTHERS: [(&str, Make); 1] = [("event", event)];
+
+fn event() -> serde_json::Value {
+    let settings = SchemaSettings::draft2020_12().for_serialize();
+    let mut schema = settings.into_generator().into_root_schema_for::<super::history::TimedEvent>();
+    schema.insert("title".to_owned(), super::history::EVENT_SCHEMA.into());
+    schema.into()
+}
 
 /// Each command that prints an object, and that object's schema.
 pub fn all() -> impl Iterator<Item = (&'static str, serde_json::Value)> {
@@ -55,8 +66,9 @@ pub(super) fn run(arguments: &cli::Schema, output_mode: OutputMode) -> Result<Ex
     if wanted == NODE_LIST {
         return Ok(output_mode.print(&format!("{:#}\n", config::schema())));
     }
-    let Some(make) = OBJECTS.into_iter().find_map(|(name, make)| (name == wanted).then_some(make)) else {
-        let known = OBJECTS.map(|(name, _)| name).join(", ");
+    let mut all = OBJECTS.into_iter().chain(OTHERS);
+    let Some(make) = all.find_map(|(name, make)| (name == wanted).then_some(make)) else {
+        let known = OBJECTS.iter().chain(&OTHERS).map(|(name, _)| *name).collect::<Vec<_>>().join(", ");
         return Err(UsageError::new(format!(
             "no command named {wanted:?} prints an object; there are {known} and {NODE_LIST}"
         )));

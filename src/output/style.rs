@@ -1,5 +1,7 @@
 //! Text for a terminal: colours and columns.
 
+use std::io::IsTerminal as _;
+
 use super::{ExitStatus, sanitize};
 
 /// Colours for a terminal, or none.
@@ -12,10 +14,11 @@ impl Style {
     /// No colours.
     pub const PLAIN: Self = Self { on: false };
 
-    /// Colours, unless the environment is against them: `NO_COLOR` (<https://no-color.org>), or a dumb
-    /// terminal.
+    /// Colours where stdout is a terminal, unless the environment is against them: `NO_COLOR`
+    /// (<https://no-color.org>), or a dumb terminal.
     pub(super) fn of_environment() -> Self {
-        let wanted = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+        let wanted = std::io::stdout().is_terminal()
+            && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
             && std::env::var_os("TERM").is_none_or(|term| term != "dumb");
         Self { on: wanted }
     }
@@ -72,6 +75,26 @@ pub fn columns(rows: &[Vec<String>]) -> String {
     rows.iter().map(line).collect()
 }
 
+/// How wide a paragraph is.
+const WIDTH: usize = 80;
+
+/// A sentence behind a mark, broken into lines of 80 columns.
+pub fn paragraph(mark: &str, text: &str) -> String {
+    let mut lines = vec![format!("  {}", sanitize::one_line(mark))];
+    let indent = sanitize::width(&lines[0]) + 1;
+    for word in sanitize::one_line(text).split_whitespace() {
+        let line = lines.last().map_or("", String::as_str);
+        if sanitize::width(line) + 1 + sanitize::width(word) > WIDTH && sanitize::width(line) >= indent {
+            lines.push(" ".repeat(indent - 1));
+        }
+        if let Some(line) = lines.last_mut() {
+            line.push(' ');
+            line.push_str(word);
+        }
+    }
+    lines.iter().map(|line| format!("{line}\n")).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -81,6 +104,15 @@ mod tests {
         let foreign = "\x1b[2J\x1b]0;owned\x07\nbot\r\x1b[31";
         let shown = sanitize::for_terminal(&columns(&[vec![Style { on: true }.good("ok"), foreign.to_owned()]]));
         assert_eq!(shown, "  \x1b[32mok\x1b[0m   [2J ]0;owned  bot  [31\n");
+    }
+
+    #[test]
+    fn a_long_sentence_is_broken_at_80_columns() {
+        let text = paragraph("!", &"word ".repeat(40));
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(lines[0], format!("  ! {}", ["word"; 15].join(" ")));
+        assert!(lines[1].starts_with("    word") && lines.iter().all(|line| line.len() <= WIDTH), "{text}");
+        assert_eq!(paragraph("!", &"x".repeat(100)).lines().count(), 1, "a word is never broken");
     }
 
     #[test]

@@ -20,6 +20,8 @@ use crate::state::ServiceRecord;
 
 mod report;
 
+pub(super) use report::cooldowns;
+
 /// A node that is passed over if it says nothing has this many of its probe's timeouts to answer.
 const SILENT_PROBES: u32 = 2;
 /// More actions than this follow from no plan that comes to an end.
@@ -314,9 +316,9 @@ impl<'a> Execution<'a> {
 
     /// What is reported, and what to remember.
     fn finish(mut self, plan: Plan) -> (ServiceOutcome, ServiceRecord) {
-        memory::finish(&self.goal, &mut self.observed, &plan, BootInstant::now());
+        let outage = memory::finish(&self.goal, &mut self.observed, &plan, BootInstant::now());
         let lease = self.takeover.as_ref().map(Takeover::report);
-        let (outcome, record) = report::outcome(&self.goal, self.observed, plan, lease);
+        let (outcome, record) = report::outcome(&self.goal, self.observed, plan, (lease, outage));
         (report::with_inhaled(outcome, self.inhaled), record)
     }
 }

@@ -22,6 +22,7 @@ pub(super) fn begin(goal: &Goal<'_>, record: &mut ServiceRecord, now: BootInstan
     let gap = (goal.config().cycle.check * MAX_MISSED_CHECKS + goal.config().probe_timeout).max(MAX_PROMOTION);
     if record.checks.last.is_none_or(|last| last.until(now) > gap) {
         record.seen_stopped.clear();
+        record.checks.last_well = None;
         adopt_handover(goal, record, now);
     }
     record.checks.last = Some(now);
@@ -35,7 +36,8 @@ pub(super) fn begin(goal: &Goal<'_>, record: &mut ServiceRecord, now: BootInstan
 
 /// What the brain before this one knew: where the service ran, and thereby where it did not.
 fn adopt_handover(goal: &Goal<'_>, record: &mut ServiceRecord, now: BootInstant) {
-    let Some(serving) = goal.request().check.and_then(|check| check.handed_over(goal.name())) else { return };
+    let Some((serving, age)) = goal.request().check.and_then(|check| check.handed_over(goal.name())) else { return };
+    record.checks.last_well = now.since().checked_sub(age).map(BootInstant::since_boot);
     let Some(location) = goal.location(&serving) else { return };
     if record.running_on.as_ref().is_none_or(|placement| placement.location != location) {
         record.running_on = Some(Placement { location, since: now, found_dead: false });
@@ -52,8 +54,12 @@ pub(super) fn full_check(goal: &Goal<'_>, observed: &mut Observed, began: BootIn
     let belongs_there = !observed.is_leased() || observed.holder() == serving.as_ref();
     let is_dead = belongs_there && matches!(health, Some(ServiceHealth::Stopped | ServiceHealth::Unhealthy));
     let is_paused = observed.paused().is_some();
+    let runs_well = observed.instances().any(|(_, health)| health == ServiceHealth::Healthy);
     let record = observed.record_mut();
     record.checks.last_full = Some(began);
+    if runs_well {
+        record.checks.last_well = Some(began);
+    }
     let Some(placement) = record.running_on.as_mut().filter(|placement| is_dead && !placement.found_dead) else {
         return;
     };
@@ -84,9 +90,10 @@ pub(super) fn started(goal: &Goal<'_>, record: &mut ServiceRecord, step: &Step, 
     }
 }
 
-/// At the end.
-pub(super) fn finish(goal: &Goal<'_>, observed: &mut Observed, plan: &Plan, now: BootInstant) {
+/// At the end. Where the service was started, returns for how long it was not seen to run well.
+pub(super) fn finish(goal: &Goal<'_>, observed: &mut Observed, plan: &Plan, now: BootInstant) -> Option<Duration> {
     let runs = plan.verdict.runs();
+    let was_started = runs && observed.started_on().is_some();
     let serving = plan.target.as_ref().filter(|target| runs || observed.started_on() == Some(*target));
     if let Some(location) = serving.and_then(|target| goal.location(target)) {
         observed.remember_running(location, now);
@@ -105,6 +112,11 @@ pub(super) fn finish(goal: &Goal<'_>, observed: &mut Observed, plan: &Plan, now:
         // Unfinished work goes on at the next check, not only when a full one is due.
         record.checks.last_full = None;
     }
+    let last_well = record.checks.last_well;
+    if runs {
+        record.checks.last_well = Some(now);
+    }
+    last_well.filter(|_| was_started).map(|last_well| last_well.until(now))
 }
 
 /// A place that is not in the node list any more is of no use once it said that it is stopped.

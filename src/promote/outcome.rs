@@ -1,7 +1,7 @@
 //! What a promotion reports: the types that are serialised.
 
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::name::Name;
 use crate::output::{ExitStatus, HasStatus};
@@ -148,7 +148,7 @@ pub struct LeaseReport {
 }
 
 /// A node that is passed over because a start failed there or did not last.
-#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct CooldownReport {
     /// The node.
     pub node: Name,
@@ -193,6 +193,9 @@ pub struct ServiceOutcome {
     pub cooldowns: Vec<CooldownReport>,
     /// What the target inhaled before the start; null where nothing was started, or without `inhale`.
     pub inhaled: Option<Inhaled>,
+    /// For how long it was not seen to run well, in ms: from the last moment it was seen well to the first moment it
+    /// was well again. Null where nothing was started, and where nobody had seen it run before.
+    pub outage_ms: Option<f64>,
 }
 
 impl ServiceOutcome {
@@ -207,6 +210,7 @@ impl ServiceOutcome {
             lease: None,
             cooldowns: Vec::new(),
             inhaled: None,
+            outage_ms: None,
         }
     }
 

@@ -210,7 +210,7 @@ fn request(config: &Config) -> Request<'_> {
         check: None,
         options: Options::default(),
         view: None,
-        output_mode: OutputMode { json: true, quiet: true, verbose: false },
+        output_mode: OutputMode { json: true, text: false, quiet: true, verbose: false },
         waits: PendingWaits::default(),
     }
 }

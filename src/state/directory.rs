@@ -23,8 +23,10 @@ const LOCK_INTERVAL: Duration = Duration::from_millis(2);
 /// A longer file is not ours: ten thousand nodes need less than 2 MiB.
 const MAX_FILE: u64 = 8 * 1024 * 1024;
 /// The beginnings of the names of our files.
-const OWN_NAMES: [&str; 11] =
-    ["spans.", "links.", "service-", "lease-", "hold-", "paused", "history", "brain.", "beat.", "watch.", "notify"];
+const OWN_NAMES: [&str; 13] = [
+    "spans.", "links.", "service-", "lease-", "hold-", "paused", "history", "brain.", "beat.", "watch.", "notify",
+    "breath.", "drained",
+];
 
 /// The directory that holds the state.
 #[derive(Debug)]

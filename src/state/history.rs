@@ -9,8 +9,10 @@ use std::time::SystemTime;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 
 use crate::fsutil::{Access, PrivateDirectory};
+use crate::hex::hex;
 use crate::leader::State;
 use crate::lease::LeaseView;
 use crate::name::Name;
@@ -21,6 +23,8 @@ const MAX_FILE: u64 = 256 * 1024;
 const CURRENT: &str = "history.jsonl";
 const ASIDE: &str = "history.old.jsonl";
 const LOCK: &str = "history.lock";
+/// How many bytes of a hash tell entries apart, two digits each.
+const ID_BYTES: usize = 8;
 
 /// One change.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -45,6 +49,10 @@ pub struct Entry {
     pub reason: String,
     /// What was given by `--why`, or why a lease moved; null when nothing was said.
     pub why: Option<String>,
+    /// For how long a service was not seen to run well before this start of it, in ms; null where nothing was
+    /// started, and where nobody had seen it run before.
+    #[serde(default)]
+    pub outage_ms: Option<f64>,
 }
 
 /// What happened.
@@ -71,6 +79,14 @@ pub enum Event {
     FailsafeBegin,
     /// `mirror hold` reads the lease again, or stops.
     FailsafeEnd,
+    /// The history of a node could not be had; `verdict` is the cause. It stands in no file.
+    Unasked,
+    /// `mirror drain`.
+    Drain,
+    /// `mirror undrain`.
+    Undrain,
+    /// Breaths conflict, are refused or have not been in step for long, or are in step again.
+    Breath,
 }
 
 impl Entry {
@@ -86,7 +102,17 @@ impl Entry {
             epoch: None,
             reason: reason.into(),
             why: None,
+            outage_ms: None,
         }
+    }
+
+    /// The same for the same entry, wherever it is read.
+    pub fn id(&self) -> String {
+        // Without numbers that a reader may round, and without what later versions add.
+        let Self { at, local_node, event, service, node, verdict, epoch, reason, .. } = self;
+        let written = (at, local_node, event, service, node, verdict, epoch, reason);
+        let bytes = serde_json::to_vec(&written).unwrap_or_default();
+        hex(&Sha256::digest(&bytes)[..ID_BYTES])
     }
 }
 

@@ -67,6 +67,8 @@ pub struct Checks {
     pub last: Option<BootInstant>,
     /// When all living nodes were last asked for it, and nothing was left to do.
     pub last_full: Option<BootInstant>,
+    /// When it was last seen to run well, by this brain or the one before it.
+    pub last_well: Option<BootInstant>,
 }
 
 /// Starts that failed or did not last.

@@ -44,7 +44,7 @@ const RACE_MESSAGES: [&str; 8] = [
 ];
 
 /// The ref that a breath fetches into. `FETCH_HEAD` is no use: any other fetch overwrites it.
-pub(super) fn fetched_ref(remote: &str, branch: &str) -> String {
+pub fn fetched_ref(remote: &str, branch: &str) -> String {
     format!("refs/breath/{remote}/{}", branch.trim_start_matches("refs/heads/"))
 }
 

@@ -6,6 +6,7 @@
 pub mod http;
 pub mod lease;
 pub mod mirror;
+pub mod nodes;
 pub mod processes;
 pub mod program;
 pub mod service;

@@ -1,6 +1,6 @@
 //! Asks every node what it can do, all of them at once.
 
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -9,15 +9,13 @@ use super::distance::{Distances, LinkFacts, Promise};
 use super::here::{self, Here};
 use crate::clock::Deadline;
 use crate::commands::Context;
-use crate::config::{Node, Places, Problem, Severity};
+use crate::commands::everywhere::{self, Question, Refusal};
+use crate::config::{Places, Problem, Severity};
 use crate::name::Name;
-use crate::output::ExitStatus;
-use crate::remote::Report;
+use crate::output::ReportFacts as _;
 
-/// The exit status of a `mirror` that cannot use its node list.
-const USAGE_ERROR: i32 = ExitStatus::UsageError as i32;
-/// The exit status of a shell that finds no such program.
-const NOT_FOUND: i32 = 127;
+/// The name and version of what a node prints.
+const SCHEMA: &str = super::ChainCheckFacts::SCHEMA;
 /// Clocks that differ by more than this make times in the history misleading.
 const MAX_CLOCK_OFFSET: Duration = Duration::from_secs(60);
 
@@ -65,25 +63,18 @@ struct Object {
     here: Option<Here>,
 }
 
-/// Why a node did not answer.
-enum Refusal {
-    /// It was not reached.
-    NotReached(String),
-    /// It was reached, and there is no `mirror` that could be run.
-    NoMirror(String),
-    /// Its `mirror` cannot use the node list or the question.
-    Unusable(String),
-    /// Something else was said.
-    Unclear(String),
-}
-
 /// Asks every node, and finds what differs and what does not work.
 pub(super) fn ask_all(context: &Context, deadline: Deadline, suggest: bool, places: &Places) -> (Live, Vec<Problem>) {
-    let answers: Vec<Answer<'_>> = std::thread::scope(|scope| {
-        let ask = |(name, node)| scope.spawn(move || Answer { name, outcome: ask(context, name, node, deadline) });
-        let asked: Vec<_> = context.config.nodes.iter().map(ask).collect();
-        asked.into_iter().filter_map(|thread| thread.join().ok()).collect()
-    });
+    let command = format!("mirror chain check --here --json {}", everywhere::within(deadline));
+    let question = Question { command, schema: SCHEMA, deadline, dead: None };
+    let remote = context.remote().over_new_connections();
+    let own = || Object {
+        digest: context.config.digest.clone(),
+        clock_offset_ms: Some(0.0),
+        here: Some(here::look(context, deadline)),
+    };
+    let asked = everywhere::ask_all_by(&remote, context, &question, own, object_of);
+    let answers: Vec<Answer<'_>> = asked.into_iter().map(|(name, outcome)| Answer { name, outcome }).collect();
     let mut problems: Vec<Problem> = answers.iter().flat_map(|answer| problems(answer, context, places)).collect();
     let nodes: Vec<LiveNode> = answers.into_iter().map(live_node).collect();
     let answered = nodes.iter().filter(|node| node.digest.is_some()).count();
@@ -116,46 +107,13 @@ fn live_node(answer: Answer<'_>) -> LiveNode {
     LiveNode { node: answer.name.clone(), digest, clock_offset_ms, here }
 }
 
-fn ask(context: &Context, name: &Name, node: &Node, deadline: Deadline) -> Result<Object, Refusal> {
-    if context.local_node.as_ref() == Some(name) {
-        let here = here::look(context, deadline);
-        return Ok(Object { digest: context.config.digest.clone(), clock_offset_ms: Some(0.0), here: Some(here) });
-    }
-    // The node must end before this machine gives up on it, and the way there takes time.
-    let within = (deadline.left() / 2).as_millis();
-    let question = format!("mirror chain check --here --json --within {within}ms");
-    let before = SystemTime::now();
-    let report = context.remote().over_new_connections().ask(name, node, &question, deadline);
-    object_of(&report, before).ok_or_else(|| refusal(&report))
-}
-
-/// The object that a node printed.
-fn object_of(report: &Report, before: SystemTime) -> Option<Object> {
-    let object: serde_json::Value = serde_json::from_slice(&report.output).ok()?;
-    let at = object.get("at").and_then(|at| humantime::parse_rfc3339(at.as_str()?).ok());
+fn object_of(answer: everywhere::Object) -> Option<Object> {
+    let everywhere::Object { value, clock_offset_ms } = answer;
     Some(Object {
-        digest: object.get("digest")?.as_str()?.to_owned(),
-        clock_offset_ms: at.map(|at| clock_offset_ms(at, before, SystemTime::now())),
-        here: object.get("here").and_then(|here| serde_json::from_value(here.clone()).ok()),
+        digest: value.get("digest")?.as_str()?.to_owned(),
+        clock_offset_ms,
+        here: value.get("here").and_then(|here| serde_json::from_value(here.clone()).ok()),
     })
-}
-
-/// How far a clock is ahead that showed `at` at some time between `before` and `after`, at least.
-fn clock_offset_ms(at: SystemTime, before: SystemTime, after: SystemTime) -> f64 {
-    let ahead = at.duration_since(after).unwrap_or_default();
-    let behind = before.duration_since(at).unwrap_or_default();
-    (ahead.as_secs_f64() - behind.as_secs_f64()) * 1000.0
-}
-
-fn refusal(report: &Report) -> Refusal {
-    let why = report.why();
-    match report.status {
-        None => Refusal::NotReached(why),
-        Some(NOT_FOUND) => Refusal::NoMirror(why),
-        Some(USAGE_ERROR) => Refusal::Unusable(why),
-        Some(0) => Refusal::Unclear("no digest in what it printed".to_owned()),
-        Some(_) => Refusal::Unclear(why),
-    }
 }
 
 /// What is wrong with one node.
@@ -249,17 +207,4 @@ fn differences(here: &Here, name: &Name) -> impl Iterator<Item = (Severity, &'st
         (Severity::Warning, "not-at-work", message)
     });
     [wrong_self, version_differs, idle].into_iter().flatten()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_clock_is_off_by_what_no_time_of_the_answer_explains() {
-        let at = |seconds: u64| SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
-        let off = |shown: u64| clock_offset_ms(at(shown), at(100), at(103));
-        assert_eq!([off(100), off(102), off(103)], [0.0; 3]);
-        assert_eq!([off(110), off(90)], [7000.0, -10_000.0]);
-    }
 }

@@ -1,6 +1,9 @@
 //! What is reported of one service.
 
+use std::time::Duration;
+
 use crate::name::Name;
+use crate::output::millis;
 use crate::promote::cooldown;
 use crate::promote::now::Now;
 use crate::promote::observed::{Observed, ServiceHealth};
@@ -15,7 +18,7 @@ pub(super) fn outcome(
     goal: &Goal<'_>,
     observed: Observed,
     plan: Plan,
-    lease: Option<LeaseReport>,
+    (lease, outage): (Option<LeaseReport>, Option<Duration>),
 ) -> (ServiceOutcome, ServiceRecord) {
     let paused = observed.paused().cloned();
     let silent = silent_steps(&observed);
@@ -36,6 +39,7 @@ pub(super) fn outcome(
         lease,
         cooldowns,
         inhaled: None,
+        outage_ms: outage.map(millis),
     };
     let outcome = match paused {
         Some(paused) => outcome.while_paused(&paused, goal.options().dry_run),
@@ -53,7 +57,7 @@ pub(super) fn with_inhaled(mut outcome: ServiceOutcome, inhaled: Option<(Name, I
     outcome
 }
 
-fn cooldowns(record: &ServiceRecord, now: Now) -> Vec<CooldownReport> {
+pub(in crate::promote) fn cooldowns(record: &ServiceRecord, now: Now) -> Vec<CooldownReport> {
     let report = |(node, cooldown): (&Name, &crate::state::Cooldown)| CooldownReport {
         node: node.clone(),
         since: now.rfc3339(cooldown.since),

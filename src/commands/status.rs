@@ -1,0 +1,132 @@
+//! `mirror status`: where everything is, as all nodes have it.
+
+use anyhow::Result;
+
+use super::everywhere::{self, Dead, Question};
+use super::{Context, view_of_all};
+use crate::cli;
+use crate::clock::Deadline;
+use crate::output::{self, ExitStatus, Report, ReportFacts, Spinner, Style, warnings};
+use crate::view::View;
+
+mod facts;
+mod findings;
+mod here;
+mod merge;
+mod text;
+
+pub use facts::{
+    BreathSummary, CooldownStatus, LastCheck, LeaseStatus, NodeStatus, PauseStatus, ServiceState, ServiceStatus,
+    StatusFacts, StatusVerdict,
+};
+pub use here::{Here, HereBeat, HereBreath, HereCheck, HereCondition, HereLease, HereService, LastMove, SeenRunning};
+
+pub(super) use text::to_the_second;
+
+use findings::{Findings, Weight};
+use merge::{Said, Told};
+
+impl ReportFacts for StatusFacts {
+    type Verdict = StatusVerdict;
+    const SCHEMA: &'static str = "mirror.status/1";
+
+    fn text(&self, style: Style) -> String {
+        text::text(self, style)
+    }
+}
+
+pub(super) fn run(arguments: &cli::Status, context: &Context) -> Result<ExitStatus> {
+    let deadline = Deadline::after(everywhere::timeout(context, arguments.within));
+    let report = if arguments.here { here_alone(context, deadline) } else { look(context, deadline)? };
+    Ok(tell(&report, context))
+}
+
+/// The warnings are a fact of this command, and not said twice.
+fn tell(report: &Report<StatusFacts>, context: &Context) -> ExitStatus {
+    output::emit(report, &[], context.local_node.as_ref(), context.begun, context.output_mode)
+}
+
+/// Asks all nodes, and probes them beside it.
+pub(super) fn look(context: &Context, deadline: Deadline) -> Result<Report<StatusFacts>> {
+    let spinner = Spinner::start(context.output_mode, "asking the nodes");
+    let command = format!("mirror status --here --json {}", everywhere::within(deadline));
+    let dead = Dead::default();
+    let question = Question { command, schema: StatusFacts::SCHEMA, deadline, dead: Some(&dead) };
+    let (view, answers) = std::thread::scope(|scope| {
+        let view = scope.spawn(|| view_of_all(context, &dead));
+        let own = || Said { here: here::look(context, deadline), clock_offset_ms: Some(0.0) };
+        let answers = everywhere::ask_all(context, &question, own, said);
+        let broke_off = |_| Err(anyhow::anyhow!("the probe broke off"));
+        (view.join().unwrap_or_else(broke_off), answers)
+    });
+    drop(spinner);
+    Ok(report(context, &Told { config: &context.config, view: view?, answers }, false))
+}
+
+/// What this node knows, without another.
+fn here_alone(context: &Context, deadline: Deadline) -> Report<StatusFacts> {
+    let said = || Said { here: here::look(context, deadline), clock_offset_ms: Some(0.0) };
+    let answers = context.local_node.iter().map(|name| (name, Ok(said()))).collect();
+    let told = Told { config: &context.config, view: View::default(), answers };
+    let mut report = report(context, &told, true);
+    let here = told.answers.into_iter().find_map(|(_, said)| said.ok()).map(|said| said.here);
+    report.facts.here = Some(here.unwrap_or_else(|| here::look(context, deadline)));
+    report
+}
+
+fn said(object: everywhere::Object) -> Option<Said> {
+    let here = serde_json::from_value(object.value.get("here")?.clone()).ok()?;
+    Some(Said { here, clock_offset_ms: object.clock_offset_ms })
+}
+
+fn report(context: &Context, told: &Told<'_>, alone: bool) -> Report<StatusFacts> {
+    let (nodes, pauses, cooldowns) = (told.nodes(), told.pauses(), told.cooldowns());
+    let services = told.services(&pauses, &cooldowns);
+    let mut findings = Findings::default();
+    if !alone {
+        services.iter().for_each(|service| findings.service(service));
+        cooldowns.iter().for_each(|down| findings.cooldown(down));
+        brain(told, &mut findings);
+    }
+    for node in &nodes {
+        let said = told.answers.iter().find(|(name, _)| **name == node.node);
+        let here = said.and_then(|(_, said)| said.as_ref().ok()).map(|said| &said.here);
+        findings.node(node, here, &context.config);
+    }
+    for warning in warnings::collected() {
+        findings.add(Weight::Remark, warning.code, warning.message);
+    }
+    let verdict = match findings.weight() {
+        Weight::Remark => StatusVerdict::Well,
+        Weight::Doubt => StatusVerdict::Unknown,
+        Weight::Wrong => StatusVerdict::Unwell,
+    };
+    let (wrong, unknown) = (findings.count(Weight::Wrong), findings.count(Weight::Doubt));
+    let facts = StatusFacts {
+        breath: told.breath(&nodes),
+        services,
+        nodes,
+        brain: told.brain().cloned(),
+        pauses,
+        cooldowns,
+        warnings: findings.into_warnings(),
+        digest: context.config.digest.clone(),
+        here: None,
+    };
+    Report { verdict, reason: text::sentence(&facts, wrong, unknown), facts }
+}
+
+fn brain(told: &Told<'_>, findings: &mut Findings) {
+    if !told.config.chains.contains_key(crate::chain::BRAIN) {
+        return;
+    }
+    let leading = told.leading();
+    match (told.brain(), leading.as_slice()) {
+        (None, _) => findings.add(Weight::Doubt, "no-brain", "no brain is known".to_owned()),
+        (_, [one, other, ..]) => {
+            let message = format!("{one} and {other} both take themselves for the brain");
+            findings.add(Weight::Wrong, "two-brains", message);
+        }
+        _ => {}
+    }
+}

@@ -1,0 +1,150 @@
+//! What of it is not as it ought to be.
+
+use std::time::Duration;
+
+use super::facts::{CooldownStatus, NodeStatus, ServiceState, ServiceStatus};
+use super::here::Here;
+use crate::config::Config;
+use crate::leader::at_work::{AtWork, seconds};
+use crate::name::Name;
+use crate::state::Warning;
+use crate::view::ReportedState;
+
+/// A clock that is further off than this is said to be.
+const MAX_CLOCK_OFFSET: Duration = Duration::from_secs(60);
+
+/// How much a finding says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Weight {
+    /// It is said, and all is well.
+    Remark,
+    /// Something could not be asked.
+    Doubt,
+    /// Something is wrong.
+    Wrong,
+}
+
+/// What was found, in the order of its weight for a person.
+#[derive(Default)]
+pub(super) struct Findings(Vec<(Weight, Warning)>);
+
+impl Findings {
+    pub(super) fn add(&mut self, weight: Weight, code: &'static str, message: String) {
+        self.0.push((weight, Warning { code, message }));
+    }
+
+    /// The weightiest there is.
+    pub(super) fn weight(&self) -> Weight {
+        self.0.iter().map(|(weight, _)| *weight).max().unwrap_or(Weight::Remark)
+    }
+
+    /// How many there are of a weight.
+    pub(super) fn count(&self, weight: Weight) -> usize {
+        self.0.iter().filter(|(of, _)| *of == weight).count()
+    }
+
+    pub(super) fn into_warnings(mut self) -> Vec<Warning> {
+        self.0.sort_by_key(|(weight, _)| std::cmp::Reverse(*weight));
+        self.0.into_iter().map(|(_, warning)| warning).collect()
+    }
+
+    pub(super) fn service(&mut self, service: &ServiceStatus) {
+        let name = &service.service;
+        match service.state {
+            ServiceState::Running => {}
+            ServiceState::Stopped => self.add(Weight::Wrong, "service-stopped", format!("{name} runs nowhere")),
+            ServiceState::Several => {
+                let nodes = list(&service.running_on);
+                self.add(Weight::Wrong, "service-several", format!("{name} runs on more than one node: {nodes}"));
+            }
+            ServiceState::Unknown => {
+                let nodes = list(&service.unknown_on);
+                let message = format!("it is unknown whether {name} runs on {nodes}");
+                self.add(Weight::Doubt, "service-unknown", message);
+            }
+        }
+        if let Some(check) = &service.last_check
+            && let Some(trouble @ ("blocked" | "unknown")) = check.verdict.as_deref()
+        {
+            let message =
+                format!("the last check of {name}, by {}, ended {trouble}; ask: mirror promote --dry-run", check.node);
+            self.add(Weight::Wrong, "service-blocked", message);
+        }
+        if service.lease.as_ref().is_some_and(|lease| lease.in_doubt) {
+            let message = format!("the holder of the lease of {name} has not read it for longer than `valid`");
+            self.add(Weight::Wrong, "lease-in-doubt", message);
+        }
+    }
+
+    pub(super) fn node(&mut self, node: &NodeStatus, here: Option<&Here>, config: &Config) {
+        let name = &node.node;
+        let why = || {
+            let words = [node.cause.as_deref(), node.detail.as_deref()];
+            words.into_iter().flatten().filter(|words| !words.is_empty()).collect::<Vec<_>>().join(": ")
+        };
+        match (node.state, node.answered) {
+            (_, true) => {}
+            (ReportedState::Dead, _) => {
+                self.add(Weight::Wrong, "node-dead", format!("{name} is dead as seen from here ({})", why()));
+            }
+            (ReportedState::Alive, _) if node.cause.as_deref() == Some("unusable") => {
+                let message = format!("{name} cannot use its node list, or has another version of mirror ({})", why());
+                self.add(Weight::Wrong, "node-unusable", message);
+            }
+            (ReportedState::Alive, _) => {
+                self.add(Weight::Doubt, "node-silent", format!("{name} lives and does not say how it is ({})", why()));
+            }
+            _ => self.add(Weight::Doubt, "node-unknown", format!("{name} could not be asked from here ({})", why())),
+        }
+        let Some(here) = here else { return };
+        if node.at_work == AtWork::No {
+            let age = node.beat.as_ref().map_or_else(
+                || "no check has ended there since it booted".to_owned(),
+                |beat| format!("its last check ended {} ago", words(beat.age_ms)),
+            );
+            self.add(Weight::Wrong, "not-at-work", format!("{name} is not at work: {age}"));
+        }
+        if node.digest_equal == Some(false) {
+            let message = format!("{name} has another node list (digest {}, here {})", here.digest, config.digest);
+            self.add(Weight::Wrong, "lists-differ", message);
+        }
+        if here.version != env!("CARGO_PKG_VERSION") {
+            let message = format!("{name} has mirror {}, and this machine {}", here.version, env!("CARGO_PKG_VERSION"));
+            self.add(Weight::Remark, "version-differs", message);
+        }
+        let offset = node.clock_offset_ms.unwrap_or_default();
+        if offset.abs() > MAX_CLOCK_OFFSET.as_secs_f64() * 1000.0 {
+            let side = if offset > 0.0 { "ahead of" } else { "behind" };
+            let message = format!("the clock of {name} is {} {side} the one here", words(offset.abs()));
+            self.add(Weight::Wrong, "clock-off", message);
+        }
+        if let Some(breath) = &node.breath {
+            match (&breath.conflict, &breath.detail) {
+                (Some(conflict), _) => {
+                    self.add(Weight::Wrong, "breath-conflict", format!("the breath of {name}: {conflict}"));
+                }
+                (None, Some(detail)) => {
+                    self.add(Weight::Wrong, "breath-unreadable", format!("the repository of {name}: {detail}"));
+                }
+                (None, None) => {}
+            }
+        }
+        if let Some(trouble) = &here.state_trouble {
+            self.add(Weight::Wrong, "state-unusable", format!("{name} can keep no state: {trouble}"));
+        }
+    }
+
+    pub(super) fn cooldown(&mut self, down: &CooldownStatus) {
+        let CooldownStatus { service, node, until, why, .. } = down;
+        let message = format!("{node} is passed over for {service} until {until}: {why}");
+        self.add(Weight::Wrong, "cool-down", message);
+    }
+}
+
+fn words(ms: f64) -> String {
+    seconds(Duration::try_from_secs_f64(ms / 1000.0).unwrap_or_default())
+}
+
+fn list(names: &[Name]) -> String {
+    names.iter().map(Name::as_str).collect::<Vec<_>>().join(", ")
+}
