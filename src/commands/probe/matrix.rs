@@ -218,7 +218,12 @@ mod tests {
     #[test]
     fn only_a_pair_that_one_side_sees_is_cut_one_way() {
         let name = |name: &str| name.parse::<Name>().expect("a name");
-        let cell = |(node, state): (&str, ReportedState)| MatrixCell { node: name(node), state, cause: None, latency_ms: None };
+        let cell = |(node, state): (&str, ReportedState)| MatrixCell {
+            node: name(node),
+            state,
+            cause: None,
+            latency_ms: None,
+        };
         let row = |from, sees: [(&str, ReportedState); 3]| MatrixRow {
             sees: sees.map(cell).to_vec(),
             ..unasked(&name(from), &[], None)
