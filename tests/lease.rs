@@ -376,7 +376,7 @@ fn of_two_brains_that_do_not_see_each_other_one_gives_way() {
     stage.fall("b");
     stage.fall("c");
     stage.promote("").expect(0, "in-place");
-    std::thread::sleep(Duration::from_millis(1600));
+    std::thread::sleep(Duration::from_millis(3600));
     stage.promote("").expect(0, "in-place");
     // This node has seen b dead for a while, and has read the register without this claim.
     stage.seed_by("b", "b", 2, LeaseState::Claimed, Some("a"));
@@ -526,7 +526,7 @@ fn a_dry_run_says_what_it_would_do() {
     let register = stage.register();
     let reason = |said: Said| only(&said.expect(0, "planned"))["reason"].as_str().unwrap().to_owned();
     let said = reason(stage.promote("--dry-run --to b"));
-    assert!(said.contains("granted to b, epoch 2, when a has confirmed its stop, at the latest 1s 500ms"), "{said}");
+    assert!(said.contains("granted to b, epoch 2, when a has confirmed its stop, at the latest 3s 500ms"), "{said}");
     stage.fall("a");
     let said = reason(stage.promote("--dry-run"));
     assert!(said.contains("granted to b, epoch 2"), "{said}");
