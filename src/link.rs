@@ -121,7 +121,8 @@ impl Link {
     pub fn answered(&mut self, latency: Duration, waited: Duration, now: BootInstant) -> bool {
         let was_silent = self.silent.take().is_some();
         let is_sample = self.samples < FIRST_SAMPLES || self.sampled.until(now) >= SAMPLE_INTERVAL;
-        let is_slowest = self.note_slowest(waited.max(latency), now);
+        // A host that boots answers a later try: the tries before it say nothing of the link.
+        let is_slowest = self.note_slowest(if was_silent { latency } else { waited.max(latency) }, now);
         if is_sample {
             self.sample(to_micros(latency));
             self.sampled = now;
@@ -245,6 +246,11 @@ mod tests {
         assert_eq!(deadline(&link, 42_300), BOUNDS.max);
         assert!(link.answered(ms(600), ms(600), at(42_300)));
         assert!(deadline(&link, 42_500) > ms(600), "it is slow, and not dead");
+
+        let mut booted = steady(45);
+        booted.unanswered(short, BOUNDS.max, at(40_000));
+        booted.answered(ms(45), ms(600), at(44_000));
+        assert!(deadline(&booted, 44_200) <= short, "the host was down, and the link is as it was");
     }
 
     proptest! {

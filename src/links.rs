@@ -51,9 +51,7 @@ pub fn learn(config: &Config, state_dir: &StateDir, view: &View) {
 
 fn learn_from(link: &mut Link, answer: &Answer, probe: &Probe, now: BootInstant) -> bool {
     match answer.latency {
-        // A view that was loaded was learned from by the probe that took it.
-        _ if answer.waited.is_zero() => false,
-        Some(latency) => link.answered(latency, answer.waited, now),
+        Some(_) => link.answered(answer.timing.round_trip, answer.timing.waited, now),
         None if answer.state == State::Dead => link.unanswered(probe.deadline(), probe.timeout, now),
         None => false,
     }

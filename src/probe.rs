@@ -54,7 +54,17 @@ pub struct Answer {
     pub latency: Option<Duration>,
     /// The number of tries that were started.
     pub attempts: u32,
-    /// How long it was asked for; zero in a view that was loaded.
+    /// What it shows of the link, where there is a latency.
+    pub timing: Timing,
+}
+
+/// What an answer shows of a link.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Timing {
+    /// What the try took that was answered, without the time in which this process was not run, where the
+    /// kernel knows it.
+    pub round_trip: Duration,
+    /// The same from the first try on; zero in a view that was loaded.
     pub waited: Duration,
 }
 

@@ -17,7 +17,7 @@ use crate::config::{Config, Method, Node, Probe};
 use crate::leader::{NodeStates, State};
 use crate::name::Name;
 use crate::output::{OutputMode, Style, millis};
-use crate::probe::{self, Answer, Target};
+use crate::probe::{self, Answer, Target, Timing};
 use crate::remote::Remote;
 use crate::usage_error::UsageError;
 
@@ -317,7 +317,7 @@ fn judge(written: Written, at: SystemTime, config: &Config, now: SystemTime) -> 
             detail: node.detail,
             latency: node.latency_ms.and_then(|ms| Duration::try_from_secs_f64(ms / 1000.0).ok()),
             attempts: node.attempts,
-            waited: Duration::ZERO,
+            timing: Timing::default(),
         };
         if view.answers.insert(node.node.clone(), Some(answer)).is_some() {
             return Err(format!("{} stands in it twice", node.node));

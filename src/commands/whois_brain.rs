@@ -132,7 +132,9 @@ pub(super) fn run(arguments: &cli::WhoisBrain, context: &Context) -> Result<Exit
         Brain::Unknown(_) | Brain::Open => WhoisBrainVerdict::Unknown,
     };
     if mode == Mode::Check {
-        links::learn(config, &state_dir, &view);
+        if arguments.view.is_none() {
+            links::learn(config, &state_dir, &view);
+        }
         check.leave_beat(history::slug(verdict).as_deref().unwrap_or_default(), None);
     }
     let reason = if arguments.check { brain.sentence_to(local_node) } else { brain.sentence() };

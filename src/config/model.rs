@@ -117,6 +117,12 @@ impl Probe {
         self.times().map_or(self.timeout, |times| times.deadline)
     }
 
+    /// After how long without a word on a trip there the node is probed beside it.
+    pub fn silence(&self) -> Duration {
+        // A session goes there and back twice. Half of the deadline leaves the command there some time.
+        self.times().map_or(self.timeout, |times| (times.usual * 2).max(times.deadline / 2))
+    }
+
     /// The times that were learned.
     pub fn times(&self) -> Option<Times> {
         self.learned.as_ref()?.times

@@ -263,7 +263,10 @@ impl Engine<'_, '_> {
         let Some(attempt) = self.tries.get_mut(key) else { return Ok(()) };
         let outcome = match &mut attempt.work {
             Work::Socket(socket) => match socket.ready() {
-                Some(outcome) => outcome,
+                Some(outcome) => {
+                    self.states[attempt.target].round_trip = socket.round_trip();
+                    outcome
+                }
                 None => {
                     let data = epoll::EventData::new_u64(key as u64);
                     epoll::modify(&self.epoll, socket.as_fd(), data, epoll::EventFlags::IN)?;
@@ -297,6 +300,7 @@ impl Engine<'_, '_> {
         if self.states[index].is_answered() {
             return Ok(());
         }
+        self.states[index].note(started);
         match self.states[index].take_outcome(address, outcome, started.elapsed()) {
             NextMove::Answer(answer) => self.answer(index, answer),
             NextMove::TryNextAddress => self.start_try(index),
@@ -313,8 +317,8 @@ impl Engine<'_, '_> {
         }
         let cause = answer.cause.map(|cause| Cow::Borrowed(cause.slug()));
         let (attempts, TargetAnswer { state, detail, latency, .. }) = (state.attempts.started, answer);
-        let waited = self.states[index].waited();
-        match (self.on_answer)(index, Answer { state, cause, detail, latency, attempts, waited }) {
+        let timing = self.states[index].timing();
+        match (self.on_answer)(index, Answer { state, cause, detail, latency, attempts, timing }) {
             ControlFlow::Continue(()) => Ok(()),
             ControlFlow::Break(()) => Err(EarlyEnd::CalledOff),
         }

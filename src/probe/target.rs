@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use super::addresses::Addresses;
-use super::{Cause, Outcome, Target};
+use super::{Cause, Outcome, Target, Timing};
 use crate::config::Probe;
 use crate::leader::State;
 
@@ -28,6 +28,9 @@ pub(super) struct TargetState {
     pub(super) phase: Phase,
     /// When it is asked first.
     begins: Instant,
+    /// The round trip of the try that is about to end, as the kernel measured it.
+    pub(super) round_trip: Option<Duration>,
+    timing: Timing,
     pub(super) deadline: Instant,
     /// The deadline is not extended beyond this.
     latest_deadline: Instant,
@@ -79,6 +82,8 @@ impl TargetState {
         Self {
             phase: Phase::Waiting,
             begins,
+            round_trip: None,
+            timing: Timing::default(),
             deadline,
             latest_deadline: deadline + timeout,
             addresses: Addresses::default(),
@@ -111,9 +116,15 @@ impl TargetState {
         (started + interval).min(self.deadline)
     }
 
-    /// For how long it has been asked.
-    pub(super) fn waited(&self) -> Duration {
-        self.begins.elapsed()
+    /// Notes what a try that began at `started` shows of the link: what the kernel measured where it did.
+    pub(super) fn note(&mut self, started: Instant) {
+        let round_trip = self.round_trip.take().unwrap_or_else(|| started.elapsed());
+        self.timing = Timing { round_trip, waited: started.saturating_duration_since(self.begins) + round_trip };
+    }
+
+    /// What the last try that has ended shows of the link.
+    pub(super) fn timing(&self) -> Timing {
+        self.timing
     }
 
     /// Extends the deadline by the time in which this process could not run.

@@ -1,6 +1,8 @@
 //! One try by a TCP connection: connect, and for `ssh-banner` read the greeting.
 
 use std::net::SocketAddr;
+use std::os::fd::AsRawFd as _;
+use std::time::Duration;
 
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::io::Errno;
@@ -65,6 +67,17 @@ impl Socket {
         self.read_greeting()
     }
 
+    /// The round trip of the handshake as the kernel measured it, however late this process learned of it.
+    pub(super) fn round_trip(&self) -> Option<Duration> {
+        // SAFETY: a struct of numbers, for which all zeros is a value.
+        let mut info: libc::tcp_info = unsafe { std::mem::zeroed() };
+        let mut length = libc::socklen_t::try_from(size_of_val(&info)).ok()?;
+        let (socket, into) = (self.fd.as_raw_fd(), std::ptr::from_mut(&mut info).cast());
+        // SAFETY: the kernel writes at most `length` bytes into `info`, which outlives the call.
+        let done = unsafe { libc::getsockopt(socket, libc::IPPROTO_TCP, libc::TCP_INFO, into, &raw mut length) };
+        (done == 0 && info.tcpi_rtt > 0).then(|| Duration::from_micros(info.tcpi_rtt.into()))
+    }
+
     fn read_greeting(&mut self) -> Option<Outcome> {
         let greeting = self.greeting.as_mut()?;
         let mut chunk = [0; 512];
@@ -101,7 +114,7 @@ impl Socket {
 /// once. HAProxy's checks use the same technique.
 fn reset_instead_of_completing_handshake(socket: &OwnedFd) {
     let _ = sockopt::set_tcp_quickack(socket, false);
-    let _ = sockopt::set_socket_linger(socket, Some(std::time::Duration::ZERO));
+    let _ = sockopt::set_socket_linger(socket, Some(Duration::ZERO));
 }
 
 fn judge_greeting(read: &[u8]) -> Option<Outcome> {

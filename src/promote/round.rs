@@ -82,7 +82,8 @@ impl<'a> Round<'a> {
         let takeovers = self.read_leases(scope);
         let began = BootInstant::now();
         let (view, brain) = Look::new(request, self.shared.remote(), self.records.all()).take()?;
-        if !request.options.dry_run {
+        // A view that was given was learned from by the probe that took it.
+        if !request.options.dry_run && request.view.is_none() {
             links::learn(request.config, self.shared.state_dir(), &view);
         }
         if let Some(Brain::Known(brain)) = &brain {

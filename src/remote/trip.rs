@@ -122,7 +122,7 @@ impl<'a> Trip<'a> {
         to: &Destination<'_>,
         on_report: &mut dyn FnMut(usize, Report),
     ) -> io::Result<Silence> {
-        let mut patience = Deadline::after(to.node.probe.deadline());
+        let mut patience = Deadline::after(to.node.probe.silence());
         loop {
             let wait = self.next_wait(patience);
             let Exchange { came, over } = connection.exchange(&mut |bytes| self.hear(bytes), wait)?;
@@ -140,14 +140,14 @@ impl<'a> Trip<'a> {
                 return Ok(Silence { cause: Cause::Timeout, detail: None });
             }
             if came {
-                patience = Deadline::after(to.node.probe.deadline());
+                patience = Deadline::after(to.node.probe.silence());
             } else if patience.has_passed() {
                 if (to.has_died)() {
                     connection.close();
                     let detail = Some("it fell while it was waited for".to_owned());
                     return Ok(Silence { cause: Cause::NodeDied, detail });
                 }
-                patience = Deadline::after(to.node.probe.deadline());
+                patience = Deadline::after(to.node.probe.silence());
             }
         }
     }

@@ -68,7 +68,7 @@ pub(super) fn measure(context: &Context, deadline: Deadline) -> Vec<MeasuredLink
         let _ = probe::ask(&targets, |index, answer| {
             let (count, latencies) = &mut answers[asked[index].0];
             *count += u32::from(answer.state != State::Unknown);
-            latencies.extend(answer.latency.map(millis));
+            latencies.extend(answer.latency.map(|_| millis(answer.timing.round_trip)));
             ControlFlow::Continue(())
         });
         std::thread::sleep(PAUSE.saturating_sub(begun.elapsed()));
