@@ -10,6 +10,7 @@
 //! What is decided is in [`heads`], as functions of values. What moves the work tree is the engine of every
 //! breath ([`super::checkout`]). Only commits that were never offered are rewritten: no other node has them.
 
+use std::cell::RefCell;
 use std::time::Duration;
 
 use anyhow::Result;
@@ -48,6 +49,9 @@ use round::{Session, Standing};
 const MAX_ROUNDS: u32 = 3;
 /// A peer has this many times as long for its answer as a probe.
 const ANSWER: u32 = 4;
+
+/// For so long a silent peer is waited for before a start, where others have answered.
+const HASTE: Duration = Duration::from_millis(50);
 
 /// What a breath of the mesh keeps in step, and with which nodes.
 #[derive(Clone, Copy, Debug)]
@@ -110,7 +114,9 @@ impl MeshBreath<'_> {
             Manner::Prompt | Manner::InhaleOnly => breath.timeout,
         });
         tidy::remove_old_ref_locks(worktree);
-        recover::recover(worktree, &[])?;
+        let fetched = remote::fetched_ref(breath.remote, &worktree.branch);
+        let own_refs: &[&str] = if breath.remote.is_empty() { &[] } else { &[&fetched] };
+        recover::recover(worktree, own_refs)?;
         transfer::remove_partial_packs(worktree);
         preflight::check(worktree)?;
         if breath.commit {
@@ -118,7 +124,8 @@ impl MeshBreath<'_> {
         }
         let id = identity::of(worktree, breath.node)?;
         let engine = Engine::open(&worktree.git)?;
-        let mut session = Session { mesh: self, worktree, engine, deadline, progress, id };
+        let mut session =
+            Session { mesh: self, worktree, engine, deadline, progress, id, may_merge: RefCell::default() };
         session.run()
     }
 }
@@ -126,7 +133,12 @@ impl MeshBreath<'_> {
 impl Session<'_> {
     fn run(&mut self) -> Result<String, SyncError> {
         let answer = Deadline::after(self.mesh.patience * ANSWER).sooner(self.deadline);
-        let mut contacts = peers::ask_all(self.mesh.peers, self.mesh.patience, answer);
+        // A start waits for an inhale, and the node that fell says nothing.
+        let patience = match self.mesh.breath.manner {
+            Manner::InhaleOnly => self.mesh.patience.min(HASTE),
+            Manner::Patient | Manner::Prompt => self.mesh.patience,
+        };
+        let mut contacts = peers::ask_all(self.mesh.peers, patience, answer);
         let mut standing = self.exchange(&mut contacts)?;
         for _ in 1..MAX_ROUNDS {
             let raced = contacts.iter_mut().filter(|contact| contact.report.cause.as_deref().is_some_and(is_race));
@@ -245,7 +257,7 @@ impl Session<'_> {
             .iter()
             .filter_map(|report| report.cause.as_ref().map(|cause| format!("{}: {cause}", report.node)))
             .collect();
-        if copies == 0 && !is_in_step {
+        if self.mesh.breath.manner == Manner::InhaleOnly || (copies == 0 && !is_in_step) {
             self.progress.exhale = None;
         }
         self.progress.mesh = MeshFacts { peers: reports, copies: Some(copies as u64), conflicts: conflicts.clone() };

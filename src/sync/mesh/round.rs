@@ -1,5 +1,6 @@
 //! The rounds of one breath in the mesh: gather what the others have, follow a line, offer, publish.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 
 use anyhow::Result;
@@ -13,6 +14,7 @@ use super::{MeshBreath, identity, peers, records, tidy};
 use crate::clock::Deadline;
 use crate::sync::outcome::{BreatheVerdict, SyncError, Transfer};
 use crate::sync::refs::{self, RefUpdate};
+use crate::sync::request::Manner;
 use crate::sync::session::Progress;
 use crate::sync::worktree::Worktree;
 use crate::sync::{changed, checkout, transfer};
@@ -29,6 +31,9 @@ pub(super) struct Session<'a> {
     pub(super) progress: &'a mut Progress,
     /// The name of this clone's ref.
     pub(super) id: String,
+    /// For which heads it was asked in this breath whether a quiet merge may be made, and the answer. A breath
+    /// is one round, however often it begins anew.
+    pub(super) may_merge: RefCell<Option<(String, bool)>>,
 }
 
 /// What is known after a round.
@@ -121,6 +126,7 @@ impl Session<'_> {
         let is_clean = transferred.iter().all(|transferred| transferred.cause.is_none());
         for failed in transferred {
             if let Some(cause) = failed.cause {
+                self.allow_more_time(&cause);
                 contacts[failed.contact].report.received = 0;
                 contacts[failed.contact].fail(cause);
             }
@@ -131,6 +137,13 @@ impl Session<'_> {
             transfer::remove_partial_packs(self.worktree)
         }
         Ok(())
+    }
+
+    /// What was too much for one breath may get through in the next. One in step takes it back.
+    fn allow_more_time(&self, cause: &str) {
+        if cause == peers::TIMED_OUT && self.mesh.breath.manner == Manner::Patient {
+            let _ = transfer::grow_time_limit(self.worktree, self.mesh.breath.timeout);
+        }
     }
 
     /// Those commits that are here with all that they reach.
@@ -353,11 +366,15 @@ impl Session<'_> {
     }
 
     fn may_merge(&self, key: &str) -> bool {
+        if let Some((_, may)) = self.may_merge.borrow().as_ref().filter(|(heads, _)| heads == key) {
+            return *may;
+        }
         let nodes = self.mesh.nodes;
         let place = nodes.iter().position(|node| Some(*node) == self.mesh.breath.node).unwrap_or(nodes.len());
         let last: Quiet = records::quiet(self.worktree);
         let (may, next) = heads::may_merge(&last, key, place, nodes.len());
         records::keep_quiet(self.worktree, &next);
+        *self.may_merge.borrow_mut() = Some((key.to_owned(), may));
         may
     }
 
@@ -375,6 +392,7 @@ impl Session<'_> {
             let wanted = refs.iter().filter(lacks).map(|(name, commit)| (name.clone(), commit.clone()));
             lacking.push(wanted.collect());
         }
+        let mut timed_out = false;
         for pushed in peers::push(&self.worktree.git, contacts, &lacking, self.deadline) {
             let contact = &mut contacts[pushed.contact];
             let rejected = |name: &str| {
@@ -392,6 +410,7 @@ impl Session<'_> {
                 }
             }
             if let Some(cause) = pushed.cause {
+                timed_out |= cause == peers::TIMED_OUT;
                 let words = pushed
                     .output
                     .lines()
@@ -399,6 +418,9 @@ impl Session<'_> {
                     .and_then(|line| line.rsplit('\t').next());
                 contact.fail(words.map_or(cause, str::to_owned));
             }
+        }
+        if timed_out {
+            self.allow_more_time(peers::TIMED_OUT);
         }
         tidy::tidy(self.worktree);
         Ok(())
