@@ -50,6 +50,8 @@ const MAX_ROUNDS: u32 = 3;
 /// A peer has this many times as long for its answer as a probe.
 const ANSWER: u32 = 4;
 
+/// A silent peer is waited for with this part of the time, where others have answered.
+const SHARE: u32 = 8;
 /// For so long a silent peer is waited for before a start, where others have answered.
 const HASTE: Duration = Duration::from_millis(50);
 
@@ -132,11 +134,13 @@ impl MeshBreath<'_> {
 
 impl Session<'_> {
     fn run(&mut self) -> Result<String, SyncError> {
-        let answer = Deadline::after(self.mesh.patience * ANSWER).sooner(self.deadline);
-        // A start waits for an inhale, and the node that fell says nothing.
+        // The answers leave the most of the time to what is transferred then.
+        let all = self.deadline.left();
+        let answer = Deadline::after((self.mesh.patience * ANSWER).min(all / 2));
         let patience = match self.mesh.breath.manner {
+            // A start waits for it, and the node that fell says nothing.
             Manner::InhaleOnly => self.mesh.patience.min(HASTE),
-            Manner::Patient | Manner::Prompt => self.mesh.patience,
+            Manner::Patient | Manner::Prompt => self.mesh.patience.min(all / SHARE),
         };
         let mut contacts = peers::ask_all(self.mesh.peers, patience, answer);
         let mut standing = self.exchange(&mut contacts)?;
@@ -147,7 +151,7 @@ impl Session<'_> {
                 break;
             }
             for contact in raced {
-                contact.ask_again(answer.sooner(self.deadline));
+                contact.ask_again(self.deadline);
             }
             standing = self.exchange(&mut contacts)?;
         }

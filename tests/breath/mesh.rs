@@ -6,6 +6,8 @@ mod hooks;
 mod net;
 #[path = "mesh/origin.rs"]
 mod origin;
+#[path = "mesh/resolutions.rs"]
+mod resolutions;
 #[path = "mesh/rules.rs"]
 mod rules;
 #[path = "mesh/simulation.rs"]
