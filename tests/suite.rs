@@ -19,6 +19,7 @@ mod fuzz;
 mod generated;
 mod hold;
 mod lease;
+mod mesh_over_ssh;
 mod node_list;
 mod output;
 mod pause;

@@ -10,26 +10,30 @@
 //! What is decided is in [`heads`], as functions of values. What moves the work tree is the engine of every
 //! breath ([`super::checkout`]). Only commits that were never offered are rewritten: no other node has them.
 
+use std::cell::RefCell;
 use std::time::Duration;
 
 use anyhow::Result;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::outcome::{BreatheVerdict, SyncError};
-use super::remote::{PushResult, RemoteBranch};
+use super::outcome::SyncError;
 use super::request::{Breath, Manner};
 use super::session::Progress;
 use super::worktree::Worktree;
 use super::{BreathOutcome, autocommit, preflight, recover, remote, transfer};
 use crate::clock::Deadline;
 
+mod choose;
+mod conclude;
 mod engine;
 mod heads;
 mod identity;
 mod init;
 mod merge;
+mod origin;
 mod peers;
+mod publish;
 mod records;
 mod round;
 mod settings;
@@ -40,7 +44,6 @@ pub use peers::{Ask, Peer, PeerReport, PeerState, ask_command};
 pub use settings::missing_settings;
 
 use engine::Engine;
-use heads::LeftOut;
 use peers::Contact;
 use round::{Session, Standing};
 
@@ -48,6 +51,10 @@ use round::{Session, Standing};
 const MAX_ROUNDS: u32 = 3;
 /// A peer has this many times as long for its answer as a probe.
 const ANSWER: u32 = 4;
+/// A silent peer is waited for with this part of the time, where others have answered.
+const SHARE: u32 = 8;
+/// For so long a silent peer is waited for before a start, where others have answered.
+const HASTE: Duration = Duration::from_millis(50);
 
 /// What a breath of the mesh keeps in step, and with which nodes.
 #[derive(Clone, Copy, Debug)]
@@ -110,7 +117,9 @@ impl MeshBreath<'_> {
             Manner::Prompt | Manner::InhaleOnly => breath.timeout,
         });
         tidy::remove_old_ref_locks(worktree);
-        recover::recover(worktree, &[])?;
+        let fetched = remote::fetched_ref(breath.remote, &worktree.branch);
+        let own_refs: &[&str] = if breath.remote.is_empty() { &[] } else { &[&fetched] };
+        recover::recover(worktree, own_refs)?;
         transfer::remove_partial_packs(worktree);
         preflight::check(worktree)?;
         if breath.commit {
@@ -118,24 +127,33 @@ impl MeshBreath<'_> {
         }
         let id = identity::of(worktree, breath.node)?;
         let engine = Engine::open(&worktree.git)?;
-        let mut session = Session { mesh: self, worktree, engine, deadline, progress, id };
+        let mut session =
+            Session { mesh: self, worktree, engine, deadline, progress, id, may_merge: RefCell::default() };
         session.run()
     }
 }
 
 impl Session<'_> {
     fn run(&mut self) -> Result<String, SyncError> {
-        let answer = Deadline::after(self.mesh.patience * ANSWER).sooner(self.deadline);
-        let mut contacts = peers::ask_all(self.mesh.peers, self.mesh.patience, answer);
+        // The answers leave the most of the time to what is transferred then.
+        let all = self.deadline.left();
+        let answer = Deadline::after((self.mesh.patience * ANSWER).min(all / 2));
+        let patience = match self.mesh.breath.manner {
+            // A start waits for it, and the node that fell says nothing.
+            Manner::InhaleOnly => self.mesh.patience.min(HASTE),
+            Manner::Patient | Manner::Prompt => self.mesh.patience.min(all / SHARE),
+        };
+        let mut contacts = peers::ask_all(self.mesh.peers, patience, answer);
         let mut standing = self.exchange(&mut contacts)?;
         for _ in 1..MAX_ROUNDS {
-            let raced = contacts.iter_mut().filter(|contact| contact.report.cause.as_deref().is_some_and(is_race));
+            let raced =
+                contacts.iter_mut().filter(|contact| contact.report.cause.as_deref().is_some_and(remote::is_race));
             let raced: Vec<&mut Contact<'_>> = raced.collect();
             if raced.is_empty() || self.deadline.has_passed() {
                 break;
             }
             for contact in raced {
-                contact.ask_again(answer.sooner(self.deadline));
+                contact.ask_again(self.deadline);
             }
             standing = self.exchange(&mut contacts)?;
         }
@@ -160,127 +178,6 @@ impl Session<'_> {
         }
         Ok(standing)
     }
-
-    /// The origin is one more peer, which takes the branch alone and as a fast-forward only. It comes last,
-    /// so that it delays no node.
-    fn with_origin(
-        &mut self,
-        mut standing: Standing,
-        contacts: &mut [Contact<'_>],
-    ) -> Result<(Standing, PeerReport), SyncError> {
-        let breath = &self.mesh.breath;
-        let node = breath.remote.to_owned();
-        let mut report = PeerReport { node, state: PeerState::Unreachable, sent: 0, received: 0, cause: None };
-        if self.worktree.git.setting(&format!("remote.{}.url", breath.remote)).is_none() {
-            report.cause = Some(format!("no remote `{}` is configured", breath.remote));
-            return Ok((standing, report));
-        }
-        let origin = RemoteBranch { worktree: self.worktree, breath, deadline: self.deadline };
-        for _ in 0..MAX_ROUNDS {
-            let value = match origin.fetch() {
-                Ok(value) => value,
-                Err(error) => {
-                    report.cause = Some(words(error));
-                    return Ok((standing, report));
-                }
-            };
-            report.state = PeerState::Partial;
-            report.cause = None;
-            if let Some(value) = &value
-                && standing.refs.get(heads::ORIGIN) != Some(value)
-            {
-                report.received = 1;
-                let (local, _) = self.read_refs()?;
-                self.keep(&local, &[(heads::ORIGIN.to_owned(), vec![value.clone()])].into())?;
-                standing = self.exchange(contacts)?;
-            }
-            let Some(main) = standing.main.clone() else { break };
-            if value.as_ref() == Some(&main) {
-                report.state = PeerState::InStep;
-                break;
-            }
-            if breath.manner == Manner::InhaleOnly {
-                break;
-            }
-            if let Some(value) = &value
-                && !self.engine.is_ancestor(value, &main)?
-            {
-                report.cause = Some("its branch contradicts this one".to_owned());
-                break;
-            }
-            match origin.push(&main) {
-                Ok(PushResult::Done) => {
-                    (report.sent, report.state) = (1, PeerState::InStep);
-                    break;
-                }
-                Ok(PushResult::Raced(why) | PushResult::Locked(why)) => report.cause = Some(why),
-                Err(error) => {
-                    report.cause = Some(words(error));
-                    break;
-                }
-            }
-        }
-        Ok((standing, report))
-    }
-
-    /// The verdict.
-    fn conclude(
-        &mut self,
-        standing: Standing,
-        contacts: &[Contact<'_>],
-        reports: Vec<PeerReport>,
-    ) -> Result<String, SyncError> {
-        let Standing { main, refs, left_out, blocked, is_waiting } = standing;
-        let branch = self.mesh.breath.branch;
-        let holds = |contact: &&Contact<'_>| {
-            main.is_some() && contact.refs.as_ref().and_then(|refs| refs.get(&self.id)) == main.as_ref()
-        };
-        let copies = contacts.iter().filter(holds).count();
-        let in_step: Vec<&str> =
-            reports.iter().filter(|report| report.state == PeerState::InStep).map(|report| &report.node[..]).collect();
-        let (is_in_step, places) = (!in_step.is_empty(), named(&in_step));
-        let is_reached = reports.iter().any(|report| matches!(report.state, PeerState::InStep | PeerState::Partial));
-        let conflicts: Vec<Conflict> = left_out.iter().filter_map(|out| conflict(out, &refs)).collect();
-        let causes: Vec<String> = reports
-            .iter()
-            .filter_map(|report| report.cause.as_ref().map(|cause| format!("{}: {cause}", report.node)))
-            .collect();
-        if copies == 0 && !is_in_step {
-            self.progress.exhale = None;
-        }
-        self.progress.mesh = MeshFacts { peers: reports, copies: Some(copies as u64), conflicts: conflicts.clone() };
-        if let Some(error) = blocked {
-            return Err(error);
-        }
-        if let Some(first) = conflicts.first() {
-            let files: Vec<String> = conflicts.iter().flat_map(|conflict| conflict.files.clone()).collect();
-            let what = match &first.files[..] {
-                [] => "they have no commit in common".to_owned(),
-                files => format!("in {}", files.join(", ")),
-            };
-            let more = if conflicts.len() > 1 { format!(" and {} more", conflicts.len() - 1) } else { String::new() };
-            let reason = format!(
-                "{branch} here and {} of {}{more} contradict each other ({what}); both are kept; join them with `git \
-                 merge {}`",
-                &first.commit[..12],
-                first.owner,
-                first.reference
-            );
-            return Err(SyncError::Verdict(BreatheVerdict::Conflict, reason, files));
-        }
-        if is_in_step {
-            transfer::reset_time_limit(self.worktree);
-            let at = main.map_or_else(|| "without a commit yet".to_owned(), |main| format!("at {}", &main[..12]));
-            let waits = if is_waiting { "; a merge that brings nothing new waits for another node's" } else { "" };
-            return Ok(format!("{branch} is in step with {places} {at}{waits}"));
-        }
-        if is_reached {
-            let reason = format!("nothing could be exchanged: {}; nothing is lost", causes.join("; "));
-            return Err(SyncError::Verdict(BreatheVerdict::Unreachable, reason, Vec::new()));
-        }
-        let reason = format!("no other node was reached ({}); the commits are kept here", causes.join("; "));
-        Err(SyncError::Verdict(BreatheVerdict::Alone, reason, Vec::new()))
-    }
 }
 
 impl Contact<'_> {
@@ -294,34 +191,5 @@ impl Contact<'_> {
                 self.fail(cause);
             }
         }
-    }
-}
-
-fn conflict(left_out: &LeftOut, refs: &peers::Refs) -> Option<Conflict> {
-    let (name, _) = refs.iter().find(|(_, commit)| **commit == left_out.commit)?;
-    Some(Conflict {
-        owner: heads::owner(name)?.to_owned(),
-        reference: format!("refs/breath/{name}"),
-        commit: left_out.commit.clone(),
-        files: left_out.files.clone(),
-    })
-}
-
-fn is_race(cause: &str) -> bool {
-    remote::is_race(cause)
-}
-
-fn words(error: SyncError) -> String {
-    match error {
-        SyncError::Verdict(_, reason, _) => reason,
-        SyncError::Failed(error) => format!("{error:#}"),
-    }
-}
-
-fn named(nodes: &[&str]) -> String {
-    match nodes {
-        [] => String::new(),
-        [one] => (*one).to_owned(),
-        [first @ .., last] => format!("{} and {last}", first.join(", ")),
     }
 }

@@ -1,5 +1,13 @@
+//! Breaths with other nodes, without an origin.
+
+#[path = "mesh/hooks.rs"]
+mod hooks;
 #[path = "mesh/net.rs"]
 mod net;
+#[path = "mesh/origin.rs"]
+mod origin;
+#[path = "mesh/resolutions.rs"]
+mod resolutions;
 #[path = "mesh/rules.rs"]
 mod rules;
 #[path = "mesh/simulation.rs"]

@@ -145,7 +145,7 @@ fn every_public_word_is_in_the_glossary() {
     let glossary = topics::GLOSSARY.replace("\\-", "-");
     let words = [
         "brain", "chain", "view", "breath", "inhale", "exhale", "promote", "probe", "lease", "epoch", "holder",
-        "arbiter", "hold", "pause",
+        "arbiter", "hold", "pause", "mesh",
     ];
     for word in words {
         let tagged = glossary.split(".TP\n").skip(1).filter_map(|entry| entry.lines().next());

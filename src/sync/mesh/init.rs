@@ -96,7 +96,8 @@ fn write_hook(git: &Git, name: &str, text: &str) -> Result<Option<String>> {
     fs::create_dir_all(&directory).with_context(|| directory.display().to_string())?;
     fs::write(&path, text).with_context(|| path.display().to_string())?;
     fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).with_context(|| path.display().to_string())?;
-    let elsewhere = git.setting("core.hookspath");
+    // The last one is our own, for local commands.
+    let elsewhere = git.settings("core.hookspath").find(|place| *place != "/dev/null");
     Ok(elsewhere
         .map(|place| format!("git looks for hooks in {place}, so {} does not run; link it there", path.display())))
 }

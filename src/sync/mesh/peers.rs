@@ -18,6 +18,8 @@ use crate::git::{self, Git, is_object_id};
 
 /// While one peer has answered, the others have this many times as long.
 const LAGGARD: u32 = 3;
+/// The cause where a peer used up the time.
+pub(super) const TIMED_OUT: &str = "no answer in time";
 /// How often a transfer is looked after.
 const TURN: Duration = Duration::from_millis(5);
 
@@ -92,7 +94,7 @@ pub(super) struct Contact<'a> {
 impl<'a> Contact<'a> {
     fn new(peer: &'a Peer) -> Self {
         let state = if peer.passed_over.is_some() { PeerState::Dead } else { PeerState::Unreachable };
-        let cause = peer.passed_over.clone().or_else(|| Some("no answer in time".to_owned()));
+        let cause = peer.passed_over.clone().or_else(|| Some(TIMED_OUT.to_owned()));
         let report = PeerReport { node: peer.name.clone(), state, sent: 0, received: 0, cause };
         Self { peer, refs: None, report }
     }
@@ -225,7 +227,7 @@ fn run_all<T>(work: &[Vec<T>], command: impl Fn(usize) -> Result<Running>, deadl
             Ok(finished) => {
                 let cause = match finished.ended {
                     Ended::Exited(0) => None,
-                    Ended::TimedOut => Some("no answer in time".to_owned()),
+                    Ended::TimedOut => Some(TIMED_OUT.to_owned()),
                     _ => Some(git::error_line(&finished)),
                 };
                 let output = String::from_utf8_lossy(&finished.stdout).into_owned();

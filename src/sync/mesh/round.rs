@@ -1,18 +1,19 @@
 //! The rounds of one breath in the mesh: gather what the others have, follow a line, offer, publish.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 
 use anyhow::Result;
 use xshell::cmd;
 
 use super::engine::Engine;
-use super::heads::{self, Followed, Head, LeftOut, Quiet};
-use super::merge::{self, Unoffered};
+use super::heads::{self, LeftOut};
 use super::peers::{Contact, Refs};
-use super::{MeshBreath, identity, peers, records, tidy};
+use super::{MeshBreath, identity, peers, records};
 use crate::clock::Deadline;
 use crate::sync::outcome::{BreatheVerdict, SyncError, Transfer};
 use crate::sync::refs::{self, RefUpdate};
+use crate::sync::request::Manner;
 use crate::sync::session::Progress;
 use crate::sync::worktree::Worktree;
 use crate::sync::{changed, checkout, transfer};
@@ -29,6 +30,9 @@ pub(super) struct Session<'a> {
     pub(super) progress: &'a mut Progress,
     /// The name of this clone's ref.
     pub(super) id: String,
+    /// For which heads it was asked in this breath whether a quiet merge may be made, and the answer. A breath
+    /// is one round, however often it begins anew.
+    pub(super) may_merge: RefCell<Option<(String, bool)>>,
 }
 
 /// What is known after a round.
@@ -42,15 +46,6 @@ pub(super) struct Standing {
     pub(super) blocked: Option<SyncError>,
     /// Whether a merge that would bring nothing new waits.
     pub(super) is_waiting: bool,
-}
-
-/// Where the branch is to go.
-struct Target {
-    commit: Option<String>,
-    left_out: Vec<LeftOut>,
-    is_waiting: bool,
-    /// How many commits of this node's own are replayed.
-    replayed: usize,
 }
 
 impl Session<'_> {
@@ -121,6 +116,7 @@ impl Session<'_> {
         let is_clean = transferred.iter().all(|transferred| transferred.cause.is_none());
         for failed in transferred {
             if let Some(cause) = failed.cause {
+                self.allow_more_time(&cause);
                 contacts[failed.contact].report.received = 0;
                 contacts[failed.contact].fail(cause);
             }
@@ -131,6 +127,13 @@ impl Session<'_> {
             transfer::remove_partial_packs(self.worktree)
         }
         Ok(())
+    }
+
+    /// What was too much for one breath may get through in the next. One in step takes it back.
+    pub(super) fn allow_more_time(&self, cause: &str) {
+        if cause == peers::TIMED_OUT && self.mesh.breath.manner == Manner::Patient {
+            let _ = transfer::grow_time_limit(self.worktree, self.mesh.breath.timeout);
+        }
     }
 
     /// Those commits that are here with all that they reach.
@@ -266,141 +269,6 @@ impl Session<'_> {
             from: before.map_or(from.map(str::to_owned), |before| before.from),
             to: Some(to.to_owned()),
         });
-        Ok(())
-    }
-
-    fn target(&self, refs: &Refs, main: Option<&str>) -> Result<Target> {
-        let mut values: Vec<&str> = refs.values().map(String::as_str).collect();
-        values.sort_unstable();
-        values.dedup();
-        let unoffered = match main {
-            Some(main) if !values.contains(&main) => self.unoffered(main, &values)?,
-            _ => Some(Vec::new()),
-        };
-        if let Some(own) = unoffered.as_ref().filter(|own| !own.is_empty()) {
-            let base = &own[0].1;
-            let heads = self.heads(refs, &self.engine.independent(&values)?)?;
-            if let Some((tip, followed, is_waiting)) = self.follow(heads, Some(base))?
-                && tip != *base
-                && let Some(commit) = merge::replay(&self.worktree.git, &self.engine, own, &tip)?
-            {
-                let (left_out, replayed) = (followed.left_out, own.len());
-                return Ok(Target { commit: Some(commit), left_out, is_waiting, replayed });
-            }
-        }
-        values.extend(main);
-        let heads = self.heads(refs, &self.engine.independent(&values)?)?;
-        let Some((tip, followed, is_waiting)) = self.follow(heads, main)? else {
-            return Ok(Target { commit: None, left_out: Vec::new(), is_waiting: false, replayed: 0 });
-        };
-        Ok(Target { commit: Some(tip), left_out: followed.left_out, is_waiting, replayed: 0 })
-    }
-
-    /// The commits that only this node has, oldest first. None if they hold a merge or a root, which are
-    /// never replayed.
-    fn unoffered(&self, main: &str, values: &[&str]) -> Result<Option<Unoffered>> {
-        let mut line = Unoffered::new();
-        for logged in self.engine.log(&[main], values)?.into_iter().rev() {
-            let [parent] = &logged.parents[..] else { return Ok(None) };
-            if line.last().is_some_and(|(last, _)| last != parent) {
-                return Ok(None);
-            }
-            line.push((logged.commit, parent.clone()));
-        }
-        Ok(Some(line))
-    }
-
-    fn heads(&self, refs: &Refs, commits: &[String]) -> Result<Vec<Head>> {
-        let mut found = Vec::new();
-        for commit in commits {
-            let mut places = Vec::new();
-            // One head needs no order.
-            for (name, value) in refs.iter().filter(|_| commits.len() > 1) {
-                let place = heads::owner(name).and_then(|owner| heads::place(owner, self.mesh.nodes));
-                if let Some(place) = place.filter(|place| !places.contains(place))
-                    && self.engine.is_ancestor(value, commit)?
-                {
-                    places.push(place);
-                }
-            }
-            places.sort_unstable();
-            found.push(Head { commit: commit.clone(), places });
-        }
-        Ok(found)
-    }
-
-    /// The commit to go to from `from`, the line that it is of, and whether a merge waits.
-    fn follow(&self, heads: Vec<Head>, from: Option<&str>) -> Result<Option<(String, Followed, bool)>> {
-        let mut names: Vec<&str> = heads.iter().map(|head| &head.commit[..]).collect();
-        names.sort_unstable();
-        let key = names.join(" ");
-        let merge = |ours: &str, theirs: &str| merge::merge(&self.worktree.git, &self.engine, ours, theirs);
-        let contains = |head: &str| from.map_or(Ok(false), |from| self.engine.is_ancestor(from, head));
-        let Some(followed) = heads::follow(heads, merge, contains)? else { return Ok(None) };
-        let members: Vec<&str> = followed.line.members.iter().map(String::as_str).collect();
-        if let (Some(from), true) = (from, members.len() > 1) {
-            let news = self.engine.log(&members, &[from])?;
-            let is_quiet = news.iter().all(|logged| logged.author == merge::ADDRESS && logged.parents.len() > 1);
-            if is_quiet && !self.may_merge(&key) {
-                for member in members {
-                    if self.engine.is_ancestor(from, member)? {
-                        return Ok(Some((member.to_owned(), followed.clone(), true)));
-                    }
-                }
-            }
-        }
-        Ok(Some((followed.line.tip.clone(), followed, false)))
-    }
-
-    fn may_merge(&self, key: &str) -> bool {
-        let nodes = self.mesh.nodes;
-        let place = nodes.iter().position(|node| Some(*node) == self.mesh.breath.node).unwrap_or(nodes.len());
-        let last: Quiet = records::quiet(self.worktree);
-        let (may, next) = heads::may_merge(&last, key, place, nodes.len());
-        records::keep_quiet(self.worktree, &next);
-        may
-    }
-
-    /// Pushes to each peer every ref that it lacks or has older.
-    pub(super) fn publish(&mut self, contacts: &mut [Contact<'_>], refs: &Refs) -> Result<(), SyncError> {
-        let mut lacking: Vec<Vec<(String, String)>> = Vec::new();
-        for contact in contacts.iter() {
-            let Some(theirs) = &contact.refs else {
-                lacking.push(Vec::new());
-                continue;
-            };
-            let is_older =
-                |old: &String, new: &String| old != new && self.engine.is_ancestor(old, new).unwrap_or(false);
-            let lacks = |(name, commit): &(&String, &String)| theirs.get(*name).is_none_or(|old| is_older(old, commit));
-            let wanted = refs.iter().filter(lacks).map(|(name, commit)| (name.clone(), commit.clone()));
-            lacking.push(wanted.collect());
-        }
-        for pushed in peers::push(&self.worktree.git, contacts, &lacking, self.deadline) {
-            let contact = &mut contacts[pushed.contact];
-            let rejected = |name: &str| {
-                let suffix = format!(":refs/breath/{name}");
-                let is_line = |line: &&str| {
-                    line.starts_with("!\t") && line.split('\t').nth(1).is_some_and(|r| r.ends_with(&suffix))
-                };
-                pushed.output.lines().any(|line| is_line(&line))
-            };
-            let has_answer = pushed.cause.is_none() || pushed.output.lines().any(|line| line.contains(":refs/breath/"));
-            for (name, commit) in &lacking[pushed.contact] {
-                if has_answer && !rejected(name) {
-                    contact.report.sent += 1;
-                    contact.refs.get_or_insert_default().insert(name.clone(), commit.clone());
-                }
-            }
-            if let Some(cause) = pushed.cause {
-                let words = pushed
-                    .output
-                    .lines()
-                    .find(|line| line.starts_with("!\t"))
-                    .and_then(|line| line.rsplit('\t').next());
-                contact.fail(words.map_or(cause, str::to_owned));
-            }
-        }
-        tidy::tidy(self.worktree);
         Ok(())
     }
 }

@@ -1,6 +1,6 @@
 //! Random rounds with deaths, cuts, wipes and kills: nothing is lost, nothing comes twice, no ref goes back.
 //!
-//! `MIRROR_TEST_MESH_ROUNDS` says how many breaths (120), `MIRROR_TEST_SEED` repeats a run.
+//! `MIRROR_TEST_MESH_ROUNDS` says how many breaths (40), `MIRROR_TEST_SEED` repeats a run.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -188,7 +188,7 @@ impl Run {
 
 #[test]
 fn nothing_is_lost_or_doubled_and_no_ref_goes_back() {
-    let breaths = number("MIRROR_TEST_MESH_ROUNDS").unwrap_or(60);
+    let breaths = number("MIRROR_TEST_MESH_ROUNDS").unwrap_or(40);
     let seed = number("MIRROR_TEST_SEED").unwrap_or_else(|| u64::from(std::process::id()) << 20 | 0x5eed);
     eprintln!("MIRROR_TEST_SEED={seed}");
     let net = Net::new(5);

@@ -1,0 +1,151 @@
+//! Nodes that breathe with each other over real sshds. `tests/breath.rs` does the rest by path.
+
+#![allow(clippy::unwrap_used)]
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Instant;
+
+use crate::support::mirror::{MIRROR, Network, Said, run};
+use crate::support::sshd::{Client, Sshd};
+use crate::support::wait_for;
+
+const NODES: [&str; 3] = ["a", "b", "c"];
+
+/// Three sshds. Each leads to a clone of its own, though the path is the same in every request.
+struct Stage {
+    sshds: Vec<Sshd>,
+    network: Network,
+    _client: Client,
+}
+
+impl Stage {
+    /// By the default way to the nodes, with shared connections.
+    fn new() -> Self {
+        let client = Client::new();
+        let network = Network::new("");
+        let here = network.path().to_owned();
+        let on = format!(
+            "#!/bin/sh\ncommand=$SSH_ORIGINAL_COMMAND\ncase $command in\n\
+             *{0}/*) head=${{command%%{0}/*}} tail=${{command#*{0}/}}; exec sh -c \"$head{0}/$NODE/${{tail#*/}}\" ;;\n\
+             sh) sed -u \"s#{0}/[a-z]*/#{0}/$NODE/#g\" | sh ;;\n*) exec sh -c \"$command\" ;;\nesac\n",
+            here.display()
+        );
+        program(&here.join("on"), &on);
+        let sshds: Vec<Sshd> = NODES
+            .iter()
+            .map(|node| {
+                let mut sshd = Sshd::named(&client, node);
+                sshd.configure(&format!("ForceCommand {}/on", here.display()));
+                sshd
+            })
+            .collect();
+        program(
+            &here.join("bin/ssh"),
+            &format!("#!/bin/sh\nexec /usr/bin/ssh -F {} \"$@\"\n", client.config().display()),
+        );
+        let stage = Self { sshds, network, _client: client };
+        for node in NODES {
+            stage.write_list(node);
+        }
+        stage
+    }
+
+    fn write_list(&self, node: &str) {
+        let rows: String =
+            NODES.iter().zip(&self.sshds).map(|(name, sshd)| format!("{name} = {}\n", sshd.node())).collect();
+        let here = self.network.path().display();
+        let list = format!(
+            "state = \"{here}/state-{node}\"\n[nodes]\n{rows}[chains]\nbrain = [\"a\", \"b\", \"c\"]\n[probe]\ntimeout = \"20s\"\n\
+             [breath]\nrepo = \"{here}/{node}/repo\"\npeers = true\ntimeout = \"60s\"\n"
+        );
+        std::fs::write(self.network.path().join(format!("{node}.toml")), list).unwrap();
+    }
+
+    fn repo(&self, node: &str) -> PathBuf {
+        self.network.path().join(node).join("repo")
+    }
+
+    fn command(&self, program: &str, node: &str) -> Command {
+        let mut command = self.network.program(program, [""; 0]);
+        let path = std::env::var("PATH").unwrap();
+        command.env("PATH", format!("{}:{path}", self.network.path().join("bin").display()));
+        command.env("GIT_CONFIG_GLOBAL", "/dev/null").env("GIT_CONFIG_NOSYSTEM", "1");
+        command.env("MIRROR_CONFIG", self.network.path().join(format!("{node}.toml")));
+        for who in ["AUTHOR", "COMMITTER"] {
+            command.env(format!("GIT_{who}_NAME"), "node").env(format!("GIT_{who}_EMAIL"), "node@example.org");
+        }
+        command
+    }
+
+    fn breathe(&self, node: &str, words: &[&str]) -> Said {
+        let mut command = self.command(MIRROR, node);
+        command.args(["--self", node, "breathe"]).args(words);
+        run(command)
+    }
+
+    fn commit(&self, node: &str, file: &str) -> String {
+        std::fs::write(self.repo(node).join(file), file).unwrap();
+        self.git(node, &["add", file]);
+        self.git(node, &["commit", "-q", "-m", file]);
+        self.git(node, &["rev-parse", "HEAD"])
+    }
+
+    fn git(&self, node: &str, words: &[&str]) -> String {
+        let mut git = self.command("git", node);
+        let ended = git.args(words).current_dir(self.repo(node)).stderr(Stdio::inherit()).output().unwrap();
+        assert!(ended.status.success(), "git {words:?}");
+        String::from_utf8(ended.stdout).unwrap().trim().to_owned()
+    }
+
+    fn logins(&self) -> usize {
+        self.sshds.iter().map(Sshd::logins).sum()
+    }
+}
+
+fn program(path: &Path, text: &str) {
+    use std::os::unix::fs::PermissionsExt;
+    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+    std::fs::write(path, text).unwrap();
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)).unwrap();
+}
+
+#[test]
+fn nodes_breathe_with_each_other_by_ssh_alone() {
+    let mut stage = Stage::new();
+    stage.breathe("a", &["--init"]).expect(3, "alone");
+    stage.commit("a", "one");
+    stage.breathe("a", &[]).expect(3, "alone");
+    for node in ["b", "c"] {
+        let object = stage.breathe(node, &["--init"]).expect(0, "in-step");
+        assert_eq!(stage.git(node, &["log", "--format=%s"]), "one", "{object:#}");
+    }
+    // The hook would breathe when it likes.
+    for node in NODES {
+        std::fs::remove_file(stage.repo(node).join(".git/hooks/post-receive")).unwrap();
+    }
+    let head = stage.commit("b", "two");
+    let object = stage.breathe("b", &[]).expect(0, "in-step");
+    assert_eq!(object["copies"], 2, "{object:#}");
+    for node in ["a", "c"] {
+        stage.breathe(node, &[]).expect(0, "in-step");
+        assert_eq!(stage.git(node, &["rev-parse", "main"]), head);
+    }
+    // Once all are in step, a breath asks over the connections that are there.
+    for node in NODES {
+        stage.breathe(node, &[]).expect(0, "in-step");
+    }
+    let (before, begun) = (stage.logins(), Instant::now());
+    stage.breathe("a", &[]).expect(0, "in-step");
+    eprintln!("an idle breath with two peers: {:?}", begun.elapsed());
+    assert_eq!(stage.logins(), before, "no further login");
+    // One node hangs, and the other one gets the commit all the same.
+    stage.sshds[2].freeze();
+    let head = stage.commit("a", "three");
+    stage.breathe("a", &["--timeout", "8s"]).expect(0, "in-step");
+    assert_eq!(stage.git("b", &["for-each-ref", "--points-at", &head, "--format=x", "refs/breath"]), "x");
+    stage.sshds[1].kill();
+    let object = stage.breathe("a", &["--timeout", "8s"]).expect(3, "alone");
+    assert!(object["peers"].as_array().unwrap().iter().all(|peer| peer["state"] == "unreachable"), "{object:#}");
+    wait_for("nothing is left in the way", || stage.git("a", &["status", "--porcelain"]).is_empty().then_some(()));
+}
