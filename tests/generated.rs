@@ -74,7 +74,7 @@ The lock and the journal of \fBmirror\-breathe\fR(1).
 "#;
 
 /// Lines that work, and what each is for, by command.
-const EXAMPLES: [(&str, &[(&str, &str)]); 18] = [
+const EXAMPLES: [(&str, &[(&str, &str)]); 20] = [
     (
         "mirror-probe",
         &[
@@ -182,6 +182,14 @@ const EXAMPLES: [(&str, &[(&str, &str)]); 18] = [
             ("mirror history --all --since 12h", "What happened last night, on any node, and how long was the outage?"),
             ("mirror history --json | jq -r '.entries[] | select(.event == \"promote\") | .reason'", "What was moved?"),
         ],
+    ),
+    ("mirror-notify", &[("mirror notify", "Tell what is new, and what could not be told before.")]),
+    (
+        "mirror-metrics",
+        &[(
+            "mirror metrics --output /var/lib/prometheus/node-exporter/mirror.prom",
+            "Write them where Debian's node_exporter reads.",
+        )],
     ),
     (
         "mirror-completions",

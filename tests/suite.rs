@@ -20,6 +20,7 @@ mod generated;
 mod hold;
 mod lease;
 mod node_list;
+mod notify;
 mod output;
 mod pause;
 mod probe;

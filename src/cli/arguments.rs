@@ -334,6 +334,25 @@ fn since(text: &str) -> Result<SystemTime, String> {
     SystemTime::now().checked_sub(ago).ok_or_else(|| "longer ago than any clock shows".to_owned())
 }
 
+/// `mirror notify`.
+#[derive(Debug, Args)]
+pub struct Notify {
+    /// What all deliveries may take together
+    #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = humantime::parse_duration)]
+    pub within: Duration,
+
+    #[command(flatten)]
+    pub pace: Pace,
+}
+
+/// `mirror metrics`.
+#[derive(Debug, Args)]
+pub struct Metrics {
+    /// The file to write, in the directory of the collector; its name must end in `.prom` there [default: stdout]
+    #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub output: Option<PathBuf>,
+}
+
 /// `mirror schema`.
 #[derive(Debug, Args)]
 pub struct Schema {

@@ -11,7 +11,7 @@ use crate::view::View;
 
 mod facts;
 mod findings;
-mod here;
+pub(super) mod here;
 mod merge;
 mod text;
 
