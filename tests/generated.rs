@@ -125,6 +125,7 @@ const EXAMPLES: [(&str, &[(&str, &str)]); 20] = [
         &[
             ("mirror chain check --survive 4", "Fail a pipeline when the list survives less."),
             ("mirror chain check --live", "Do all nodes have the same list?"),
+            ("mirror chain check --strict --format github", "Annotate the node list in a workflow."),
         ],
     ),
     ("mirror-lease-show", &[("mirror lease show", "Which node may run which service?")]),
@@ -168,7 +169,9 @@ const EXAMPLES: [(&str, &[(&str, &str)]); 20] = [
         "mirror-status",
         &[
             ("mirror status", "Where is everything, and what is not as it ought to be?"),
-            ("watch -c mirror --text status", "The same every two seconds."),
+            ("mirror status --watch", "The same every two seconds."),
+            ("mirror status --html /var/www/html/mirror.html", "The same as a page, with the last day."),
+            ("mirror status --nagios", "As a check of a monitoring system."),
             (
                 "mirror status --json | jq -r '.services[] | [.service, .node, .since] | @tsv'",
                 "What runs where, since when?",

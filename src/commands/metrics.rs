@@ -58,7 +58,7 @@ pub(super) fn run(arguments: &cli::Metrics, context: &Context) -> Result<ExitSta
 }
 
 /// Written whole, by a rename, and readable by the collector, which is another user.
-fn write(file: &Path, text: &str) -> std::io::Result<()> {
+pub(super) fn write(file: &Path, text: &str) -> std::io::Result<()> {
     use std::os::unix::fs::OpenOptionsExt as _;
     let mut name = file.file_name().ok_or(std::io::ErrorKind::InvalidInput)?.to_owned();
     name.push(format!(".{}", std::process::id()));
