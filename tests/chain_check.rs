@@ -91,13 +91,13 @@ fn where_all_is_well_every_node_has_asked_every_other() {
 
 #[test]
 fn a_deadline_that_is_shorter_than_a_link_is_an_error_and_one_that_would_do_is_printed() {
-    let nodes = Nodes::new();
+    let nodes = three_nodes();
     // No link answers so soon.
     for list in NAMES.map(|name| nodes.path(name)).iter().chain([&nodes.network.path().to_owned()]) {
         let text = nodes.list().replace("timeout = \"5s\"", "timeout = \"auto\"\ntimeout_max = \"1us\"");
         fs::write(list.join("mirror.toml"), text).unwrap();
     }
-    let object = nodes.check("--suggest").expect(1, "unsound");
+    let object = check(&nodes, "--suggest").expect(1, "unsound");
     let short: Vec<String> = codes(&object).into_iter().filter(|code| code.ends_with("deadline-below-link")).collect();
     assert_eq!(short.len(), 6, "{object:#}");
     let suggested = object["live"]["suggestion"].as_str().unwrap();
