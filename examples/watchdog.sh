@@ -7,6 +7,7 @@
 #
 #   CHECK_INTERVAL  seconds from the start of one check to the start of the next (5)
 #   SYNC_INTERVAL   the same for breaths (12)
+#   NOTIFY_INTERVAL the same for telling the receivers of [notify]; if unset, nobody is told
 #   MIRROR_CONFIG   the node list; if unset, mirror looks for it
 #   MIRROR_SELF     this node; if unset, mirror finds it by the machine's addresses
 #
@@ -21,20 +22,21 @@
 
 CHECK_INTERVAL=${CHECK_INTERVAL:-5}
 SYNC_INTERVAL=${SYNC_INTERVAL:-12}
+NOTIFY_INTERVAL=${NOTIFY_INTERVAL:-}
 
 say() {
     echo "watchdog: $*" >&2
 }
 
 awk 'BEGIN { exit }' || exit 2
-for interval in "$CHECK_INTERVAL" "$SYNC_INTERVAL"; do
+for interval in "$CHECK_INTERVAL" "$SYNC_INTERVAL" "${NOTIFY_INTERVAL:-1}"; do
     case $interval in
     '' | . | *[!0-9.]* | *.*.*) interval=0 ;;
     esac
     case $interval in
     *[1-9]*) ;;
     *)
-        say "CHECK_INTERVAL and SYNC_INTERVAL are numbers of seconds greater than 0, such as 5 or 0.5"
+        say "CHECK_INTERVAL, SYNC_INTERVAL and NOTIFY_INTERVAL are numbers of seconds greater than 0, such as 5 or 0.5"
         exit 2
         ;;
     esac
@@ -49,10 +51,10 @@ end() {
     trap '' TERM INT HUP
     # Twice, because a child that was just forked may still have had this shell's traps.
     # shellcheck disable=SC2086 # an unset variable must be no argument
-    kill $breathing $step $! 2>/dev/null
+    kill $breathing $telling $step $! 2>/dev/null
     sleep 0.05
     # shellcheck disable=SC2086
-    kill $breathing $step $! 2>/dev/null
+    kill $breathing $telling $step $! 2>/dev/null
     wait
     exit 0
 }
@@ -96,7 +98,7 @@ every() {
     done
 }
 
-breathing='' step=''
+breathing='' telling='' step=''
 trap end TERM INT HUP
 
 # Breaths run beside the checks and never delay them: a git remote may hang for as long as it likes.
@@ -106,6 +108,16 @@ trap end TERM INT HUP
     every "$SYNC_INTERVAL" breathe mirror breathe --json
 } &
 breathing=$!
+
+# A receiver may be away for an hour; it gets everything afterwards.
+if [ -n "$NOTIFY_INTERVAL" ]; then
+    {
+        breathing='' telling=''
+        trap end TERM
+        every "$NOTIFY_INTERVAL" notify mirror notify --json
+    } &
+    telling=$!
+fi
 
 # Finds the brain, and if it is this node, makes every service run where it belongs. One probe serves both,
 # so that nothing can change in between.

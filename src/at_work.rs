@@ -54,6 +54,8 @@ pub struct Check<'a> {
     gap: bool,
     /// Since when checks have followed each other here.
     since: BootInstant,
+    /// When this one began.
+    begun: BootInstant,
     /// The latest fresh beat that was left here.
     own: Mutex<Option<Beat>>,
     inner: Mutex<Inner>,
@@ -94,6 +96,7 @@ impl<'a> Check<'a> {
             limits,
             gap: own.is_none(),
             since: own.as_ref().map_or(now, |beat| beat.since),
+            begun: now,
             own: Mutex::new(own),
             inner: Mutex::new(Inner { watch, before, seen, brain, troubles, under_way }),
         }
@@ -226,6 +229,7 @@ impl<'a> Check<'a> {
             },
             passed_over: over.filter(|node| inner.seen.get(node) == Some(&State::Alive)).collect(),
             running: last.map(|beat| beat.running.clone()).unwrap_or_default(),
+            took: self.begun.until(BootInstant::now()),
         })
     }
 

@@ -258,6 +258,30 @@ pub enum Command {
     #[command(after_long_help = HISTORY_STATUSES)]
     History(History),
 
+    /// Tell receivers what is new in the history
+    ///
+    /// `[notify]` in mirror.toml(5) names them: a command that gets each event as JSON on its standard input
+    /// (`mirror schema event`), and a URL to which it is posted. Each receiver is told everything in the order of the
+    /// history, each event at least once, with an `id` by which it can drop doubles. What a receiver does not take is
+    /// told it again the next time: a receiver that was away for an hour gets it all, up to 1000 events. A new
+    /// receiver is told of the last hour.
+    ///
+    /// Events are transitions: a service was moved, started, stopped elsewhere, could not be started, is blocked or no
+    /// longer; another brain; a node died or returned; node lists that differ, a clock that is off; a lease that was
+    /// lost or is held by failsafe; the breath in conflict or late, and in step again; pauses and drains. The node that acted tells of it.
+    /// What all nodes see is told by the brain alone.
+    ///
+    /// With `beat_url` the brain also sends a GET as long as every service is well: a dead man's switch.
+    #[command(after_long_help = NOTIFY_STATUSES)]
+    Notify(Notify),
+
+    /// Print metrics of this node, in the format of OpenMetrics
+    ///
+    /// For the textfile collector of node_exporter: with --output the file is written whole, by a rename. No other
+    /// node is asked. examples/prometheus/mirror.rules.yml has alert rules for it.
+    #[command(after_long_help = PRINT_STATUSES)]
+    Metrics(Metrics),
+
     /// Print the JSON Schema of a command's object
     ///
     /// Every object begins with `schema`, `at` (UTC), `self` (a node or null), `verdict` (a stable word),

@@ -31,6 +31,8 @@ pub mod help;
 pub mod history;
 pub mod hold;
 pub mod lease;
+pub mod metrics;
+pub mod notify;
 pub mod pause;
 pub mod probe;
 pub mod promote;
@@ -144,7 +146,10 @@ pub fn main() -> ExitCode {
         status.into()
     });
     // Not a part of the command: it has ended, and let go of every lock.
-    if let Command::Breathe(cli::Breathe { pace, .. }) | Command::Promote(cli::Promote { pace, .. }) = cli.command {
+    if let Command::Breathe(cli::Breathe { pace, .. })
+    | Command::Promote(cli::Promote { pace, .. })
+    | Command::Notify(cli::Notify { pace, .. }) = cli.command
+    {
         std::thread::sleep(pace.pace.unwrap_or_default().saturating_sub(begun.elapsed()));
     }
     status
@@ -180,6 +185,8 @@ pub fn run(cli: &Cli) -> Result<ExitCode> {
         Command::Resume(arguments) => resume::run(arguments, &load()?),
         Command::Status(arguments) => status::run(arguments, &load()?),
         Command::History(arguments) => history::run(arguments, &load()?),
+        Command::Notify(arguments) => notify::run(arguments, &load()?),
+        Command::Metrics(arguments) => metrics::run(arguments, &load()?),
         Command::Schema(arguments) => schema::run(arguments, output_mode(&cli.global)),
         Command::Completions(arguments) => completions::run(arguments, output_mode(&cli.global)),
         Command::Help(arguments) => help::run(arguments, output_mode(&cli.global)),

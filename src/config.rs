@@ -29,7 +29,9 @@ mod values;
 pub use address::{Address, Witness};
 pub use budget::{Budget, budget};
 pub use limits::Limits;
-pub use model::{Breath, Config, Cycle, Guard, Learned, Lease, Method, Node, Probe, Service, Store};
+pub use model::{
+    Breath, Config, Cycle, Guard, Learned, Lease, Method, Node, Notify, NotifyFormat, Probe, Service, Store,
+};
 pub use problem::{Places, Problem, Severity};
 pub use schema::schema;
 pub use values::{Failback, is_git_name};

@@ -163,9 +163,7 @@ pub fn emit<F: ReportFacts>(
     } else {
         let style = Style::of_environment();
         let warned = warnings.iter().map(|warning| vec![style.doubtful("warning"), warning.message.clone()]);
-        let warned = columns(&warned.collect::<Vec<_>>());
-        let headline = style.status(status, &sanitize::one_line(&report.reason));
-        Ok(sanitize::for_terminal(&format!("{headline}\n{}{warned}", report.facts.text(style))))
+        Ok(rendered(report) + &sanitize::for_terminal(&columns(&warned.collect::<Vec<_>>())))
     };
     match text {
         Ok(text) if write(&text) => status,
@@ -175,6 +173,13 @@ pub fn emit<F: ReportFacts>(
             ExitStatus::Unknown
         }
     }
+}
+
+/// A report as text for people, ready for a terminal.
+pub fn rendered<F: ReportFacts>(report: &Report<F>) -> String {
+    let style = Style::of_environment();
+    let headline = style.status(report.verdict.status(), &sanitize::one_line(&report.reason));
+    sanitize::for_terminal(&format!("{headline}\n{}", report.facts.text(style)))
 }
 
 /// Prints text for people that is no report, and tells whether that went well.

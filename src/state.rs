@@ -12,11 +12,13 @@ mod breath;
 mod directory;
 pub mod history;
 mod links;
+mod notify;
 mod records;
 mod service_record;
 
 pub use beat::Kept;
 pub use breath::{BreathRecord, breathed};
 pub use directory::{Lock, StateDir};
+pub use notify::{LastTold, NotifyRecord};
 pub use records::Uptimes;
 pub use service_record::{Checks, Contention, Cooldown, FailureHistory, Location, Placement, Retry, ServiceRecord};

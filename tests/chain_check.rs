@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::support::mirror::{Said, run};
+use crate::support::mirror::{Network, Said, run};
 use crate::support::nodes::{NAMES, Nodes, git};
 
 /// The service of these tests: its status cannot be run where a file says so.
@@ -212,4 +212,23 @@ fn a_node_that_is_not_at_work_is_named_with_the_state_that_was_read() {
     let state = nodes.path("b").join("state");
     assert!(message.contains(&format!("keep their state in {}, where", state.display())), "{message}");
     assert_eq!(object["live"]["nodes"][0]["here"]["at_work"], true, "{object:#}");
+}
+
+#[test]
+fn annotations_stand_on_the_lines_of_the_list_and_warnings_can_be_errors() {
+    let list = "nodes = { a = \"192.0.2.1\", b = \"192.0.2.2\" }\n\n[chains]\nbrain = [\"a\", \"b\"]\nbot = [\"a\"]\n\
+                [services.bot]\nstatus = \"true\"\nstart = \"true\"\nstop = \"true\"\n";
+    let network = Network::new(list);
+    let said = network.run("chain check --format github --survive 1");
+    assert_eq!(said.status, 1, "{said:?}");
+    let lines: Vec<&str> = said.stdout.lines().collect();
+    assert!(
+        lines.iter().any(|line| line.starts_with("::error file=mirror.toml,line=5,col=1,title=survives-less::")),
+        "{lines:#?}"
+    );
+    assert!(lines.iter().any(|line| line.starts_with("::warning file=mirror.toml,line=")), "{lines:#?}");
+    assert!(lines.iter().all(|line| !line.contains("line=1,")), "{lines:#?}");
+    network.run("chain check").expect(0, "sound");
+    let object = network.run("chain check --strict").expect(1, "unsound");
+    assert!(object["problems"].as_array().unwrap().iter().all(|problem| problem["severity"] == "error"), "{object:#}");
 }

@@ -74,7 +74,7 @@ The lock and the journal of \fBmirror\-breathe\fR(1).
 "#;
 
 /// Lines that work, and what each is for, by command.
-const EXAMPLES: [(&str, &[(&str, &str)]); 18] = [
+const EXAMPLES: [(&str, &[(&str, &str)]); 20] = [
     (
         "mirror-probe",
         &[
@@ -125,6 +125,7 @@ const EXAMPLES: [(&str, &[(&str, &str)]); 18] = [
         &[
             ("mirror chain check --survive 4", "Fail a pipeline when the list survives less."),
             ("mirror chain check --live", "Do all nodes have the same list?"),
+            ("mirror chain check --strict --format github", "Annotate the node list in a workflow."),
         ],
     ),
     ("mirror-lease-show", &[("mirror lease show", "Which node may run which service?")]),
@@ -168,7 +169,9 @@ const EXAMPLES: [(&str, &[(&str, &str)]); 18] = [
         "mirror-status",
         &[
             ("mirror status", "Where is everything, and what is not as it ought to be?"),
-            ("watch -c mirror --text status", "The same every two seconds."),
+            ("mirror status --watch", "The same every two seconds."),
+            ("mirror status --html /var/www/html/mirror.html", "The same as a page, with the last day."),
+            ("mirror status --nagios", "As a check of a monitoring system."),
             (
                 "mirror status --json | jq -r '.services[] | [.service, .node, .since] | @tsv'",
                 "What runs where, since when?",
@@ -182,6 +185,14 @@ const EXAMPLES: [(&str, &[(&str, &str)]); 18] = [
             ("mirror history --all --since 12h", "What happened last night, on any node, and how long was the outage?"),
             ("mirror history --json | jq -r '.entries[] | select(.event == \"promote\") | .reason'", "What was moved?"),
         ],
+    ),
+    ("mirror-notify", &[("mirror notify", "Tell what is new, and what could not be told before.")]),
+    (
+        "mirror-metrics",
+        &[(
+            "mirror metrics --output /var/lib/prometheus/node-exporter/mirror.prom",
+            "Write them where Debian's node_exporter reads.",
+        )],
     ),
     (
         "mirror-completions",

@@ -13,7 +13,7 @@ use serde_json::Value;
 use crate::support::program::{Ran, command, mirror};
 
 /// The commands that print an object, as `mirror schema` is asked for them.
-const COMMANDS: [&[&str]; 16] = [
+const COMMANDS: [&[&str]; 17] = [
     &["probe"],
     &["whois-brain"],
     &["beat"],
@@ -30,6 +30,7 @@ const COMMANDS: [&[&str]; 16] = [
     &["resume"],
     &["status"],
     &["history"],
+    &["notify"],
 ];
 
 /// The keys that every object begins with.

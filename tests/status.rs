@@ -158,3 +158,36 @@ fn cool_downs_pauses_and_a_breath_in_conflict_are_shown() {
     let history = stage.nodes.on("b", "history").expect(0, "listed");
     assert_eq!(history["entries"].as_array().unwrap().last().unwrap()["event"], "breath");
 }
+
+#[test]
+fn a_plugin_a_page_and_a_watch_say_the_same() {
+    let stage = Served::new();
+    let said = status(&stage, "--nagios");
+    assert_eq!((said.status, said.stdout.lines().count()), (0, 1), "{said:?}");
+    assert!(
+        said.stdout.starts_with(
+            "MIRROR OK - All is well: bot runs on b; a is the brain. | services_running=1;;;0;1 nodes_alive=3;;;0;3 "
+        ),
+        "{said:?}"
+    );
+    // Each time a line where stdout is no terminal, until a signal.
+    let script = "\"$MIRROR\" status --within 60s --watch 10ms >watched & pid=$!; \
+                  until [ \"$(wc -l <watched)\" -ge 2 ]; do sleep 0.1; done; kill $pid; cat watched";
+    let watched = stage.nodes.network.shell(script).stdout;
+    assert!(watched.lines().all(|line| line.ends_with("Z All is well: bot runs on b; a is the brain.")), "{watched}");
+    stage.bot.crash("b");
+    stage.bot.before("start", "b", "echo '<script>alert(1)</script>' >&2; exit 1");
+    stage.nodes.on("a", "promote --if-brain").expect(0, "moved");
+    let said = status(&stage, "--nagios --html page.html");
+    assert_eq!(said.status, 1, "{said:?}");
+    assert!(said.stdout.starts_with("MIRROR WARNING - 1 wrong: bot runs on c; a is the brain."), "{said:?}");
+    let page = fs::read_to_string(stage.nodes.path("page.html")).unwrap();
+    assert!(page.starts_with("<!doctype html>") && page.ends_with("</html>\n"), "{page}");
+    assert!(page.contains("&lt;script&gt;") && !page.contains("<script"), "{page}");
+    assert!(!page.contains("http://") && !page.contains("https://") && page.contains("Outage"), "{page}");
+    stage.bot.crash("c");
+    let said = status(&stage, "--nagios");
+    assert_eq!(said.status, 2, "{said:?}");
+    assert!(said.stdout.starts_with("MIRROR CRITICAL - "), "{said:?}");
+    stage.nodes.network.run("status --watch --here").expect_misuse();
+}

@@ -21,6 +21,7 @@ mod hold;
 mod lease;
 mod mesh_over_ssh;
 mod node_list;
+mod notify;
 mod output;
 mod pause;
 mod probe;

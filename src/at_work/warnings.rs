@@ -6,6 +6,7 @@ use super::{Check, Mode};
 use crate::clock::BootInstant;
 use crate::leader::at_work::seconds;
 use crate::output::{self, warnings::Warning};
+use crate::state::history::{self, Entry, Event};
 use crate::state::{Kept, StateDir};
 
 /// A clock that is further off than this is said to be.
@@ -63,10 +64,20 @@ impl Check<'_> {
         if self.mode == Mode::Check {
             let key = |trouble: &Trouble| format!("{}:{}", trouble.code, trouble.about);
             let said = &mut inner.watch.said;
+            let lasting: Vec<String> = said.keys().cloned().collect();
             said.retain(|said, at| troubles.iter().any(|trouble| key(trouble) == *said) && at.until(now) < SAY_AGAIN);
             for trouble in &troubles {
                 said.entry(key(trouble)).or_insert_with(|| {
                     output::say(format_args!("{}: {}", trouble.code, trouble.message));
+                    // Why others do not lead stands beside the change of the brain.
+                    if trouble.code != "passed-over" && !lasting.contains(&key(trouble)) {
+                        let entry = Entry::new(self.local_node, Event::Trouble, &trouble.message);
+                        let node = trouble.about.parse().ok();
+                        history::record(
+                            self.state_dir,
+                            &Entry { node, verdict: Some(trouble.code.to_owned()), ..entry },
+                        );
+                    }
                     now
                 });
             }

@@ -235,6 +235,14 @@ pub struct ChainCheck {
     #[arg(long, hide = true, requires = "here")]
     pub confined: bool,
 
+    /// Take warnings for errors
+    #[arg(long)]
+    pub strict: bool,
+
+    /// Print annotations of GitHub's workflows instead, on the lines of the node list
+    #[arg(long, value_name = "FORMAT", value_parser = ["github"])]
+    pub format: Option<String>,
+
     /// What the questions of --live and --here may take together [default: cycle.recovery, at least 10s]
     #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
     pub within: Option<Duration>,
@@ -285,8 +293,25 @@ pub struct Resume {
 #[derive(Debug, Args)]
 pub struct Status {
     /// Tell only what this node itself knows; no other node is asked. This is what the other nodes ask
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = ["watch", "html", "nagios"])]
     pub here: bool,
+
+    /// Keep it on the screen, asked anew every D [default: 2s]; q ends it
+    ///
+    /// It is redrawn in place, and lines in which more than a number has changed are marked. Where stdout is no
+    /// terminal, each time is a line of text, or an object with --json.
+    #[arg(long, value_name = "D", num_args = 0..=1, default_missing_value = "2s")]
+    #[arg(value_parser = humantime::parse_duration)]
+    pub watch: Option<Duration>,
+
+    /// Also write it, and what happened within the last day, as a page that needs nothing from elsewhere
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, conflicts_with = "watch")]
+    pub html: Option<PathBuf>,
+
+    /// Print one line with performance data, and end in the statuses of monitoring plugins: 0 OK, 1 WARNING,
+    /// 2 CRITICAL where a service does not run once, 3 UNKNOWN
+    #[arg(long, conflicts_with = "watch")]
+    pub nagios: bool,
 
     /// What the questions may take together [default: cycle.recovery, at least 10s]
     #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
@@ -332,6 +357,25 @@ fn since(text: &str) -> Result<SystemTime, String> {
     let ago = humantime::parse_duration(text)
         .map_err(|_| "neither a time, such as 2026-01-31T03:00:00Z, nor how long ago, such as 90m".to_owned())?;
     SystemTime::now().checked_sub(ago).ok_or_else(|| "longer ago than any clock shows".to_owned())
+}
+
+/// `mirror notify`.
+#[derive(Debug, Args)]
+pub struct Notify {
+    /// What all deliveries may take together
+    #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = humantime::parse_duration)]
+    pub within: Duration,
+
+    #[command(flatten)]
+    pub pace: Pace,
+}
+
+/// `mirror metrics`.
+#[derive(Debug, Args)]
+pub struct Metrics {
+    /// The file to write, in the directory of the collector; its name must end in `.prom` there [default: stdout]
+    #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub output: Option<PathBuf>,
 }
 
 /// `mirror schema`.

@@ -114,4 +114,10 @@ pub(super) const HISTORY_STATUSES: &str = statuses!(
     "listed",
     unknown: "--all: a node could not be asked; what the others know was listed"
 );
+pub(super) const NOTIFY_STATUSES: &str = statuses!(
+    "delivered: nothing is pending",
+    no: "refused: a receiver said no; it is told again the next time",
+    unknown: "not-reached: a receiver was not reached, or did not answer in time; busy:\n     \
+              another process of this node delivers now"
+);
 pub(super) const PRINT_STATUSES: &str = statuses!("printed", unknown: "stdout could not be written");

@@ -13,7 +13,7 @@ use crate::cli;
 use crate::clock::Deadline;
 use crate::config::{self, Budget, Config, Places, Problem, Severity, Store};
 use crate::name::Name;
-use crate::output::{self, ExitStatus, Report, Spinner, Style};
+use crate::output::{self, ExitStatus, HasStatus as _, Report, Spinner, Style};
 
 mod arbiter;
 mod distance;
@@ -165,6 +165,9 @@ pub(super) fn run(arguments: &cli::ChainCheck, found: Found, context: &Context) 
         live
     });
     drop(spinner);
+    if arguments.strict {
+        problems.iter_mut().for_each(|problem| problem.severity = Severity::Error);
+    }
     let errors = problems.iter().filter(|problem| problem.severity == Severity::Error).count();
     let verdict = if errors == 0 { ChainCheckVerdict::Sound } else { ChainCheckVerdict::Unsound };
     let reason = reason(errors, problems.len() - errors, live.as_ref());
@@ -178,7 +181,27 @@ pub(super) fn run(arguments: &cli::ChainCheck, found: Found, context: &Context) 
         here,
         live,
     };
+    if arguments.format.is_some() {
+        let printed = context.output_mode.print(&annotations(&facts.problems, &config.file));
+        return Ok(if printed == ExitStatus::Yes { verdict.status() } else { printed });
+    }
     Ok(context.tell(&Report { verdict, reason, facts }))
+}
+
+/// Commands of GitHub's workflows, one for each problem, with the file as it is called from where the step runs.
+fn annotations(problems: &[Problem], file: &Path) -> String {
+    let here = std::env::current_dir().unwrap_or_default();
+    let path = std::path::absolute(file).unwrap_or_else(|_| file.to_owned());
+    let path = path.strip_prefix(here).unwrap_or(&path).display().to_string();
+    let data = |text: &str| text.replace('%', "%25").replace('\r', "%0D").replace('\n', "%0A");
+    let property = |text: &str| data(text).replace(':', "%3A").replace(',', "%2C");
+    let line = |problem: &Problem| {
+        let Problem { severity, code, line, column, message, .. } = problem;
+        let severity = if *severity == Severity::Error { "error" } else { "warning" };
+        let (path, message) = (property(&path), data(message));
+        format!("::{severity} file={path},line={line},col={column},title={code}::{message}\n")
+    };
+    problems.iter().map(line).collect()
 }
 
 fn reason(errors: usize, warnings: usize, live: Option<&Live>) -> String {

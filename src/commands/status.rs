@@ -1,6 +1,9 @@
 //! `mirror status`: where everything is, as all nodes have it.
 
-use anyhow::Result;
+use std::path::Path;
+use std::time::{Duration, SystemTime};
+
+use anyhow::{Context as _, Result};
 
 use super::everywhere::{self, Dead, Question};
 use super::{Context, view_of_all};
@@ -11,9 +14,12 @@ use crate::view::View;
 
 mod facts;
 mod findings;
-mod here;
+pub(super) mod here;
+mod html;
 mod merge;
+mod plugin;
 mod text;
+mod watch;
 
 pub use facts::{
     BreathSummary, CooldownStatus, LastCheck, LeaseStatus, NodeStatus, PauseStatus, ServiceState, ServiceStatus,
@@ -25,6 +31,10 @@ pub(super) use text::to_the_second;
 
 use findings::{Findings, Weight};
 use merge::{Said, Told};
+use plugin::PluginStatus;
+
+/// What the page tells of the past.
+const LAST_DAY: Duration = Duration::from_secs(24 * 3600);
 
 impl ReportFacts for StatusFacts {
     type Verdict = StatusVerdict;
@@ -37,8 +47,33 @@ impl ReportFacts for StatusFacts {
 
 pub(super) fn run(arguments: &cli::Status, context: &Context) -> Result<ExitStatus> {
     let deadline = Deadline::after(everywhere::timeout(context, arguments.within));
+    if let Some(every) = arguments.watch {
+        return watch::run(context, every, arguments.within);
+    }
     let report = if arguments.here { here_alone(context, deadline) } else { look(context, deadline)? };
+    if let Some(file) = &arguments.html {
+        write_page(file, &report, context, deadline).with_context(|| file.display().to_string())?;
+    }
+    if arguments.nagios {
+        let printed = context.output_mode.print(&plugin::line(&report));
+        return Ok(match plugin::status(&report) {
+            PluginStatus::Ok => printed,
+            PluginStatus::Warning => ExitStatus::No,
+            // Its number is what the guidelines call critical.
+            PluginStatus::Critical => ExitStatus::UsageError,
+            PluginStatus::Unknown => ExitStatus::Unknown,
+        });
+    }
     Ok(tell(&report, context))
+}
+
+/// Writes the page whole, by a rename.
+fn write_page(file: &Path, report: &Report<StatusFacts>, context: &Context, deadline: Deadline) -> Result<()> {
+    let since = SystemTime::now().checked_sub(LAST_DAY);
+    let (events, _) = super::history::of_all(context, since, deadline);
+    let at = humantime::format_rfc3339_millis(context.begun.at).to_string();
+    super::metrics::write(file, &html::page(report, &at, &events))?;
+    Ok(())
 }
 
 /// The warnings are a fact of this command, and not said twice.

@@ -48,6 +48,8 @@ pub struct Config {
     pub breath: Breath,
     /// Addresses outside the node list whose answer proves that this node has a network.
     pub witnesses: Vec<Node>,
+    /// Who is told of what happens.
+    pub notify: Notify,
     /// Where the leases are; none when no service is under one.
     pub lease: Option<Store>,
     /// The first 16 hexadecimal digits of the SHA-256 of all that must be alike on every node.
@@ -229,6 +231,36 @@ pub struct Breath {
     pub commit: bool,
     /// What runs after an inhale that brought something.
     pub changed: Option<String>,
+}
+
+/// Who is told of what happens. It is a node's own.
+#[derive(Clone, Debug, Default)]
+pub struct Notify {
+    /// A command that gets each event as JSON on its standard input.
+    pub command: Option<String>,
+    /// A URL to which each event is posted; `{token}` in it is filled in.
+    pub url: Option<String>,
+    /// What is posted.
+    pub format: NotifyFormat,
+    /// The file with the token.
+    pub token_file: Option<PathBuf>,
+    /// A URL that the brain gets as long as every service is well; `{token}` in it is filled in.
+    pub beat_url: Option<String>,
+}
+
+/// What is posted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum NotifyFormat {
+    /// The event's object.
+    #[default]
+    Json,
+    /// A message for an incoming webhook of Slack, and of what understands the same.
+    Slack,
+    /// A message for `sendMessage` of Telegram's bots; the chat stands in the URL.
+    Telegram,
+    /// A line of text.
+    Text,
 }
 
 /// Where the leases are, one register for each service.

@@ -88,9 +88,12 @@ impl Places {
         Self(keys.into_iter().map(|(key, span)| (key, cursor.advance(span.start))).collect())
     }
 
-    /// The line and column of a key; the beginning of the file for one that is not in it.
+    /// The line and column of a key; for one that is not in the file those of the table above it, else those of the
+    /// chains.
     pub fn of(&self, key: &str) -> (usize, usize) {
-        self.0.get(key).copied().unwrap_or((1, 1))
+        let above = std::iter::successors(Some(key), |key| key.rsplit_once('.').map(|(above, _)| above));
+        let of = |key: &str| self.0.get(key).copied();
+        above.into_iter().find_map(of).or_else(|| of("chains")).unwrap_or((1, 1))
     }
 
     /// A problem with the key `key`.

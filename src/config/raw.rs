@@ -12,10 +12,10 @@ use serde::de::{self, IntoDeserializer, MapAccess, Visitor, value::MapAccessDese
 use serde::{Deserialize, Deserializer};
 
 use super::address::{Address, Witness};
-use super::model::Guard;
+use super::model::{Guard, NotifyFormat};
 use super::values::{
     Attempts, CommandTemplate, DurationText, Endpoint, Failback, FilePath, GitName, GitUrl, HttpStatus, LoginName,
-    Port, ProbeTimeout, RemoteName, Restarts, ShellCommand, SingleLine, UrlTemplate,
+    NotifyUrl, Port, ProbeTimeout, RemoteName, Restarts, ShellCommand, SingleLine, UrlTemplate,
 };
 use crate::name::Name;
 
@@ -50,6 +50,9 @@ pub(super) struct File {
     /// Addresses outside the node list that prove a network.
     #[serde(default)]
     pub(super) witness: Table<WitnessList>,
+    /// Who is told of what happens.
+    #[serde(default)]
+    pub(super) notify: Table<Notify>,
     /// Where the leases of all services are.
     pub(super) lease: Option<Spanned<Table<Lease>>>,
 }
@@ -400,6 +403,21 @@ pub(super) struct Breath {
     pub(super) commit: Option<bool>,
     /// A command that runs in the repository after an inhale that brought something.
     pub(super) changed: Option<ShellCommand>,
+}
+
+#[derive(Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Notify {
+    /// A command of this machine that gets each event as JSON on its standard input.
+    pub(super) command: Option<ShellCommand>,
+    /// A URL to which each event is posted; {token} is filled in.
+    pub(super) url: Option<NotifyUrl>,
+    /// What is posted. Default: json.
+    pub(super) format: Option<NotifyFormat>,
+    /// The file with the token: for {token} in a URL, else sent as a bearer's.
+    pub(super) token_file: Option<FilePath>,
+    /// A URL that the brain gets as long as every service is well.
+    pub(super) beat_url: Option<NotifyUrl>,
 }
 
 #[derive(Default, Deserialize, JsonSchema)]

@@ -11,7 +11,7 @@ use std::time::Duration;
 use indexmap::IndexMap;
 
 use super::address::Witness;
-use super::model::{Breath, Config, Cycle, Method, Node, Probe, there_are};
+use super::model::{Breath, Config, Cycle, Method, Node, Notify, Probe, there_are};
 use super::problem::Findings;
 use super::raw::{self, Spanned};
 use super::values::{DurationText, ProbeTimeout};
@@ -116,6 +116,7 @@ pub(super) fn resolve(path: &Path, file: raw::File) -> Option<Resolved> {
         remote_command: file.remote.command.as_ref().map_or_else(Vec::new, |template| template.0.clone()),
         services,
         breath: resolver.breath(&file.breath),
+        notify: resolver.notify(&file.notify),
         lease,
         digest: String::new(),
     };
@@ -201,6 +202,16 @@ impl Resolver {
             self.findings.error(span, "unknown-node", at, message);
         }
         known
+    }
+
+    fn notify(&self, notify: &raw::Notify) -> Notify {
+        Notify {
+            command: notify.command.as_ref().map(|command| command.0.clone()),
+            url: notify.url.as_ref().map(|url| url.0.clone()),
+            format: notify.format.unwrap_or_default(),
+            token_file: notify.token_file.as_ref().map(|file| self.path(&file.0)),
+            beat_url: notify.beat_url.as_ref().map(|url| url.0.clone()),
+        }
     }
 
     /// With peers, the origin has to be asked for.

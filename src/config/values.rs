@@ -181,6 +181,20 @@ fn is_url(text: &str) -> bool {
 }
 
 text_value!(
+    /// Where events are sent. `{token}` is filled in from a file.
+    NotifyUrl(String),
+    |text| {
+        if let Some(unknown) = unknown_placeholder(&text, &["{token}"]) {
+            return Err(unknown);
+        }
+        if !is_url(&text.replace("{token}", "token")) {
+            return Err(format!("{} is not a URL; write it as \"https://192.0.2.9/events\"", quoted(&text)));
+        }
+        Ok(text)
+    }
+);
+
+text_value!(
     /// The path of a file or a directory.
     FilePath(PathBuf),
     |text| {

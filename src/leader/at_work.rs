@@ -76,6 +76,9 @@ pub struct Beat {
     /// Where each service runs, as far as the check knew, for the next brain.
     #[serde(default)]
     pub running: BTreeMap<Name, Name>,
+    /// What the check took.
+    #[serde(default)]
+    pub took: Duration,
 }
 
 /// When a beat was read, and how old it was then.

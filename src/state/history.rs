@@ -79,6 +79,8 @@ pub enum Event {
     FailsafeBegin,
     /// `mirror hold` reads the lease again, or stops.
     FailsafeEnd,
+    /// Trouble begins that a check warns of: node lists that differ, a clock that is off, a beat that cannot be left.
+    Trouble,
     /// The history of a node could not be had; `verdict` is the cause. It stands in no file.
     Unasked,
     /// `mirror drain`.

@@ -61,6 +61,7 @@ fn every_key_is_documented() {
         "[services.x.lease]",
         "[breath]",
         "[witness]",
+        "[notify]",
         "[lease]",
     ];
     for table in tables {

@@ -71,6 +71,8 @@ pub struct HereService {
     pub last_check: Option<HereCheck>,
     /// The last start or move of it that this node made; null when none is known.
     pub last_move: Option<LastMove>,
+    /// The outages that this node ended, as far as its history goes back, together, in ms.
+    pub outage_ms: f64,
     /// The nodes that are passed over for it.
     pub cooldowns: Vec<CooldownReport>,
     /// What this node last saw of its lease; null without one.
@@ -161,7 +163,7 @@ pub struct HereBreath {
 }
 
 /// Gathers it, by asking this machine alone.
-pub(super) fn look(context: &Context, deadline: Deadline) -> Here {
+pub(in crate::commands) fn look(context: &Context, deadline: Deadline) -> Here {
     let (config, state_dir) = (&context.config, StateDir::open(&context.config));
     let past = history::read(&state_dir);
     std::thread::scope(|scope| {
@@ -240,6 +242,11 @@ fn remembered(state_dir: &StateDir, (name, service): (&Name, &Service), past: &[
         service: name.clone(),
         condition: HereCondition::Unasked,
         detail: None,
+        outage_ms: past
+            .iter()
+            .filter(|entry| entry.service.as_ref() == Some(name))
+            .filter_map(|entry| entry.outage_ms)
+            .fold(0.0, |sum, ms| sum + ms),
         cooldowns: promote::cooling_down(&record),
         seen: record
             .running_on

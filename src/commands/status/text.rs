@@ -106,7 +106,7 @@ fn breath(node: &NodeStatus, style: Style) -> String {
 }
 
 /// A time in one short word, such as `2.1s`, `45s`, `12m` or `3h`.
-fn short(ms: f64) -> String {
+pub(super) fn short(ms: f64) -> String {
     let s = ms / 1000.0;
     match s {
         _ if s < 10.0 => format!("{s:.1}s"),
