@@ -125,6 +125,13 @@ impl Probe {
         self.times().map_or(self.timeout, |times| (times.usual * 2).max(times.deadline / 2))
     }
 
+    /// How long a living node may say nothing that others can do without: twice the deadline of a probe. A
+    /// login and a session go there and back some ten times.
+    pub fn patience(&self) -> Duration {
+        const TRIPS_OF_LOGIN: u32 = 12;
+        self.times().map_or(self.timeout * 2, |times| (times.deadline * 2).max(times.usual * TRIPS_OF_LOGIN))
+    }
+
     /// The times that were learned.
     pub fn times(&self) -> Option<Times> {
         self.learned.as_ref()?.times

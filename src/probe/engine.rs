@@ -194,7 +194,7 @@ impl Engine<'_, '_> {
         let state = &mut self.states[index];
         state.attempts.started += 1;
         state.attempts.open.push(key);
-        self.schedule.set(state.next_wake_up(&target.probe, started), index);
+        self.schedule.set(state.next_wake_up(target.probe, started), index);
         self.watch(key)
     }
 

@@ -22,8 +22,6 @@ mod report;
 
 pub(super) use report::cooldowns;
 
-/// A node that is passed over if it says nothing has this many of its probe's timeouts to answer.
-const SILENT_PROBES: u32 = 2;
 /// More actions than this follow from no plan that comes to an end.
 const MAX_ACTIONS: usize = 1000;
 
@@ -67,7 +65,7 @@ impl<'a> Execution<'a> {
         let question = |node: &Name| {
             let is_serving = self.observed.running_on() == Some(node);
             let instance = self.instance(node)?;
-            let patience = Deadline::after(instance.node.probe.timeout * SILENT_PROBES);
+            let patience = Deadline::after(instance.node.probe.patience());
             // A person who names the target can wait for every node.
             let is_dispensable = self.goal.service().lease.is_none()
                 && self.goal.options().to.is_none()

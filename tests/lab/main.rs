@@ -120,12 +120,20 @@ fn in_five_cities() -> Result<()> {
     ensure!(begun.elapsed() > Duration::from_millis(105), "they are not 105 ms from each other: {:?}", begun.elapsed());
     undisturbed(&scenario::quiet(&lab, Duration::from_secs(6))?, &lab)?;
     undisturbed(&scenario::stretched(&lab, Duration::from_secs(4))?, &lab)?;
+    let (moved, frames) = lab.record(|| scenario::moved_to(&lab, "spb", PATIENCE))?;
+    tell_trips("planned move", &frames);
+    one_alone(&moved, &lab)?;
     let (recovery, frames) = lab.record(|| scenario::serving_dies(&lab, PATIENCE))?;
+    tell_trips("takeover", &frames);
+    one_alone(&recovery, &lab)
+}
+
+/// From the brain to each node, the checks before and after included.
+fn tell_trips(what: &str, frames: &[trips::Frame]) {
     for (number, node) in (1..).zip(NODES) {
-        let (opened, trips) = trips::between(&frames, 2, number);
-        eprintln!("lab: moscow to {node}: {opened} connections opened, {trips} round trips on all");
+        let (opened, trips) = trips::between(frames, 2, number);
+        eprintln!("lab: {what}: moscow to {node}: {opened} connections opened, {trips} round trips on all");
     }
-    sound(&recovery, &lab)
 }
 
 fn serving_dies_by_the_protocol_and_under_timers() -> Result<()> {
