@@ -145,6 +145,31 @@ fn what_a_node_cannot_do_itself_is_named() {
 }
 
 #[test]
+fn a_clone_that_is_not_made_for_the_mesh_is_named() {
+    let nodes = Nodes::new();
+    let list = nodes.list().replace("repo = \"repo\"\n", "repo = \"repo\"\npeers = true\n");
+    for directory in NAMES.iter().map(|name| nodes.path(name)).chain([nodes.network.path().to_owned()]) {
+        fs::write(directory.join("mirror.toml"), &list).unwrap();
+    }
+    for repo in ["a", "b"].map(|name| nodes.path(name).join("repo")) {
+        for setting in ["receive.denyNonFastForwards", "receive.denyDeletes"] {
+            git(&repo, &["config", setting, "true"]);
+        }
+        for setting in ["receive.autogc", "maintenance.auto"] {
+            git(&repo, &["config", setting, "false"]);
+        }
+        git(&repo, &["config", "gc.auto", "0"]);
+        for hidden in ["refs/heads", "HEAD"] {
+            git(&repo, &["config", "--add", "uploadpack.hideRefs", hidden]);
+        }
+    }
+    let object = nodes.check("").expect(1, "unsound");
+    assert_eq!(codes(&object), ["nodes.c breath-not-reached"], "{object:#}");
+    let problem = &live_problems(&object)[0];
+    assert!(problem.contains("uploadpack.hiderefs=HEAD") && problem.contains("mirror breathe --init"), "{problem}");
+}
+
+#[test]
 fn a_connection_from_before_proves_nothing() {
     let nodes = three_nodes();
     let (c, sockets) = (&nodes.servers[2], tempfile::tempdir_in("/tmp").unwrap());

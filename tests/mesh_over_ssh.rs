@@ -10,9 +10,9 @@ use crate::support::mirror::{MIRROR, Network, Said, run};
 use crate::support::sshd::{Client, Sshd};
 use crate::support::wait_for;
 
-const NODES: [&str; 3] = ["a", "b", "c"];
+const NODES: [&str; 5] = ["a", "b", "c", "d", "e"];
 
-/// Three sshds. Each leads to a clone of its own, though the path is the same in every request.
+/// Five sshds. Each leads to a clone of its own, though the path is the same in every request.
 struct Stage {
     sshds: Vec<Sshd>,
     network: Network,
@@ -56,7 +56,7 @@ impl Stage {
             NODES.iter().zip(&self.sshds).map(|(name, sshd)| format!("{name} = {}\n", sshd.node())).collect();
         let here = self.network.path().display();
         let list = format!(
-            "state = \"{here}/state-{node}\"\n[nodes]\n{rows}[chains]\nbrain = [\"a\", \"b\", \"c\"]\n[probe]\ntimeout = \"20s\"\n\
+            "state = \"{here}/state-{node}\"\n[nodes]\n{rows}[chains]\nbrain = [\"a\", \"b\", \"c\", \"d\", \"e\"]\n[probe]\ntimeout = \"20s\"\n\
              [breath]\nrepo = \"{here}/{node}/repo\"\npeers = true\ntimeout = \"60s\"\n"
         );
         std::fs::write(self.network.path().join(format!("{node}.toml")), list).unwrap();
@@ -98,6 +98,20 @@ impl Stage {
         String::from_utf8(ended.stdout).unwrap().trim().to_owned()
     }
 
+    /// How often `git` or `ssh` is started.
+    fn processes_of_an_idle_breath(&self) -> usize {
+        let (bin, log) = (self.network.path().join("bin"), self.network.path().join("started"));
+        let ssh = std::fs::read_to_string(bin.join("ssh")).unwrap();
+        program(&bin.join("ssh"), &ssh.replace("exec", &format!("echo x >>{}\nexec", log.display())));
+        program(&bin.join("git"), &format!("#!/bin/sh\necho x >>{}\nexec /usr/bin/git \"$@\"\n", log.display()));
+        self.breathe("a", &[]).expect(0, "in-step");
+        program(&bin.join("ssh"), &ssh);
+        std::fs::remove_file(bin.join("git")).unwrap();
+        let count = std::fs::read_to_string(log).unwrap().lines().count();
+        eprintln!("an idle breath starts {count} processes");
+        count
+    }
+
     fn logins(&self) -> usize {
         self.sshds.iter().map(Sshd::logins).sum()
     }
@@ -116,7 +130,7 @@ fn nodes_breathe_with_each_other_by_ssh_alone() {
     stage.breathe("a", &["--init"]).expect(3, "alone");
     stage.commit("a", "one");
     stage.breathe("a", &[]).expect(3, "alone");
-    for node in ["b", "c"] {
+    for node in &NODES[1..] {
         let object = stage.breathe(node, &["--init"]).expect(0, "in-step");
         assert_eq!(stage.git(node, &["log", "--format=%s"]), "one", "{object:#}");
     }
@@ -126,8 +140,8 @@ fn nodes_breathe_with_each_other_by_ssh_alone() {
     }
     let head = stage.commit("b", "two");
     let object = stage.breathe("b", &[]).expect(0, "in-step");
-    assert_eq!(object["copies"], 2, "{object:#}");
-    for node in ["a", "c"] {
+    assert_eq!(object["copies"], 4, "{object:#}");
+    for node in ["a", "c", "d", "e"] {
         stage.breathe(node, &[]).expect(0, "in-step");
         assert_eq!(stage.git(node, &["rev-parse", "main"]), head);
     }
@@ -137,15 +151,71 @@ fn nodes_breathe_with_each_other_by_ssh_alone() {
     }
     let (before, begun) = (stage.logins(), Instant::now());
     stage.breathe("a", &[]).expect(0, "in-step");
-    eprintln!("an idle breath with two peers: {:?}", begun.elapsed());
+    eprintln!("an idle breath with four peers: {:?}", begun.elapsed());
     assert_eq!(stage.logins(), before, "no further login");
-    // One node hangs, and the other one gets the commit all the same.
+    assert!(stage.processes_of_an_idle_breath() <= 6);
+    // One node hangs, and the others get the commit all the same.
     stage.sshds[2].freeze();
     let head = stage.commit("a", "three");
     stage.breathe("a", &["--timeout", "8s"]).expect(0, "in-step");
     assert_eq!(stage.git("b", &["for-each-ref", "--points-at", &head, "--format=x", "refs/breath"]), "x");
-    stage.sshds[1].kill();
+    for at in [1, 3, 4] {
+        stage.sshds[at].kill();
+    }
     let object = stage.breathe("a", &["--timeout", "8s"]).expect(3, "alone");
     assert!(object["peers"].as_array().unwrap().iter().all(|peer| peer["state"] == "unreachable"), "{object:#}");
     wait_for("nothing is left in the way", || stage.git("a", &["status", "--porcelain"]).is_empty().then_some(()));
+}
+
+/// `MIRROR_TEST_MEASURE=1` and `--nocapture`: how long a commit takes to all others, and an idle breath.
+#[test]
+fn measured_over_shared_connections() {
+    if std::env::var_os("MIRROR_TEST_MEASURE").is_none() {
+        return;
+    }
+    let stage = Stage::new();
+    stage.breathe("a", &["--init"]).expect(3, "alone");
+    stage.commit("a", "one");
+    stage.breathe("a", &[]).expect(3, "alone");
+    for node in &NODES[1..] {
+        stage.breathe(node, &["--init"]).expect(0, "in-step");
+    }
+    let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/post-commit");
+    let mut times = Vec::new();
+    std::fs::copy(example, stage.repo("a").join(".git/hooks/post-commit")).unwrap();
+    for n in 0..15 {
+        let file = format!("file-{n}");
+        std::fs::write(stage.repo("a").join(&file), &file).unwrap();
+        stage.git("a", &["add", &file]);
+        let mut commit = stage.command("git", "a");
+        commit.env("MIRROR", MIRROR).env("MIRROR_SELF", "a").current_dir(stage.repo("a"));
+        let begun = Instant::now();
+        assert!(commit.args(["commit", "-q", "-m", &file]).status().unwrap().success());
+        let head = stage.git("a", &["rev-parse", "HEAD"]);
+        let has_it =
+            |node: &str| std::fs::read_to_string(stage.repo(node).join(".git/refs/heads/main")).unwrap().trim() == head;
+        wait_for("the commit is everywhere", || NODES.iter().all(|node| has_it(node)).then_some(()));
+        times.push(begun.elapsed());
+        // The next one meets a network at rest.
+        std::thread::sleep(std::time::Duration::from_secs(3));
+    }
+    times.sort();
+    eprintln!("from the commit to the branch of all four others: median {:?}, all {times:?}", times[times.len() / 2]);
+    let mut idle: Vec<_> = (0..15).map(|_| stage.breathe("a", &[]).took).collect();
+    idle.sort();
+    let bare = || {
+        let begun = Instant::now();
+        let ask = |sshd: &Sshd| {
+            let words = ["-p", &sshd.port().to_string(), "127.0.0.1", "git for-each-ref"].map(str::to_owned);
+            stage.command("ssh", "a").args(words).stdout(Stdio::null()).spawn().unwrap()
+        };
+        let asked: Vec<_> = stage.sshds[1..].iter().map(ask).collect();
+        asked.into_iter().for_each(|mut asked| {
+            let _ = asked.wait();
+        });
+        begun.elapsed()
+    };
+    let mut bare: Vec<_> = (0..15).map(|_| bare()).collect();
+    bare.sort();
+    eprintln!("an idle breath: median {:?}; four bare ssh at once: median {:?}", idle[7], bare[7]);
 }

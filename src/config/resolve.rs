@@ -214,7 +214,7 @@ impl Resolver {
         }
     }
 
-    /// With peers, the origin has to be asked for.
+    /// With peers, there is an origin only where the file names one.
     fn breath_remote(&mut self, breath: &raw::Breath) -> String {
         let has_peers = breath.peers.unwrap_or(false);
         let Some(given) = &breath.remote else {

@@ -14,7 +14,7 @@ use xshell::{Cmd, cmd};
 use crate::exec::{Ended, Finished};
 use crate::git::{self, Git};
 
-/// The directory below that of the breath.
+/// Below the directory of the breath.
 const DIRECTORY: &str = "engine";
 const CONFIG: &str = "[core]\n\trepositoryformatversion = 0\n\tbare = true\n";
 

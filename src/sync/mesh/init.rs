@@ -17,7 +17,7 @@ use crate::git::{Git, LOCAL_TIMEOUT, error_line};
 /// git's own settings against deletions and rewound refs cover branches alone.
 const GUARD: &str = r#"#!/bin/sh
 # Written by `mirror breathe --init`.
-# A ref of the mesh only goes forward, whoever pushes.
+# A ref of the mesh only goes forward.
 while read -r old new name; do
     case $name in refs/breath/*) ;; *) continue ;; esac
     case $new in *[!0]*) ;; *) echo "$name is never deleted" >&2 && exit 1 ;; esac

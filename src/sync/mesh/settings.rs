@@ -4,7 +4,7 @@ use crate::git::Git;
 
 /// Each setting, its value, and whether it is one of several.
 pub(super) const SETTINGS: [(&str, &str); 7] = [
-    // A ref of the mesh only goes forward, whoever pushes.
+    // No push rewinds or deletes a branch.
     ("receive.denynonfastforwards", "true"),
     ("receive.denydeletes", "true"),
     // git's own collection would run while others push; the breath packs instead.

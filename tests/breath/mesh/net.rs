@@ -21,7 +21,7 @@ pub(crate) fn program() -> String {
 pub(crate) struct Net {
     dir: tempfile::TempDir,
     pub(crate) nodes: usize,
-    /// Who reaches whom not: from, to.
+    /// The links that are cut: from, to.
     pub(crate) cuts: BTreeSet<(usize, usize)>,
     pub(crate) dead: BTreeSet<usize>,
     /// The remote that is one more peer; none if it is empty.

@@ -183,6 +183,7 @@ impl Run {
         self.net.round();
         assert_eq!(self.net.heads(), head, "nothing is merged once all are equal");
         self.refs = (0..self.net.nodes).map(|node| self.net.refs(node)).collect();
+        eprintln!("{:?}", self.counts);
     }
 }
 
