@@ -258,6 +258,18 @@ pub enum Command {
     #[command(after_long_help = HISTORY_STATUSES)]
     History(History),
 
+    /// Put a new node list in force on all nodes
+    ///
+    /// Checks the new list, says what differs from the present one, and refuses where a node would leave while it
+    /// serves. Then it is put beside the present list (`mirror.toml.new`) on every node of both lists, read there, and,
+    /// where no node says no, put in its place by a rename, on the brain last. A node that cannot be reached is named,
+    /// and gets the list when this is run again. What is a node's own, `self` and `state`, stays.
+    ///
+    /// While both lists are about, checks warn `lists-differ`, and of two nodes that both lead the one with the smaller
+    /// digest goes on.
+    #[command(after_long_help = ROLLOUT_STATUSES)]
+    Rollout(Rollout),
+
     /// Tell receivers what is new in the history
     ///
     /// `[notify]` in mirror.toml(5) names them: a command that gets each event as JSON on its standard input

@@ -37,6 +37,7 @@ pub mod pause;
 pub mod probe;
 pub mod promote;
 pub mod resume;
+pub mod rollout;
 pub mod schema;
 pub mod status;
 pub mod whois_brain;
@@ -185,6 +186,15 @@ pub fn run(cli: &Cli) -> Result<ExitCode> {
         Command::Resume(arguments) => resume::run(arguments, &load()?),
         Command::Status(arguments) => status::run(arguments, &load()?),
         Command::History(arguments) => history::run(arguments, &load()?),
+        Command::Rollout(arguments) => {
+            let (file, mode) = (|| config::place(node_list(&cli.global)), output_mode(&cli.global));
+            match arguments {
+                cli::Rollout { stage: Some(text), .. } => rollout::stage(&file()?, text, begun, mode),
+                cli::Rollout { switch: Some(digest), .. } => rollout::switch(&file()?, digest, begun, mode),
+                cli::Rollout { file: Some(new), .. } => rollout::run(arguments, new, &load()?),
+                cli::Rollout { file: None, .. } => Err(UsageError::new("no list is named; name its file".to_owned())),
+            }
+        }
         Command::Notify(arguments) => notify::run(arguments, &load()?),
         Command::Metrics(arguments) => metrics::run(arguments, &load()?),
         Command::Schema(arguments) => schema::run(arguments, output_mode(&cli.global)),

@@ -54,6 +54,15 @@ impl Loaded {
     }
 }
 
+/// Where the configuration in force is, or will be where there is none yet.
+///
+/// # Errors
+/// When the path that is given has no name.
+pub fn place(given: Option<&Path>) -> Result<std::path::PathBuf> {
+    let path = given.map_or_else(file::place, Path::to_owned);
+    std::path::absolute(&path).map_err(|error| UsageError::new(format!("{}: {error}", path.display())))
+}
+
 /// Reads the configuration in force, refusing one with an error in it.
 ///
 /// # Errors

@@ -74,7 +74,7 @@ The lock and the journal of \fBmirror\-breathe\fR(1).
 "#;
 
 /// Lines that work, and what each is for, by command.
-const EXAMPLES: [(&str, &[(&str, &str)]); 20] = [
+const EXAMPLES: [(&str, &[(&str, &str)]); 21] = [
     (
         "mirror-probe",
         &[
@@ -184,6 +184,13 @@ const EXAMPLES: [(&str, &[(&str, &str)]); 20] = [
             ("mirror history --last 5", "What was the last thing that happened here?"),
             ("mirror history --all --since 12h", "What happened last night, on any node, and how long was the outage?"),
             ("mirror history --json | jq -r '.entries[] | select(.event == \"promote\") | .reason'", "What was moved?"),
+        ],
+    ),
+    (
+        "mirror-rollout",
+        &[
+            ("mirror rollout new.toml --dry-run", "What would change, and what is in the way?"),
+            ("mirror rollout new.toml", "Put it in force everywhere."),
         ],
     ),
     ("mirror-notify", &[("mirror notify", "Tell what is new, and what could not be told before.")]),

@@ -13,7 +13,7 @@ use serde_json::Value;
 use crate::support::program::{Ran, command, mirror};
 
 /// The commands that print an object, as `mirror schema` is asked for them.
-const COMMANDS: [&[&str]; 17] = [
+const COMMANDS: [&[&str]; 18] = [
     &["probe"],
     &["whois-brain"],
     &["beat"],
@@ -30,6 +30,7 @@ const COMMANDS: [&[&str]; 17] = [
     &["resume"],
     &["status"],
     &["history"],
+    &["rollout"],
     &["notify"],
 ];
 

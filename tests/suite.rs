@@ -29,6 +29,7 @@ mod promote;
 mod readme;
 mod register;
 mod remote;
+mod rollout;
 mod schema;
 mod state;
 mod status;

@@ -359,6 +359,30 @@ fn since(text: &str) -> Result<SystemTime, String> {
     SystemTime::now().checked_sub(ago).ok_or_else(|| "longer ago than any clock shows".to_owned())
 }
 
+/// `mirror rollout`.
+#[derive(Debug, Args)]
+pub struct Rollout {
+    /// The new node list
+    #[arg(value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub file: Option<PathBuf>,
+
+    /// Say what would be done, and touch nothing
+    #[arg(long)]
+    pub dry_run: bool,
+
+    /// Put this list, in base64, beside the one in force here
+    #[arg(long, hide = true, value_name = "LIST", conflicts_with_all = ["file", "switch"])]
+    pub stage: Option<String>,
+
+    /// Put the list of this digest, which is beside the one in force here, in its place
+    #[arg(long, hide = true, value_name = "DIGEST", conflicts_with = "file")]
+    pub switch: Option<String>,
+
+    /// What one step on all nodes may take [default: cycle.recovery, at least 10s]
+    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    pub within: Option<Duration>,
+}
+
 /// `mirror notify`.
 #[derive(Debug, Args)]
 pub struct Notify {

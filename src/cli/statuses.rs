@@ -114,6 +114,12 @@ pub(super) const HISTORY_STATUSES: &str = statuses!(
     "listed",
     unknown: "--all: a node could not be asked; what the others know was listed"
 );
+pub(super) const ROLLOUT_STATUSES: &str = statuses!(
+    "rolled-out: every node of both lists has the new one; planned: --dry-run, nothing\n     was touched",
+    no: "refused: the list is unsound, a node serves what it would lose, or a node\n     \
+         cannot take it; nothing was switched",
+    unknown: "partial: some nodes could not be reached; run it again"
+);
 pub(super) const NOTIFY_STATUSES: &str = statuses!(
     "delivered: nothing is pending",
     no: "refused: a receiver said no; it is told again the next time",

@@ -15,7 +15,7 @@ use crate::usage_error::UsageError;
 type Make = fn() -> serde_json::Value;
 
 /// The commands that print an object, a command of two words by both, and what makes its schema.
-const OBJECTS: [(&str, Make); 18] = [
+const OBJECTS: [(&str, Make); 19] = [
     ("probe", of::<probe::ProbeFacts>),
     ("whois-brain", of::<whois_brain::WhoisBrainFacts>),
     ("beat", of::<super::beat::BeatFacts>),
@@ -33,6 +33,7 @@ const OBJECTS: [(&str, Make); 18] = [
     ("resume", of::<resume::ResumeFacts>),
     ("status", of::<super::status::StatusFacts>),
     ("history", of::<super::history::HistoryFacts>),
+    ("rollout", of::<super::rollout::RolloutFacts>),
     ("notify", of::<super::notify::NotifyFacts>),
 ];
 

@@ -25,15 +25,28 @@ const WRITABLE_BY_OTHERS: u32 = 0o022;
 /// Only the owner of a file may rename or remove it.
 const STICKY: u32 = 0o1000;
 
-/// Where a node list is looked for when none is named: the first file that exists.
-pub(super) fn find() -> Result<PathBuf> {
+/// Where a node list is, or will be where there is none yet: the last place of those that are looked at for root,
+/// the first for others.
+pub(super) fn place() -> PathBuf {
+    let candidates = candidates();
+    let found = candidates.iter().find(|path| std::fs::symlink_metadata(path).is_ok());
+    let is_root = rustix::process::geteuid().is_root();
+    let made = if is_root { candidates.last() } else { candidates.first() };
+    found.or(made).cloned().unwrap_or_default()
+}
+
+fn candidates() -> Vec<PathBuf> {
     let absolute = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
     let base = absolute("XDG_CONFIG_HOME").or_else(|| absolute("HOME").map(|home| home.join(".config")));
-    let candidates: Vec<PathBuf> = base
-        .map(|base| base.join("mirror/mirror.toml"))
+    base.map(|base| base.join("mirror/mirror.toml"))
         .into_iter()
         .chain([PathBuf::from("/etc/mirror/mirror.toml")])
-        .collect();
+        .collect()
+}
+
+/// Where a node list is looked for when none is named: the first file that exists.
+pub(super) fn find() -> Result<PathBuf> {
+    let candidates = candidates();
     // One that is there and cannot be read is an error, and not a reason to read another.
     let is_absent = |path: &Path| {
         std::fs::symlink_metadata(path)

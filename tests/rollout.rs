@@ -1,0 +1,81 @@
+//! `mirror rollout` over a real ssh: a new list on all nodes, one that is away, one that would be lost.
+
+#![allow(clippy::unwrap_used)]
+
+use std::fs;
+
+use serde_json::{Value, json};
+
+use crate::support::mirror::{Said, node};
+use crate::support::nodes::{NAMES, Served};
+
+fn rollout(stage: &Served, options: &str) -> Said {
+    stage.nodes.network.run(&format!("rollout new.toml --within 60s {options}"))
+}
+
+/// Writes a new list, in which something is replaced.
+fn write(stage: &Served, old: &str, new: &str) {
+    let list = stage.nodes.list();
+    assert!(list.contains(old), "{list}");
+    fs::write(stage.nodes.path("new.toml"), list.replace(old, new)).unwrap();
+}
+
+fn digests(stage: &Served) -> Vec<Value> {
+    NAMES.map(|name| stage.nodes.on(name, "chain show").expect(0, "shown")["digest"].clone()).to_vec()
+}
+
+const LONGER: (&str, &str) = ("recovery = \"60s\"", "recovery = \"61s\"");
+
+#[test]
+fn a_new_list_is_shown_and_then_in_force_on_every_node() {
+    let stage = Served::new();
+    // What is a node's own stays.
+    let own = stage.nodes.path("b").join("mirror.toml");
+    fs::write(&own, format!("self = \"b\"\n{}", fs::read_to_string(&own).unwrap())).unwrap();
+    write(&stage, LONGER.0, LONGER.1);
+    let before = digests(&stage);
+    let object = rollout(&stage, "--dry-run").expect(0, "planned");
+    assert_eq!(object["changes"], json!(["[cycle] is another one."]), "{object:#}");
+    assert_eq!(digests(&stage), before);
+    let object = rollout(&stage, "").expect(0, "rolled-out");
+    assert_ne!(object["digest"], object["digest_new"]);
+    assert_eq!(digests(&stage), vec![object["digest_new"].clone(); 3]);
+    assert!(fs::read_to_string(&own).unwrap().starts_with("self = \"b\"\n"));
+    assert!(NAMES.iter().all(|name| !stage.nodes.path(name).join("mirror.toml.new").exists()));
+}
+
+#[test]
+fn a_node_that_is_away_is_named_and_gets_it_later() {
+    let stage = Served::new();
+    write(&stage, LONGER.0, LONGER.1);
+    let keys = stage.nodes.servers[2].path().join("authorized_keys");
+    let key = fs::read_to_string(&keys).unwrap();
+    fs::write(&keys, "").unwrap();
+    let object = rollout(&stage, "").expect(3, "partial");
+    let (a, c) = (node(&object, "a"), node(&object, "c"));
+    assert_eq!((&a["step"], &a["outcome"]), (&json!("switch"), &json!("done")), "{object:#}");
+    assert_eq!((&c["step"], &c["outcome"]), (&json!("stage"), &json!("not-reached")), "{object:#}");
+    assert!(object["reason"].as_str().unwrap().contains("not c: run this again"), "{object:#}");
+    fs::write(&keys, key).unwrap();
+    let object = rollout(&stage, "").expect(0, "rolled-out");
+    assert_eq!(digests(&stage), vec![object["digest_new"].clone(); 3]);
+}
+
+#[test]
+fn a_list_that_loses_what_runs_or_that_a_node_cannot_take_is_refused_everywhere() {
+    let stage = Served::new();
+    let before = digests(&stage);
+    write(&stage, "bot = [\"b\", \"c\", \"a\"]", "bot = [\"c\", \"a\"]");
+    let object = rollout(&stage, "").expect(1, "refused");
+    assert_eq!(object["problems"].as_array().unwrap().iter().filter(|p| p["code"] == "still-serving").count(), 1);
+    assert!(object["reason"].as_str().unwrap().contains("bot runs on b"), "{object:#}");
+    // One that is unsound, and one that a node cannot take.
+    write(&stage, "brain = [\"a\", \"b\", \"c\"]", "brain = [\"a\", \"x\"]");
+    rollout(&stage, "").expect(1, "refused");
+    write(&stage, LONGER.0, LONGER.1);
+    fs::remove_file(stage.nodes.path("c").join("bin/mirror")).unwrap();
+    let object = rollout(&stage, "").expect(1, "refused");
+    assert_eq!(node(&object, "c")["outcome"], "refused", "{object:#}");
+    stage.nodes.install("c", &format!("exec {} \"$@\"", crate::support::mirror::MIRROR));
+    assert_eq!(digests(&stage), before);
+}
