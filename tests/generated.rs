@@ -14,12 +14,13 @@ use three_mirror::cli::topics::GLOSSARY;
 use three_mirror::commands::completions;
 
 /// Pages that are written by hand.
-const BY_HAND: [&str; 7] = [
+const BY_HAND: [&str; 8] = [
     "man/mirror-arbiter.7",
     "man/mirror-cycle.7",
     "man/mirror-internals.7",
     "man/mirror-lease.7",
     "man/mirror-mesh.7",
+    "man/mirror-security.7",
     "man/mirror-verdicts.7",
     "man/mirror.toml.5",
 ];
@@ -154,6 +155,16 @@ const EXAMPLES: [(&str, &[(&str, &str)]); 18] = [
         &[
             ("mirror hold bot -- juno --serve", "Run a service for as long as the lease names this node."),
             ("mirror hold bot --check 200ms -- juno", "Read more often, to notice the loss of the lease sooner."),
+        ],
+    ),
+    (
+        "mirror-gate",
+        &[
+            (
+                "restrict,command=\"mirror gate\" ssh-ed25519 AAAA... mirror@moscow",
+                "A line of authorized_keys: what this key may do on this node.",
+            ),
+            ("mirror gate --repo /srv/lease.git", "The same on the host that has the leases in a repository."),
         ],
     ),
     (
@@ -417,6 +428,7 @@ fn see_also(name: &str, names: &[String]) -> String {
         ("mirror-lease", 7),
         ("mirror-mesh", 7),
         ("mirror-arbiter", 7),
+        ("mirror-security", 7),
         ("mirror-verdicts", 7),
     ];
     let pages = names.iter().map(|name| (name.as_str(), 1)).chain(by_hand);

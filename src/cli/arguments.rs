@@ -257,6 +257,14 @@ pub struct Hold {
     pub command: Vec<OsString>,
 }
 
+/// `mirror gate`.
+#[derive(Debug, Args)]
+pub struct Gate {
+    /// Let git reach this repository too, such as the one in which the leases are; may be repeated
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub repo: Vec<PathBuf>,
+}
+
 /// `mirror pause`.
 #[derive(Debug, Args)]
 pub struct Pause {
