@@ -76,6 +76,14 @@ pub struct Global {
     #[arg(short, long, global = true, help_heading = GLOBAL)]
     pub quiet: bool,
 
+    /// Begin each line with its priority, as systemd's journal reads it; the default where the journal is
+    /// what is written to
+    ///
+    /// `<3>` something failed or could not be found out, `<4>` something is in the way, `<5>` something
+    /// moved, `<7>` a quiet tick. `journalctl -p notice` then shows what happened and nothing else.
+    #[arg(long, global = true, help_heading = GLOBAL)]
+    pub journal: bool,
+
     /// Report each step on stderr as it happens
     #[arg(short, long, global = true, help_heading = GLOBAL)]
     pub verbose: bool,

@@ -26,6 +26,7 @@ pub mod beat;
 pub mod breathe;
 pub mod chain_check;
 pub mod chain_show;
+mod changes;
 pub mod completions;
 mod everywhere;
 pub mod gate;
@@ -97,6 +98,11 @@ impl Context {
         self.tell_with(report, &[])
     }
 
+    /// The same; where there is nothing new, the exit status alone.
+    fn tell_if<F: ReportFacts>(&self, is_new: bool, report: &Report<F>, warnings: &[Warning]) -> ExitStatus {
+        if is_new { self.tell_with(report, warnings) } else { output::HasStatus::status(report.verdict) }
+    }
+
     fn tell_with<F: ReportFacts>(&self, report: &Report<F>, warnings: &[Warning]) -> ExitStatus {
         let mut all = output::warnings::collected();
         all.extend(warnings.iter().filter(|warning| !all.contains(warning)).cloned().collect::<Vec<_>>());
@@ -143,6 +149,9 @@ pub fn main() -> ExitCode {
         }
         Err(help) => help.exit(),
     };
+    if cli.global.journal {
+        output::journal::mark_all();
+    }
     let begun = Instant::now();
     let status = run(&cli).unwrap_or_else(|error| {
         output::say(format_args!("{error:#}"));

@@ -8,6 +8,8 @@ mod demonstration;
 mod files;
 #[path = "examples/tick.rs"]
 mod tick;
+#[path = "examples/units.rs"]
+mod units;
 #[path = "examples/watchdog.rs"]
 mod watchdog;
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{Check, Mode};
 use crate::clock::BootInstant;
 use crate::leader::at_work::seconds;
-use crate::output::{self, warnings::Warning};
+use crate::output::{self, Priority, warnings::Warning};
 use crate::state::{Kept, StateDir};
 
 /// A clock that is further off than this is said to be.
@@ -66,7 +66,7 @@ impl Check<'_> {
             said.retain(|said, at| troubles.iter().any(|trouble| key(trouble) == *said) && at.until(now) < SAY_AGAIN);
             for trouble in &troubles {
                 said.entry(key(trouble)).or_insert_with(|| {
-                    output::say(format_args!("{}: {}", trouble.code, trouble.message));
+                    output::say_as(Priority::Doubtful, format_args!("{}: {}", trouble.code, trouble.message));
                     now
                 });
             }

@@ -185,6 +185,13 @@ pub struct Pace {
     /// released, as soon as the step is done.
     #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
     pub pace: Option<Duration>,
+
+    /// Print the object only when it says something else than the last time, or something moved
+    ///
+    /// For a loop, whose log would grow by a line for each tick. Times do not count; a loop that is started
+    /// anew prints its first object.
+    #[arg(long)]
+    pub changes_only: bool,
 }
 
 /// `mirror chain show`.
