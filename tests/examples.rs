@@ -6,6 +6,8 @@
 mod demonstration;
 #[path = "examples/files.rs"]
 mod files;
+#[path = "examples/package.rs"]
+mod package;
 #[path = "examples/tick.rs"]
 mod tick;
 #[path = "examples/units.rs"]
