@@ -49,6 +49,12 @@ systemd sets it for a unit with
 \fBXDG_CONFIG_HOME\fR, \fBXDG_STATE_HOME\fR, \fBXDG_RUNTIME_DIR\fR
 Where to look for the node list, the state and the sockets of shared ssh connections.
 .TP
+\fBJOURNAL_STREAM\fR, \fBCREDENTIALS_DIRECTORY\fR
+Set by systemd for a unit: which stream the journal reads, and where the unit's credentials are.
+.TP
+\fBSSH_ORIGINAL_COMMAND\fR
+Set by sshd for \fBmirror\-gate\fR(1): what the other node asks for.
+.TP
 \fBNO_COLOR\fR
 If set and not empty, it turns colours off.
 .TP
