@@ -166,7 +166,7 @@ pub fn emit<F: ReportFacts>(
             warnings,
             facts: &report.facts,
         };
-        let priority = journal::prefix(&stdout, report.facts.priority(report.verdict));
+        let priority = journal::prefix(std::io::stdout(), report.facts.priority(report.verdict));
         serde_json::to_string(&object).map(|json| priority + &sanitize::json(&json) + "\n")
     } else {
         let style = Style::of_environment();

@@ -73,7 +73,8 @@ impl Question {
     /// The question that these words ask; none when they ask anything else, or in another form.
     pub(crate) fn parse(command: &str) -> Option<Self> {
         if let Some(path) = command.strip_prefix(REFS.0).and_then(|rest| rest.strip_suffix(REFS.1)) {
-            return Some(Self::BreathRefs(path.replace(r"'\''", "'"))).filter(|question| question.to_string() == command);
+            return Some(Self::BreathRefs(path.replace(r"'\''", "'")))
+                .filter(|question| question.to_string() == command);
         }
         let milliseconds = |text: &str| text.strip_suffix("ms")?.parse::<u64>().ok();
         let words: Vec<&str> = command.split(' ').collect();
@@ -81,9 +82,7 @@ impl Question {
             ["true"] => Self::Reached,
             ["mirror", "beat", "--json"] => Self::Beat,
             ["mirror", "probe", "--json", node] => Self::Probe(node.parse().ok()?),
-            ["mirror", "chain", "check", "--here", "--json", "--within", within] => {
-                Self::Here(milliseconds(within)?)
-            }
+            ["mirror", "chain", "check", "--here", "--json", "--within", within] => Self::Here(milliseconds(within)?),
             ["mirror", "status", "--here", "--json", "--within", within] => Self::Status(milliseconds(within)?),
             ["mirror", "history", "--json", "--last", last] => Self::History(last.parse().ok()?, None),
             ["mirror", "history", "--json", "--last", last, "--since", since] => {
@@ -143,7 +142,8 @@ mod tests {
             epoch: u64::MAX,
             digest: "0123456789abcdef".to_owned(),
         };
-        let others = [Question::Here(5000), Question::Status(1), Question::History(9, None), Question::History(9, Some(1))];
+        let others =
+            [Question::Here(5000), Question::Status(1), Question::History(9, None), Question::History(9, Some(1))];
         let refs = Question::BreathRefs("/srv/it's".to_owned());
         assert_eq!(refs.to_string(), crate::sync::ask_command("/srv/it's"));
         let questions = [Question::Reached, Question::Beat, Question::Probe(name("spb")), refs, witness];
