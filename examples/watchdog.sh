@@ -15,6 +15,9 @@
 # them: keep them equal to `cycle.check` and `cycle.sync` in the node list, or the budget that `mirror
 # chain check` adds up is wrong.
 #
+# Arguments are passed on to each step. With --changes-only the log grows by what changes, and not by a line
+# for each check and breath.
+#
 # stdout has mirror's own output: one line of JSON for each step, written at once, so that the lines of
 # checks and breaths do not mix. stderr tells when steps begin to fail, and when they succeed again. TERM,
 # INT or HUP ends the script at once with status 0, and everything that it started; the next step finishes
@@ -105,7 +108,7 @@ trap end TERM INT HUP
 {
     breathing=''
     trap end TERM
-    every "$SYNC_INTERVAL" breathe mirror breathe --json
+    every "$SYNC_INTERVAL" breathe mirror breathe --json "$@"
 } &
 breathing=$!
 
@@ -121,4 +124,4 @@ fi
 
 # Finds the brain, and if it is this node, makes every service run where it belongs. One probe serves both,
 # so that nothing can change in between.
-every "$CHECK_INTERVAL" check mirror promote --if-brain --json
+every "$CHECK_INTERVAL" check mirror promote --if-brain --json "$@"

@@ -76,6 +76,14 @@ pub struct Global {
     #[arg(short, long, global = true, help_heading = GLOBAL)]
     pub quiet: bool,
 
+    /// Begin each line with its priority, as systemd's journal reads it; the default where the journal is
+    /// what is written to
+    ///
+    /// `<3>` something failed or could not be found out, `<4>` something is in the way, `<5>` something
+    /// moved, `<7>` a quiet tick. `journalctl -p notice` then shows what happened and nothing else.
+    #[arg(long, global = true, help_heading = GLOBAL)]
+    pub journal: bool,
+
     /// Report each step on stderr as it happens
     #[arg(short, long, global = true, help_heading = GLOBAL)]
     pub verbose: bool,
@@ -215,6 +223,29 @@ pub enum Command {
     #[command(after_long_help = HOLD_STATUSES)]
     Hold(Hold),
 
+    /// Let a key do what this node's list names, and nothing else
+    ///
+    /// The forced command of another node's key: one line in the file authorized_keys of the user who runs
+    /// the services,
+    ///
+    /// restrict,command="mirror gate" ssh-ed25519 AAAA... mirror@moscow
+    ///
+    /// A node that logs in with the key may then ask for `status`, `start` and `stop` of the services of
+    /// *this* node's list, for its beat, whether it sees a node alive, for what it can do (`chain check
+    /// --live`), and for its word on a grant (`lease witness`); and fetch from and push to the repository of
+    /// [breath]. The commands are taken from this node's list: of what the caller sends, nothing is run. A
+    /// `start` is for a service whose chain has this node.
+    ///
+    /// Everything else is refused in one line on stderr, exit status 1, and logged to the system's log
+    /// (/dev/log: `journalctl -t mirror-gate`), as is each start and stop. A program that asks for several
+    /// things gets those that are allowed. Of the session's environment only HOME, USER, LOGNAME, SHELL,
+    /// PATH, LANG, LC_* and what names the user's own runtime directory stay; so the node list is the one of
+    /// --config, or $HOME/.config/mirror/mirror.toml, or /etc/mirror/mirror.toml.
+    ///
+    /// mirror-security(7) gives the whole recipe.
+    #[command(after_long_help = GATE_STATUSES)]
+    Gate(Gate),
+
     /// Keep services where they are until resume
     ///
     /// While a service is paused, `mirror promote`, also with --to, moves, stops and starts nothing of it,
@@ -317,7 +348,8 @@ pub enum Command {
     /// Show the help of a command, or a page of the manual
     ///
     /// A topic is a page that is part of the program, so it is there without the installed manual: cycle,
-    /// lease, mesh, verdicts, internals, config (the keys of the node list) and glossary. On a terminal it is
+    /// lease, arbiter, mesh, security, verdicts, internals, config (the keys of the node list) and glossary. On a
+    /// terminal it is
     /// shown by man(1), else as plain text. `lease` is the topic; `mirror lease --help` is the help of the
     /// command.
     #[command(after_long_help = PRINT_STATUSES)]

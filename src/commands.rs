@@ -11,6 +11,7 @@ use crate::at_work::{Check, Mode};
 use crate::cli::{self, Chain, Cli, Command, Global, Lease};
 use crate::config::{self, Config};
 use crate::exec;
+use crate::gate::environment;
 use crate::links;
 use crate::local_node;
 use crate::name::Name;
@@ -25,8 +26,10 @@ pub mod beat;
 pub mod breathe;
 pub mod chain_check;
 pub mod chain_show;
+mod changes;
 pub mod completions;
 mod everywhere;
+pub mod gate;
 pub mod help;
 pub mod history;
 pub mod hold;
@@ -98,6 +101,11 @@ impl Context {
         self.tell_with(report, &[])
     }
 
+    /// The same; where there is nothing new, the exit status alone.
+    fn tell_if<F: ReportFacts>(&self, is_new: bool, report: &Report<F>, warnings: &[Warning]) -> ExitStatus {
+        if is_new { self.tell_with(report, warnings) } else { output::HasStatus::status(report.verdict) }
+    }
+
     fn tell_with<F: ReportFacts>(&self, report: &Report<F>, warnings: &[Warning]) -> ExitStatus {
         let mut all = output::warnings::collected();
         all.extend(warnings.iter().filter(|warning| !all.contains(warning)).cloned().collect::<Vec<_>>());
@@ -129,10 +137,14 @@ fn output_mode(global: &Global) -> OutputMode {
 /// The program `mirror`, from its arguments to its exit status.
 pub fn main() -> ExitCode {
     exec::disarm_inherited();
+    let arguments = cli::by_link_name(std::env::args_os().collect());
+    if environment::is_gate(arguments.iter().skip(1)) {
+        environment::purge();
+    }
     if std::env::var_os(completions::VARIABLE).is_some() {
         clap_complete::CompleteEnv::with_factory(Cli::command).var(completions::VARIABLE).complete();
     }
-    let cli = match Cli::try_parse_from(cli::by_link_name(std::env::args_os().collect())) {
+    let cli = match Cli::try_parse_from(arguments) {
         Ok(cli) => cli,
         Err(error) if error.use_stderr() => {
             output::say(format_args!("{}", cli::in_one_line(&error)));
@@ -140,6 +152,9 @@ pub fn main() -> ExitCode {
         }
         Err(help) => help.exit(),
     };
+    if cli.global.journal {
+        output::journal::mark_all();
+    }
     let begun = Instant::now();
     let status = run(&cli).unwrap_or_else(|error| {
         output::say(format_args!("{error:#}"));
@@ -182,6 +197,7 @@ pub fn run(cli: &Cli) -> Result<ExitCode> {
         Command::Lease(Lease::Repair(arguments)) => lease::repair::run(arguments, &load()?),
         Command::Lease(Lease::Witness(arguments)) => lease::witness::run(arguments, &load()?),
         Command::Hold(arguments) => return hold::run(arguments, &load()?),
+        Command::Gate(arguments) => return gate::run(arguments, load),
         Command::Pause(arguments) => pause::run(arguments, &load()?),
         Command::Resume(arguments) => resume::run(arguments, &load()?),
         Command::Status(arguments) => status::run(arguments, &load()?),

@@ -25,6 +25,7 @@ mod capture;
 mod detached;
 mod groups;
 mod inherited;
+mod passing;
 #[cfg(test)]
 mod tests;
 
@@ -32,7 +33,8 @@ pub(crate) use capture::Capture;
 use capture::file_holding;
 pub(crate) use detached::Detached;
 pub use groups::{end_all, ended_child, reap_orphans, take_signals};
-pub use inherited::disarm_inherited;
+pub use inherited::{disarm_inherited, keep_variables};
+pub(crate) use passing::{become_program, start_passing};
 
 /// How much of a stream is kept by default, in bytes.
 const MAX_OUTPUT: u64 = 64 * 1024;

@@ -33,6 +33,7 @@ pub mod codec;
 pub mod failsafe;
 mod nonce;
 pub mod record;
+mod secret;
 pub mod takeover;
 mod view;
 pub mod witness;

@@ -12,6 +12,7 @@
 //! - [`lease`] rules who may run a service where that is not left to chance. It is pure too; its one
 //!   value is in a [`register`]: a git ref, an etcd key or a file; [`lease::client`] opens the one that
 //!   the configuration names, and [`hold`] runs a service no longer than it is granted.
+//! - [`gate`] is the other end of [`remote`]: the forced command of a node's key.
 //! - [`pause`] is the switch for maintenance, [`state::history`] what happened on this node.
 //! - [`output`] writes one object and tells the exit status.
 //!
@@ -26,6 +27,7 @@ pub mod commands;
 pub mod config;
 pub mod exec;
 pub mod fsutil;
+pub mod gate;
 pub mod git;
 mod hex;
 pub mod hold;

@@ -8,10 +8,12 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::name::Name;
+pub use journal::Priority;
 pub use progress::{PendingWaits, Spinner};
 pub use style::{Style, columns, paragraph};
 use warnings::Warning;
 
+pub mod journal;
 mod progress;
 pub mod sanitize;
 mod style;
@@ -52,6 +54,11 @@ pub trait ReportFacts: Serialize + JsonSchema {
 
     /// The facts for people: lines, each ended by a newline.
     fn text(&self, style: Style) -> String;
+
+    /// How much the object matters in a log.
+    fn priority(&self, verdict: Self::Verdict) -> Priority {
+        if verdict.status() == ExitStatus::Unknown { Priority::Failed } else { Priority::Quiet }
+    }
 }
 
 /// What a command found out.
@@ -105,7 +112,7 @@ impl OutputMode {
     /// Prints a step, where `--verbose` asks for each.
     pub fn step(&self, words: std::fmt::Arguments<'_>) {
         if self.verbose {
-            say(words);
+            say_as(Priority::Quiet, words);
         }
     }
 
@@ -159,7 +166,8 @@ pub fn emit<F: ReportFacts>(
             warnings,
             facts: &report.facts,
         };
-        serde_json::to_string(&object).map(|json| sanitize::json(&json) + "\n")
+        let priority = journal::prefix(std::io::stdout(), report.facts.priority(report.verdict));
+        serde_json::to_string(&object).map(|json| priority + &sanitize::json(&json) + "\n")
     } else {
         let style = Style::of_environment();
         let warned = warnings.iter().map(|warning| vec![style.doubtful("warning"), warning.message.clone()]);
@@ -210,7 +218,12 @@ pub fn write(text: &str) -> bool {
 /// One line on stderr, whatever a file's name or a program's words hold; a closed one is no reason
 /// to fail.
 pub fn say(words: std::fmt::Arguments<'_>) {
-    let mut line = String::from("mirror: ");
+    say_as(Priority::Failed, words);
+}
+
+/// The same, where it is no failure.
+pub fn say_as(priority: Priority, words: std::fmt::Arguments<'_>) {
+    let mut line = journal::prefix(std::io::stderr(), priority) + "mirror: ";
     for c in words.to_string().chars() {
         if sanitize::is_unsafe(c) { line.extend(c.escape_default()) } else { line.push(c) }
     }

@@ -19,13 +19,19 @@ mod connection;
 mod environment;
 mod frame;
 mod gather;
+pub(crate) mod header;
+pub(crate) mod login;
 mod master;
 mod mux;
 mod program;
+pub(crate) mod question;
 mod ssh;
 pub(crate) mod trip;
 
 pub use cause::Cause;
+pub use login::Login;
+pub(crate) use program::{ARGUMENT_PREFIX, quoted};
+pub(crate) use ssh::SHELL;
 pub use ssh::{NEW_CONNECTION, git_ssh_command};
 pub(crate) use trip::Destination;
 
@@ -118,22 +124,6 @@ pub struct Report {
     pub silence: Option<Silence>,
     /// From the beginning of the trip.
     pub elapsed: Duration,
-}
-
-/// A login that shows that a shell ran: for a probe.
-#[derive(Clone, Debug)]
-pub struct Login {
-    /// The arguments, program first.
-    pub words: Vec<String>,
-    /// What the shell prints on a line of its own.
-    pub mark: String,
-}
-
-impl Login {
-    /// Whether the mark is a line of this.
-    pub fn shows_in(&self, output: &[u8]) -> bool {
-        output.split(|byte| *byte == b'\n').any(|line| line.trim_ascii_end() == self.mark.as_bytes())
-    }
 }
 
 impl Report {
@@ -251,11 +241,8 @@ impl Remote {
 
     /// A login for a probe.
     pub fn login(&self, name: &Name, node: &Node) -> Login {
-        let nonce = trip::nonce();
-        let (first, second) = nonce.split_at(nonce.len() / 2);
-        // Not the mark itself, which would come back from a login that repeats what it is asked.
-        let command = format!("sh -c 'echo {first}$((20+3)){second}'");
-        Login { words: self.words(name, node, &command), mark: format!("{first}23{second}") }
+        let (command, mark) = login::new(&trip::nonce());
+        Login { words: self.words(name, node, &command), mark }
     }
 
     fn is_local(&self, name: &Name) -> bool {
@@ -304,6 +291,11 @@ impl Remote {
         }
         words
     }
+}
+
+/// The program for these errands, for a shell that reads it on its standard input.
+pub(crate) fn program(errands: &[Errand<'_>], nonce: &str) -> String {
+    program::text(errands, nonce, Channel::Stdin)
 }
 
 #[cfg(test)]

@@ -110,7 +110,7 @@ pub fn run_on_node(
     });
 }
 
-fn errand<'a>(command: &ServiceCommand<'a>, start: &'a Start, to_ask: Duration) -> Errand<'a> {
+pub(crate) fn errand<'a>(command: &ServiceCommand<'a>, start: &'a Start, to_ask: Duration) -> Errand<'a> {
     let ServiceCommand { service_name, service, verb, deadline } = *command;
     let status = service.status.as_str();
     let task = match verb {
@@ -188,16 +188,16 @@ fn is_lost(status: &CommandResult) -> bool {
 }
 
 /// What a start runs on the node.
-struct Start {
+pub(crate) struct Start {
     /// What the target inhales by, so that what the fallen node breathed out comes along.
-    before: Option<String>,
-    command: String,
+    pub(crate) before: Option<String>,
+    pub(crate) command: String,
 }
 
 impl Start {
     /// Where nothing but the node's own tick guards the service, the node asks the register first: a start
     /// that was long on its way must not take effect after the lease has gone.
-    fn of(service_name: &Name, service: &Service) -> Self {
+    pub(crate) fn of(service_name: &Name, service: &Service) -> Self {
         let command = match service.lease {
             Some(Lease { guard: Guard::Tick, .. }) => {
                 format!("mirror lease check --quiet {service_name} && {{\n{}\n}}", service.start)

@@ -146,7 +146,7 @@ fn what_a_node_cannot_do_itself_is_named() {
 
 #[test]
 fn a_clone_that_is_not_made_for_the_mesh_is_named() {
-    let nodes = Nodes::new();
+    let nodes = three_nodes();
     let list = nodes.list().replace("repo = \"repo\"\n", "repo = \"repo\"\npeers = true\n");
     for directory in NAMES.iter().map(|name| nodes.path(name)).chain([nodes.network.path().to_owned()]) {
         fs::write(directory.join("mirror.toml"), &list).unwrap();
@@ -163,7 +163,7 @@ fn a_clone_that_is_not_made_for_the_mesh_is_named() {
             git(&repo, &["config", "--add", "uploadpack.hideRefs", hidden]);
         }
     }
-    let object = nodes.check("").expect(1, "unsound");
+    let object = check(&nodes, "").expect(1, "unsound");
     assert_eq!(codes(&object), ["nodes.c breath-not-reached"], "{object:#}");
     let problem = &live_problems(&object)[0];
     assert!(problem.contains("uploadpack.hiderefs=HEAD") && problem.contains("mirror breathe --init"), "{problem}");

@@ -6,8 +6,12 @@
 mod demonstration;
 #[path = "examples/files.rs"]
 mod files;
+#[path = "examples/package.rs"]
+mod package;
 #[path = "examples/tick.rs"]
 mod tick;
+#[path = "examples/units.rs"]
+mod units;
 #[path = "examples/watchdog.rs"]
 mod watchdog;
 

@@ -14,12 +14,13 @@ use three_mirror::cli::topics::GLOSSARY;
 use three_mirror::commands::completions;
 
 /// Pages that are written by hand.
-const BY_HAND: [&str; 7] = [
+const BY_HAND: [&str; 8] = [
     "man/mirror-arbiter.7",
     "man/mirror-cycle.7",
     "man/mirror-internals.7",
     "man/mirror-lease.7",
     "man/mirror-mesh.7",
+    "man/mirror-security.7",
     "man/mirror-verdicts.7",
     "man/mirror.toml.5",
 ];
@@ -48,6 +49,12 @@ systemd sets it for a unit with
 \fBXDG_CONFIG_HOME\fR, \fBXDG_STATE_HOME\fR, \fBXDG_RUNTIME_DIR\fR
 Where to look for the node list, the state and the sockets of shared ssh connections.
 .TP
+\fBJOURNAL_STREAM\fR, \fBCREDENTIALS_DIRECTORY\fR
+Set by systemd for a unit: which stream the journal reads, and where the unit's credentials are.
+.TP
+\fBSSH_ORIGINAL_COMMAND\fR
+Set by sshd for \fBmirror\-gate\fR(1): what the other node asks for.
+.TP
 \fBNO_COLOR\fR
 If set and not empty, it turns colours off.
 .TP
@@ -74,7 +81,7 @@ The lock and the journal of \fBmirror\-breathe\fR(1).
 "#;
 
 /// Lines that work, and what each is for, by command.
-const EXAMPLES: [(&str, &[(&str, &str)]); 21] = [
+const EXAMPLES: [(&str, &[(&str, &str)]); 22] = [
     (
         "mirror-probe",
         &[
@@ -155,6 +162,16 @@ const EXAMPLES: [(&str, &[(&str, &str)]); 21] = [
         &[
             ("mirror hold bot -- juno --serve", "Run a service for as long as the lease names this node."),
             ("mirror hold bot --check 200ms -- juno", "Read more often, to notice the loss of the lease sooner."),
+        ],
+    ),
+    (
+        "mirror-gate",
+        &[
+            (
+                "restrict,command=\"mirror gate\" ssh-ed25519 AAAA... mirror@moscow",
+                "A line of authorized_keys: what this key may do on this node.",
+            ),
+            ("mirror gate --repo /srv/lease.git", "The same on the host that has the leases in a repository."),
         ],
     ),
     (
@@ -435,6 +452,7 @@ fn see_also(name: &str, names: &[String]) -> String {
         ("mirror-lease", 7),
         ("mirror-mesh", 7),
         ("mirror-arbiter", 7),
+        ("mirror-security", 7),
         ("mirror-verdicts", 7),
     ];
     let pages = names.iter().map(|name| (name.as_str(), 1)).chain(by_hand);

@@ -229,3 +229,64 @@ fn of_several_state_directories_the_first_is_used() {
     run(command).expect(0, "in-place");
     assert!(first.join("service-brain.lock").exists() && !second.exists());
 }
+
+/// The priority that the first line begins with.
+fn priority(line: &str) -> &str {
+    line.split_once('>').map_or("", |(priority, _)| priority)
+}
+
+#[test]
+fn lines_for_the_journal_begin_with_their_priority() {
+    let network = Network::new(
+        "self = \"a\"\nnodes = { a = \"127.0.0.1\", b = \"127.0.0.2\" }\nchains = { brain = [\"a\"], bot = [\"a\"] }\n\
+         probe = { method = \"exec\", command = \"true\", timeout = \"60s\" }\n\
+         services.bot = { status = \"test -e {dir}/on\", start = \"touch {dir}/on\", stop = \"rm {dir}/on\" }\n",
+    );
+    // Started; in place; a start that fails.
+    assert_eq!(priority(&network.run("promote --journal").stdout), "<5");
+    assert_eq!(priority(&network.run("promote --journal").stdout), "<7");
+    std::fs::remove_file(network.path().join("on")).unwrap();
+    let list = std::fs::read_to_string(network.config()).unwrap();
+    network.rewrite(&list.replace("touch", "false"));
+    assert_eq!(priority(&network.run("promote --journal").stdout), "<3");
+    // What is said on stderr.
+    let said = network.run("promote --journal --to nobody");
+    assert_eq!((said.status, priority(&said.stderr)), (2, "<3"), "{said:?}");
+    // Without the option none, unless the stream is the journal's.
+    assert_eq!(priority(&network.run("promote").stdout), "");
+    let script = "exec >said; JOURNAL_STREAM=$(stat -Lc %d:%i said) \"$MIRROR\" promote; \
+                  exec >other; JOURNAL_STREAM=1:1 \"$MIRROR\" promote";
+    network.shell(script);
+    assert_eq!(priority(&std::fs::read_to_string(network.path().join("said")).unwrap()), "<3");
+    assert!(std::fs::read_to_string(network.path().join("other")).unwrap().starts_with('{'));
+}
+
+#[test]
+fn a_loop_says_only_what_changes() {
+    let network = Network::new(
+        "self = \"a\"\nnodes = { a = \"127.0.0.1\", b = \"127.0.0.2\" }\nchains = { brain = [\"a\"], bot = [\"a\"] }\n\
+         probe = { method = \"exec\", command = \"true\", timeout = \"60s\" }\n\
+         services.bot = { status = \"test -e {dir}/on\", start = \"test ! -e {dir}/broken && touch {dir}/on\", \
+         stop = \"rm {dir}/on\" }\n",
+    );
+    let script = r#"
+        step() { "$MIRROR" promote --json --changes-only >>said; }
+        step; step; step
+        rm on; step; step
+        rm on; touch broken; step; step; rm broken; step; step
+    "#;
+    network.shell(script);
+    let said = std::fs::read_to_string(network.path().join("said")).unwrap();
+    let verdicts: Vec<String> = said
+        .lines()
+        .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap()["verdict"].as_str().unwrap().to_owned())
+        .collect();
+    // The first two quiet ticks say once that all is well; so does the tick after each change.
+    let first = ["started", "in-place", "started", "failed"];
+    assert_eq!(verdicts[..first.len()], first, "{verdicts:?}");
+    assert!(verdicts.len() <= 7, "{verdicts:?}");
+    // A new loop says where things stand.
+    let anew = network.shell("\"$MIRROR\" promote --json --changes-only; \"$MIRROR\" promote --json --changes-only");
+    assert_eq!(anew.stdout.lines().count(), 1, "{anew:?}");
+    assert_eq!(anew.status, network.run("promote").status);
+}

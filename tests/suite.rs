@@ -16,6 +16,7 @@ mod decisions;
 mod everywhere;
 mod examples;
 mod fuzz;
+mod gate;
 mod generated;
 mod hold;
 mod lease;

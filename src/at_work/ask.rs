@@ -9,10 +9,9 @@ use crate::clock::{BootInstant, Deadline};
 use crate::config::Node;
 use crate::leader::at_work::{Answer, Heard, Sighting};
 use crate::name::Name;
+use crate::remote::question::Question;
 use crate::remote::{Remote, Report};
 
-/// What a node is asked.
-const COMMAND: &str = "mirror beat --json";
 /// The name and version of the answer.
 pub const SCHEMA: &str = "mirror.beat/1";
 /// A longer text is not a digest.
@@ -61,7 +60,7 @@ struct ObjectHeard {
 /// Asks a node for its beat.
 pub(super) fn ask(remote: &Remote, (name, node): (&Name, &Node), deadline: Deadline) -> Asked {
     let began = BootInstant::now();
-    let report = remote.ask(name, node, COMMAND, deadline);
+    let report = remote.ask(name, node, &Question::Beat.to_string(), deadline);
     let ended = BootInstant::now();
     let (answer, told) = read(&report, ended, SystemTime::now());
     Asked { began, ended, answer, told }

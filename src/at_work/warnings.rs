@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{Check, Mode};
 use crate::clock::BootInstant;
 use crate::leader::at_work::seconds;
-use crate::output::{self, warnings::Warning};
+use crate::output::{self, Priority, warnings::Warning};
 use crate::state::history::{self, Entry, Event};
 use crate::state::{Kept, StateDir};
 
@@ -68,7 +68,7 @@ impl Check<'_> {
             said.retain(|said, at| troubles.iter().any(|trouble| key(trouble) == *said) && at.until(now) < SAY_AGAIN);
             for trouble in &troubles {
                 said.entry(key(trouble)).or_insert_with(|| {
-                    output::say(format_args!("{}: {}", trouble.code, trouble.message));
+                    output::say_as(Priority::Doubtful, format_args!("{}: {}", trouble.code, trouble.message));
                     // Why others do not lead stands beside the change of the brain.
                     if trouble.code != "passed-over" && !lasting.contains(&key(trouble)) {
                         let entry = Entry::new(self.local_node, Event::Trouble, &trouble.message);

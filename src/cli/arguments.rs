@@ -185,6 +185,13 @@ pub struct Pace {
     /// released, as soon as the step is done.
     #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
     pub pace: Option<Duration>,
+
+    /// Print the object only when it says something else than the last time, or something moved
+    ///
+    /// For a loop, whose log would grow by a line for each tick. Times do not count; a loop that is started
+    /// anew prints its first object.
+    #[arg(long)]
+    pub changes_only: bool,
 }
 
 /// `mirror chain show`.
@@ -263,6 +270,14 @@ pub struct Hold {
     /// The command and its arguments
     #[arg(value_name = "COMMAND", required = true, last = true, value_hint = ValueHint::CommandWithArguments)]
     pub command: Vec<OsString>,
+}
+
+/// `mirror gate`.
+#[derive(Debug, Args)]
+pub struct Gate {
+    /// Let git reach this repository too, such as the one in which the leases are; may be repeated
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub repo: Vec<PathBuf>,
 }
 
 /// `mirror pause`.

@@ -65,7 +65,7 @@ pub(crate) fn objects() -> Vec<String> {
 }
 
 /// The commands that print something else.
-const WITHOUT_OBJECT: [&str; 4] = ["metrics", "schema", "completions", "help"];
+const WITHOUT_OBJECT: [&str; 5] = ["gate", "metrics", "schema", "completions", "help"];
 
 #[cfg(test)]
 mod tests {

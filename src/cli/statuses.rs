@@ -35,6 +35,11 @@ pub(super) const BEAT_STATUSES: &str = statuses!(
     no: "stale: it ended too long ago; none: no check has ended here since this\n     \
          machine booted"
 );
+pub(super) const GATE_STATUSES: &str = statuses!(
+    "done; what was asked for has its own status, git its own exit status",
+    no: "refused: this is nothing that a node may ask for here",
+    unknown: "unknown: what was asked for could not be run"
+);
 pub(super) const BREATHE_STATUSES: &str = statuses!(
     "in-step: the branch is the same here and on the remote; with peers, another\n     \
      node holds all that this one has, and this one all of its",

@@ -16,11 +16,12 @@ pub struct Topic {
 }
 
 /// Every topic.
-pub const TOPICS: [Topic; 8] = [
+pub const TOPICS: [Topic; 9] = [
     Topic { name: "cycle", page: "mirror-cycle", roff: include_str!("../../man/mirror-cycle.7") },
     Topic { name: "lease", page: "mirror-lease", roff: include_str!("../../man/mirror-lease.7") },
     Topic { name: "arbiter", page: "mirror-arbiter", roff: include_str!("../../man/mirror-arbiter.7") },
     Topic { name: "mesh", page: "mirror-mesh", roff: include_str!("../../man/mirror-mesh.7") },
+    Topic { name: "security", page: "mirror-security", roff: include_str!("../../man/mirror-security.7") },
     Topic { name: "verdicts", page: "mirror-verdicts", roff: include_str!("../../man/mirror-verdicts.7") },
     Topic { name: "internals", page: "mirror-internals", roff: include_str!("../../man/mirror-internals.7") },
     Topic { name: "config", page: "mirror.toml", roff: include_str!("../../man/mirror.toml.5") },

@@ -7,13 +7,13 @@ use anyhow::{Result, bail};
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::Context;
+use super::{Context, changes};
 use crate::chain::BRAIN;
 use crate::cli;
 use crate::clock::BootInstant;
 use crate::config::Node;
 use crate::name::Name;
-use crate::output::{self, ExitStatus, Report, Spinner, Style};
+use crate::output::{self, ExitStatus, Priority, Report, ReportFacts as _, Spinner, Style};
 use crate::remote;
 use crate::state::{self, StateDir, history};
 use crate::sync::{
@@ -103,6 +103,20 @@ impl output::ReportFacts for BreatheFacts {
         }
         text
     }
+
+    fn priority(&self, verdict: BreatheVerdict) -> Priority {
+        match verdict {
+            BreatheVerdict::InStep if self.moved() => Priority::Moved,
+            BreatheVerdict::InStep | BreatheVerdict::Busy | BreatheVerdict::Raced => Priority::Quiet,
+            _ => Priority::Failed,
+        }
+    }
+}
+
+impl BreatheFacts {
+    fn moved(&self) -> bool {
+        self.inhale.is_some() || self.exhale.is_some() || self.parked.is_some()
+    }
 }
 
 pub(super) fn run(arguments: &cli::Breathe, context: &Context) -> Result<ExitStatus> {
@@ -145,7 +159,13 @@ pub(super) fn run(arguments: &cli::Breathe, context: &Context) -> Result<ExitSta
         mesh: outcome.mesh,
         files: outcome.files,
     };
-    Ok(context.tell(&Report { verdict: outcome.verdict, reason: format!("{}.", outcome.reason), facts }))
+    let report = Report { verdict: outcome.verdict, reason: format!("{}.", outcome.reason), facts };
+    let parked = report.facts.parked.as_ref().map(|parked| &parked.reference);
+    let state = (report.verdict, parked, &report.facts.files);
+    let is_new = !arguments.pace.changes_only
+        || report.facts.priority(report.verdict) == Priority::Moved
+        || changes::are_new(&StateDir::open(&context.config), "breathe", &state);
+    Ok(context.tell_if(is_new, &report, &[]))
 }
 
 /// A breath with the other nodes of the list.

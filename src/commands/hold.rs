@@ -27,6 +27,7 @@ use crate::lease::failsafe::Grant;
 use crate::lease::witness::{self, Testimony};
 use crate::name::Name;
 use crate::output::{self, ExitStatus, Style};
+use crate::remote::question::Question;
 use crate::state::{Lock, StateDir, history};
 use crate::usage_error::UsageError;
 
@@ -197,11 +198,14 @@ fn voters(context: &Context, service: &Name) -> Voters {
             return witness::testify(&config, &service, grant).0 == Testimony::Vouched;
         }
         let Some(node) = config.nodes.get(voter) else { return false };
-        let (Grant { holder, epoch }, digest) = (grant, &config.digest);
-        let question =
-            format!("mirror lease witness --json {service} --holder {holder} --epoch {epoch} --digest {digest}");
-        let answer = remote.ask(voter, node, &question, deadline);
-        answer.status == Some(0) && is_yes(&answer.output, &service, grant, digest)
+        let question = Question::Witness {
+            service: service.clone(),
+            holder: grant.holder.clone(),
+            epoch: grant.epoch,
+            digest: config.digest.clone(),
+        };
+        let answer = remote.ask(voter, node, &question.to_string(), deadline);
+        answer.status == Some(0) && is_yes(&answer.output, &service, grant, &config.digest)
     };
     Voters { names, ask: Arc::new(ask) }
 }

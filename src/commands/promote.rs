@@ -7,13 +7,16 @@ use anyhow::Result;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::Context;
+use super::{Context, changes};
 use crate::at_work::Mode;
 use crate::cli;
 use crate::config::Service;
 use crate::leader::Brain;
 use crate::name::Name;
-use crate::output::{self, ExitStatus, HasStatus as _, PendingWaits, Report, Spinner, Style};
+use crate::output::warnings::Warning;
+use crate::output::{
+    self, ExitStatus, HasStatus as _, PendingWaits, Priority, Report, ReportFacts as _, Spinner, Style,
+};
 use crate::promote::{self, Options, PromoteVerdict, Request, ServiceOutcome};
 use crate::service::Cause;
 use crate::state::StateDir;
@@ -59,6 +62,23 @@ impl output::ReportFacts for PromoteFacts {
         }
         text
     }
+
+    fn priority(&self, _: PromoteVerdict) -> Priority {
+        self.services.iter().map(|service| service.verdict.priority()).max().unwrap_or(Priority::Failed)
+    }
+}
+
+impl PromoteFacts {
+    /// What counts for --changes-only. A node that cannot be asked is the same trouble, however long it takes.
+    fn state(&self) -> impl std::fmt::Debug {
+        let steps = |service: &ServiceOutcome| {
+            let step = |step: &promote::Step| (step.node.clone(), step.step, step.outcome, step.cause);
+            service.steps.iter().map(step).collect::<Vec<_>>()
+        };
+        let services = self.services.iter();
+        let services = services.map(|one| (one.service.clone(), one.verdict, one.movement.target.clone(), steps(one)));
+        (self.brain.clone(), services.collect::<Vec<_>>())
+    }
 }
 
 pub(super) fn run(arguments: &cli::Promote, context: &Context) -> Result<ExitStatus> {
@@ -95,12 +115,19 @@ pub(super) fn run(arguments: &cli::Promote, context: &Context) -> Result<ExitSta
     let running = promoted.running();
     let brain = promoted.brain.and_then(|brain| if let Brain::Known(name) = brain { Some(name) } else { None });
     let report = report(promoted.services, brain, arguments.why.clone());
-    let Some(check) = &check else { return Ok(context.tell(&report)) };
+    let is_new = |warnings: &[Warning]| {
+        let codes: Vec<_> = warnings.iter().map(|warning| warning.code).collect();
+        !arguments.pace.changes_only
+            || report.facts.priority(report.verdict) == Priority::Moved
+            || changes::are_new(&state_dir, "promote", &(codes, report.facts.state()))
+    };
+    let Some(check) = &check else { return Ok(context.tell_if(is_new(&[]), &report, &[])) };
     // A check that found another one at work here shows nothing: that one may hang.
     if report.facts.services.iter().all(|service| service.verdict != PromoteVerdict::Busy) {
         check.leave_beat(history::slug(report.verdict).as_deref().unwrap_or_default(), Some(running));
     }
-    let status = context.tell_with(&report, &check.warnings());
+    let warnings = check.warnings();
+    let status = context.tell_if(is_new(&warnings), &report, &warnings);
     check.look_around();
     Ok(status)
 }

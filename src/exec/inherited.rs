@@ -43,3 +43,14 @@ fn close_on_exec() {
         let _ = rustix::io::fcntl_setfd(unsafe { BorrowedFd::borrow_raw(number) }, FdFlags::CLOEXEC);
     }
 }
+
+/// To be called before there is any thread: only these variables stay in the environment.
+pub fn keep_variables(keep: impl Fn(&str, &str) -> bool) {
+    for (name, value) in std::env::vars_os() {
+        let stays = name.to_str().zip(value.to_str()).is_some_and(|(name, value)| keep(name, value));
+        if !stays {
+            // SAFETY: no other thread runs yet that could read the environment.
+            unsafe { std::env::remove_var(name) };
+        }
+    }
+}

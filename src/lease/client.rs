@@ -4,17 +4,14 @@
 //! that anything stopped.
 
 use std::fmt;
-use std::path::Path;
 use std::time::{Duration, SystemTime};
-
-use anyhow::Context;
 
 use crate::chain::BRAIN;
 use crate::clock::Deadline;
 use crate::config::{self, Config, Lease};
 use crate::lease::codec::{LeaseRegister, SwapDeadlines, SwapOutcome};
-use crate::lease::witness;
 use crate::lease::{ClaimRequest, LeaseRecord, LeaseView, Nonce, Observation, Params, Regression, VersionedRecord};
+use crate::lease::{secret, witness};
 use crate::name::Name;
 use crate::register::etcd::{Cluster, EtcdRegister};
 use crate::register::file::FileRegister;
@@ -22,9 +19,6 @@ use crate::register::git::GitRegister;
 use crate::register::{Register, StoreError, Version};
 use crate::remote;
 use crate::state::StateDir;
-
-/// A longer file is not a password file.
-const MAX_PASSWORD_BYTES: usize = 4096;
 
 /// One service's lease in the configured store.
 #[derive(Debug)]
@@ -200,12 +194,18 @@ fn open_store(
             Box::new(GitRegister::open(&cache, remote, &reference, by, Some(&ssh))?)
         }
         config::Store::Etcd { endpoints, prefix, ca, identity, user } => {
-            let identity = identity.as_ref().map(|(cert, key)| anyhow::Ok((read(cert)?, read(key)?))).transpose()?;
+            let identity = identity
+                .as_ref()
+                .map(|(cert, key)| anyhow::Ok((secret::read(cert)?, secret::read(key)?)))
+                .transpose()?;
             let cluster = Cluster {
                 endpoints: endpoints.clone(),
-                ca: ca.as_deref().map(read).transpose()?,
+                ca: ca.as_deref().map(secret::read).transpose()?,
                 identity,
-                user: user.as_ref().map(|(user, file)| anyhow::Ok((user.clone(), password(file)?))).transpose()?,
+                user: user
+                    .as_ref()
+                    .map(|(user, file)| anyhow::Ok((user.clone(), secret::password(file)?)))
+                    .transpose()?,
             };
             Box::new(EtcdRegister::new(cluster, &format!("{prefix}{name}"))?)
         }
@@ -215,18 +215,6 @@ fn open_store(
             Box::new(FileRegister::new(path.join(name)))
         }
     })
-}
-
-fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
-    std::fs::read(path).with_context(|| path.display().to_string())
-}
-
-/// The first line of a file.
-fn password(path: &Path) -> anyhow::Result<String> {
-    let bytes = read(path)?;
-    anyhow::ensure!(bytes.len() <= MAX_PASSWORD_BYTES, "{}: too long for a password", path.display());
-    let text = String::from_utf8(bytes).with_context(|| path.display().to_string())?;
-    Ok(text.lines().next().unwrap_or_default().to_owned())
 }
 
 /// Opens the register called `name` in the configured store, without connecting to it; none without a

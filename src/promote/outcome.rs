@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::name::Name;
-use crate::output::{ExitStatus, HasStatus};
+use crate::output::{ExitStatus, HasStatus, Priority};
 use crate::pause::Paused;
 use crate::service::{Cause, Inhaled};
 
@@ -43,6 +43,15 @@ impl PromoteVerdict {
     /// Whether it means that the service runs on its target.
     pub fn runs(self) -> bool {
         matches!(self, Self::InPlace | Self::Started | Self::Moved | Self::StoppedElsewhere)
+    }
+
+    /// How much it matters in a log.
+    pub fn priority(self) -> Priority {
+        match self {
+            Self::Started | Self::Moved | Self::StoppedElsewhere => Priority::Moved,
+            Self::InPlace | Self::Planned | Self::NotBrain | Self::Paused | Self::Busy => Priority::Quiet,
+            Self::Refused | Self::Failed | Self::Blocked | Self::Unknown => Priority::Failed,
+        }
     }
 }
 

@@ -10,35 +10,12 @@ use std::fmt::Write as _;
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use serde::Serialize;
-
-use super::Errand;
+use super::{Errand, header};
 
 /// How long an argument may be, in bytes; Linux takes 128 KiB (execve(2), MAX_ARG_STRLEN).
 pub(super) const LONGEST_ARGUMENT: usize = 96 * 1024;
-
-/// The first line of a program is a comment that holds the request, for a forced command that carries
-/// it out itself.
-#[derive(Serialize)]
-struct Header<'a> {
-    mirror: u32,
-    /// In two halves, so that it stands nowhere in one piece.
-    nonce: (&'a str, &'a str),
-    requests: Vec<HeaderRequest<'a>>,
-}
-
-#[derive(Serialize)]
-struct HeaderRequest<'a> {
-    verb: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    service: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    command: Option<&'a str>,
-    /// Whether an inhale comes before the start.
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    inhale: bool,
-    timeout_ms: u64,
-}
+/// What stands before a program that is an argument.
+pub(crate) const ARGUMENT_PREFIX: &str = r#"sh -c 'eval "$(printf %b "$1")"' sh '"#;
 
 /// How the program gets to the shell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,7 +37,7 @@ enum Cut {
 
 /// The program for these errands.
 pub(super) fn text(errands: &[Errand<'_>], nonce: &str, channel: Channel) -> String {
-    let mut program = format!("# {}\n{{\n", header(errands, nonce));
+    let mut program = format!("{}\n{{\n", header::line(errands, nonce));
     let (first, second) = nonce.split_at(nonce.len() / 2);
     let live = if channel == Channel::Argument { "$m_a$m_b" } else { "" };
     let single = if errands.len() == 1 { "1" } else { "" };
@@ -97,20 +74,7 @@ pub(super) fn as_argument(program: &str) -> String {
             _ => encoded.push(char::from(byte)),
         }
     }
-    format!("sh -c 'eval \"$(printf %b \"$1\")\"' sh '{encoded}'")
-}
-
-fn header(errands: &[Errand<'_>], nonce: &str) -> String {
-    let requests = errands.iter().map(|errand| HeaderRequest {
-        verb: errand.task.verb(),
-        service: errand.service.map(crate::name::Name::as_str),
-        // A service's commands are those of the node's own list; anything else has to be said.
-        command: errand.service.is_none().then(|| errand.task.status()),
-        inhale: errand.task.before().is_some(),
-        timeout_ms: u64::try_from(errand.deadline.left().as_millis()).unwrap_or(u64::MAX),
-    });
-    let header = Header { mirror: 1, nonce: nonce.split_at(nonce.len() / 2), requests: requests.collect() };
-    serde_json::to_string(&header).unwrap_or_default()
+    format!("{ARGUMENT_PREFIX}{encoded}'")
 }
 
 /// What of program.sh is sent.
@@ -174,7 +138,7 @@ fn in_a_subshell(command: &str) -> String {
     }
 }
 
-fn quoted(text: &str) -> String {
+pub(crate) fn quoted(text: &str) -> String {
     format!("'{}'", text.replace('\'', r"'\''"))
 }
 

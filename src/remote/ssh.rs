@@ -48,7 +48,7 @@ const SESSION: [&str; 17] = [
 ];
 
 /// The command that every login shell reads alike; what it is to do comes on its standard input.
-pub(super) const SHELL: &str = "sh";
+pub(crate) const SHELL: &str = "sh";
 /// What ssh exits with when it has itself to blame and not the command (ssh(1), EXIT STATUS).
 pub(super) const FAILED: i32 = 255;
 

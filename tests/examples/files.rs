@@ -148,15 +148,14 @@ fn systemd_takes_the_units() {
         let text = fs::read_to_string(&path).unwrap();
         // It has to be there for the check; where it is, is the one thing that is changed.
         let copy = place.path().join(path.file_name().unwrap());
-        fs::write(&copy, text.replace("/usr/local/bin/mirror", env!("CARGO_BIN_EXE_mirror"))).unwrap();
+        fs::write(&copy, text.replace("=mirror --", &format!("={} --", env!("CARGO_BIN_EXE_mirror")))).unwrap();
         units.push(copy);
     }
-    assert_eq!(units.len(), 7, "{units:?}");
+    assert_eq!(units.len(), 8, "{units:?}");
     let output = command("systemd-analyze", place.path()).args(["--man=no", "verify"]).args(&units).output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
     // Words about other units are no concern of ours.
-    let ours: Vec<&str> =
-        said.lines().filter(|line| line.contains("mirror-") || line.contains("under-lease")).collect();
+    let ours: Vec<&str> = said.lines().filter(|line| line.contains("mirror") || line.contains("under-lease")).collect();
     assert!(ours.is_empty() && output.status.success(), "{said}");
 }
 

@@ -173,7 +173,7 @@ fn a_topic_is_shown_as_plain_text() {
         let output = program.expect("runs");
         (output.status.code(), String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap())
     };
-    for name in ["lease", "arbiter", "mesh", "cycle", "verdicts", "glossary", "config"] {
+    for name in ["lease", "arbiter", "mesh", "security", "cycle", "verdicts", "glossary", "config"] {
         let (status, text, error) = mirror(&[name]);
         assert_eq!((status, error.as_str()), (Some(0), ""), "{name}");
         assert_eq!(text, topics::find(name).expect(name).text());

@@ -18,6 +18,7 @@ use crate::git::Git;
 use crate::name::Name;
 use crate::output::millis;
 use crate::remote;
+use crate::remote::question::Question;
 use crate::service::{Condition, Instance};
 use crate::state::StateDir;
 use crate::sync::missing_settings;
@@ -147,7 +148,7 @@ fn tried(name: &str, begun: Instant, outcome: Result<(), String>) -> Tried {
 
 /// Whether a command runs on another node.
 fn reach(context: &Context, name: &Name, node: &Node, deadline: Deadline) -> Result<(), String> {
-    let report = context.remote().over_new_connections().ask(name, node, "true", deadline);
+    let report = context.remote().over_new_connections().ask(name, node, &Question::Reached.to_string(), deadline);
     if report.status == Some(0) { Ok(()) } else { Err(report.why()) }
 }
 

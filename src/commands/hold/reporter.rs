@@ -10,7 +10,7 @@ use crate::hold::notify::Notify;
 use crate::hold::{HoldEvent, HoldOutcome, StopReason};
 use crate::lease::LeaseView;
 use crate::name::Name;
-use crate::output::{self, Envelope};
+use crate::output::{self, Envelope, Priority};
 use crate::state::StateDir;
 use crate::state::history::{self, Entry, Event};
 
@@ -56,7 +56,7 @@ impl<'a> Reporter<'a> {
                 (self.facts.epoch, self.facts.pid) = (Some(*epoch), Some(*pid));
                 let reason = format!("{service} runs here in epoch {epoch}, as process {pid}.");
                 self.notify.send(&format!("READY=1\nWATCHDOG=1\nSTATUS={reason}"));
-                self.say(&reason);
+                self.say(Priority::Moved, &reason);
                 self.show(HoldVerdict::Running, &reason);
                 self.record(Event::HoldStart, None, &reason);
                 history::keep_lease_view(self.state_dir, Some(self.node), service, lease_view);
@@ -70,7 +70,7 @@ impl<'a> Reporter<'a> {
                     "{service} goes on by failsafe: the lease cannot be read, and {voters} of {voters} voters vouch for it."
                 );
                 self.notify.send(&format!("STATUS={reason}"));
-                self.say(&reason);
+                self.say(Priority::Moved, &reason);
                 self.show(HoldVerdict::Running, &reason);
                 self.record(Event::FailsafeBegin, None, &reason);
             }
@@ -78,19 +78,19 @@ impl<'a> Reporter<'a> {
                 self.end_failsafe("the lease was read again");
                 let reason = format!("{service} may go on: the lease was read again.");
                 self.notify.send(&format!("STATUS={reason}"));
-                self.say(&reason);
+                self.say(Priority::Moved, &reason);
             }
             HoldEvent::AtRisk { why, left } => {
                 let left = left.as_secs_f64();
                 let reason = format!("{service} is stopped in {left:.1} s unless the lease is read by then: {why}");
                 self.notify.send(&format!("STATUS={}", one_line(&reason)));
-                self.say(&reason);
+                self.say(Priority::Failed, &reason);
             }
             HoldEvent::Stopping(why) => {
                 self.end_failsafe(why);
                 let reason = format!("{service} is stopped: {why}.");
                 self.notify.send(&format!("STOPPING=1\nSTATUS={}", one_line(&reason)));
-                self.say(&reason);
+                self.say(Priority::Moved, &reason);
                 self.show(HoldVerdict::Stopping, &reason);
             }
         }
@@ -109,7 +109,7 @@ impl<'a> Reporter<'a> {
     /// Reports that nothing was started.
     pub(super) fn not_started(&mut self, verdict: HoldVerdict, reason: String) -> ExitCode {
         self.notify.send(&format!("STATUS={}", one_line(&reason)));
-        self.say(&reason);
+        self.say(priority(verdict), &reason);
         // The state file belongs to the hold that is already running.
         if verdict != HoldVerdict::Busy {
             self.facts.exit_status = Some(output::HasStatus::status(verdict) as u8);
@@ -154,7 +154,7 @@ impl<'a> Reporter<'a> {
         };
         self.facts.exit_status = Some(status);
         self.notify.send(&format!("STOPPING=1\nSTATUS={}", one_line(&reason)));
-        self.say(&reason);
+        self.say(priority(verdict), &reason);
         self.show(verdict, &reason);
         if self.facts.pid.is_some() {
             self.record(Event::HoldEnd, Some(verdict), &reason);
@@ -162,9 +162,9 @@ impl<'a> Reporter<'a> {
         status.into()
     }
 
-    fn say(&self, reason: &str) {
+    fn say(&self, priority: Priority, reason: &str) {
         if !self.context.output_mode.quiet {
-            output::say(format_args!("{reason}"));
+            output::say_as(priority, format_args!("{reason}"));
         }
     }
 
@@ -199,4 +199,12 @@ impl<'a> Reporter<'a> {
 /// A line break would end the status and begin another variable.
 fn one_line(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+}
+
+fn priority(verdict: HoldVerdict) -> Priority {
+    match verdict {
+        HoldVerdict::Unknown | HoldVerdict::Lost | HoldVerdict::Failed => Priority::Failed,
+        HoldVerdict::Running | HoldVerdict::Stopping | HoldVerdict::Ended => Priority::Moved,
+        HoldVerdict::NotOurs | HoldVerdict::Busy => Priority::Quiet,
+    }
 }

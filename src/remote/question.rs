@@ -1,0 +1,175 @@
+//! What a node asks another one, apart from its services: the words that are sent, and how a gate knows
+//! them. A question that is not here passes no gate.
+
+use std::fmt;
+
+use crate::name::Name;
+
+/// The longest digest of a node list, in characters.
+const MAX_DIGEST: usize = 64;
+
+/// How a peer of the mesh asks for refs, around the path.
+const REFS: (&str, &str) = ("git -C '", "' for-each-ref '--format=%(objectname) %(refname)' 'refs/breath/*'");
+
+/// A question to a node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Question {
+    /// Whether a command runs there at all.
+    Reached,
+    /// The beat of its last check.
+    Beat,
+    /// Whether it sees this node alive.
+    Probe(Name),
+    /// What it can do itself, within this time, in ms.
+    Here(u64),
+    /// What it has of the network's state, within this time, in ms.
+    Status(u64),
+    /// The last so many entries of its history, none older than this, in ms.
+    History(u64, Option<u64>),
+    /// The refs of the mesh in the breath's repository, whose path this is.
+    BreathRefs(String),
+    /// Whether it knows of nothing newer than this grant.
+    Witness {
+        /// The service.
+        service: Name,
+        /// The node that holds the lease.
+        holder: Name,
+        /// The epoch in which it was granted.
+        epoch: u64,
+        /// The digest of the holder's node list.
+        digest: String,
+    },
+}
+
+impl Question {
+    /// What it asks of `mirror` there, word by word; none where it asks nothing of it.
+    pub(crate) fn words(&self) -> Option<Vec<String>> {
+        let words = match self {
+            Self::Reached | Self::BreathRefs(_) => return None,
+            Self::Status(within) => {
+                ["status", "--here", "--json", "--within", &format!("{within}ms")].map(str::to_owned).to_vec()
+            }
+            Self::History(last, since) => {
+                let first = ["history", "--json", "--last", &last.to_string()].map(str::to_owned).to_vec();
+                let since = since.map(|since| ["--since".to_owned(), format!("{since}ms")]);
+                first.into_iter().chain(since.into_iter().flatten()).collect()
+            }
+            Self::Beat => vec!["beat", "--json"].into_iter().map(str::to_owned).collect(),
+            Self::Probe(node) => vec!["probe".to_owned(), "--json".to_owned(), node.to_string()],
+            Self::Here(within) => {
+                let within = format!("{within}ms");
+                ["chain", "check", "--here", "--json", "--within", &within].map(str::to_owned).to_vec()
+            }
+            Self::Witness { service, holder, epoch, digest } => {
+                let (service, holder, epoch) = (service.as_str(), holder.as_str(), epoch.to_string());
+                let first = ["lease", "witness", "--json", service, "--holder", holder];
+                let rest = ["--epoch", &epoch, "--digest", digest];
+                first.into_iter().chain(rest).map(str::to_owned).collect()
+            }
+        };
+        Some(words)
+    }
+
+    /// The question that these words ask; none when they ask anything else, or in another form.
+    pub(crate) fn parse(command: &str) -> Option<Self> {
+        if let Some(path) = command.strip_prefix(REFS.0).and_then(|rest| rest.strip_suffix(REFS.1)) {
+            return Some(Self::BreathRefs(path.replace(r"'\''", "'")))
+                .filter(|question| question.to_string() == command);
+        }
+        let milliseconds = |text: &str| text.strip_suffix("ms")?.parse::<u64>().ok();
+        let words: Vec<&str> = command.split(' ').collect();
+        let question = match words.as_slice() {
+            ["true"] => Self::Reached,
+            ["mirror", "beat", "--json"] => Self::Beat,
+            ["mirror", "probe", "--json", node] => Self::Probe(node.parse().ok()?),
+            ["mirror", "chain", "check", "--here", "--json", "--within", within] => Self::Here(milliseconds(within)?),
+            ["mirror", "status", "--here", "--json", "--within", within] => Self::Status(milliseconds(within)?),
+            ["mirror", "history", "--json", "--last", last] => Self::History(last.parse().ok()?, None),
+            ["mirror", "history", "--json", "--last", last, "--since", since] => {
+                Self::History(last.parse().ok()?, Some(milliseconds(since)?))
+            }
+            [
+                "mirror",
+                "lease",
+                "witness",
+                "--json",
+                service,
+                "--holder",
+                holder,
+                "--epoch",
+                epoch,
+                "--digest",
+                digest,
+            ] => Self::Witness {
+                service: service.parse().ok()?,
+                holder: holder.parse().ok()?,
+                epoch: epoch.parse().ok()?,
+                digest: digest_of(digest)?,
+            },
+            _ => return None,
+        };
+        // Numbers have more than one form.
+        (question.to_string() == command).then_some(question)
+    }
+}
+
+impl fmt::Display for Question {
+    /// The shell command that asks it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self, self.words()) {
+            (Self::BreathRefs(path), _) => write!(f, "{}{}{}", REFS.0, path.replace('\'', r"'\''"), REFS.1),
+            (_, None) => f.write_str("true"),
+            (_, Some(words)) => write!(f, "mirror {}", words.join(" ")),
+        }
+    }
+}
+
+fn digest_of(text: &str) -> Option<String> {
+    let fits = !text.is_empty() && text.len() <= MAX_DIGEST && text.chars().all(|c| c.is_ascii_hexdigit());
+    fits.then(|| text.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_question_is_known_again_and_nothing_else_is_one() {
+        let name = |text: &str| text.parse::<Name>().expect("a name");
+        let witness = Question::Witness {
+            service: name("bot"),
+            holder: name("spb"),
+            epoch: u64::MAX,
+            digest: "0123456789abcdef".to_owned(),
+        };
+        let others =
+            [Question::Here(5000), Question::Status(1), Question::History(9, None), Question::History(9, Some(1))];
+        let refs = Question::BreathRefs("/srv/it's".to_owned());
+        assert_eq!(refs.to_string(), crate::sync::ask_command("/srv/it's"));
+        let questions = [Question::Reached, Question::Beat, Question::Probe(name("spb")), refs, witness];
+        for question in others.into_iter().chain(questions) {
+            assert_eq!(Question::parse(&question.to_string()), Some(question));
+        }
+        for other in [
+            "",
+            "true ",
+            "true;true",
+            "mirror",
+            "mirror beat --json --config /tmp/x",
+            "mirror  beat --json",
+            "mirror probe --json --chain",
+            "mirror probe --json $(id)",
+            "mirror chain check --here --json --within +5ms",
+            "mirror chain check --here --json --within 5s",
+            "mirror chain check --here --json --within 05ms",
+            "mirror lease witness --json bot --holder a --epoch 1 --digest ;id",
+            "mirror promote --json",
+            "git -C '/srv' for-each-ref '--format=%(objectname) %(refname)' 'refs/breath/*'; id",
+            "git -C '/srv'$(id)'' for-each-ref '--format=%(objectname) %(refname)' 'refs/breath/*'",
+            "mirror hold bot -- sh",
+            "mirror beat --json\nid",
+        ] {
+            assert_eq!(Question::parse(other), None, "{other}");
+        }
+    }
+}
