@@ -18,8 +18,8 @@ pub(crate) enum Question {
     Reached,
     /// The beat of its last check.
     Beat,
-    /// Whether it sees this node alive.
-    Probe(Name),
+    /// Whether it sees these nodes alive, or where none is named, all.
+    Probe(Vec<Name>),
     /// What it can do itself, within this time, in ms.
     Here(u64),
     /// What it has of the network's state, within this time, in ms.
@@ -55,7 +55,9 @@ impl Question {
                 first.into_iter().chain(since.into_iter().flatten()).collect()
             }
             Self::Beat => vec!["beat", "--json"].into_iter().map(str::to_owned).collect(),
-            Self::Probe(node) => vec!["probe".to_owned(), "--json".to_owned(), node.to_string()],
+            Self::Probe(nodes) => {
+                ["probe", "--json"].into_iter().chain(nodes.iter().map(Name::as_str)).map(str::to_owned).collect()
+            }
             Self::Here(within) => {
                 let within = format!("{within}ms");
                 ["chain", "check", "--here", "--json", "--within", &within].map(str::to_owned).to_vec()
@@ -81,7 +83,9 @@ impl Question {
         let question = match words.as_slice() {
             ["true"] => Self::Reached,
             ["mirror", "beat", "--json"] => Self::Beat,
-            ["mirror", "probe", "--json", node] => Self::Probe(node.parse().ok()?),
+            ["mirror", "probe", "--json", nodes @ ..] => {
+                Self::Probe(nodes.iter().map(|node| node.parse().ok()).collect::<Option<_>>()?)
+            }
             ["mirror", "chain", "check", "--here", "--json", "--within", within] => Self::Here(milliseconds(within)?),
             ["mirror", "status", "--here", "--json", "--within", within] => Self::Status(milliseconds(within)?),
             ["mirror", "history", "--json", "--last", last] => Self::History(last.parse().ok()?, None),
@@ -146,8 +150,9 @@ mod tests {
             [Question::Here(5000), Question::Status(1), Question::History(9, None), Question::History(9, Some(1))];
         let refs = Question::BreathRefs("/srv/it's".to_owned());
         assert_eq!(refs.to_string(), crate::sync::ask_command("/srv/it's"));
-        let questions = [Question::Reached, Question::Beat, Question::Probe(name("spb")), refs, witness];
-        for question in others.into_iter().chain(questions) {
+        let probes = [vec![], vec![name("spb")], vec![name("spb"), name("almaty")]].map(Question::Probe);
+        let questions = [Question::Reached, Question::Beat, refs, witness];
+        for question in others.into_iter().chain(probes).chain(questions) {
             assert_eq!(Question::parse(&question.to_string()), Some(question));
         }
         for other in [

@@ -48,7 +48,7 @@ impl TimedEvent {
 /// One time line, the oldest first. Events that mean the same and were seen within `window` of each other are one.
 pub(in crate::commands) fn merge(histories: Vec<Told>, window: Duration) -> Vec<TimedEvent> {
     let mut all: Vec<(SystemTime, TimedEvent)> = histories.into_iter().flat_map(timed).collect();
-    all.sort_by(|one, other| one.0.cmp(&other.0));
+    all.sort_by_key(|one| one.0);
     let mut line: Vec<(SystemTime, TimedEvent)> = Vec::with_capacity(all.len());
     for (at, event) in all {
         let lasts = is_lasting(&event.entry);

@@ -1,6 +1,6 @@
 //! What one node knows: its work, its services, its breath, its pauses.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -275,10 +275,10 @@ fn remembered(state_dir: &StateDir, (name, service): (&Name, &Service), past: &[
     }
 }
 
-fn breath(breath: &Breath, repo: &PathBuf, state_dir: &StateDir) -> HereBreath {
+fn breath(breath: &Breath, repo: &Path, state_dir: &StateDir) -> HereBreath {
     let last = state_dir.breath();
     let mut here = HereBreath {
-        repo: repo.clone(),
+        repo: repo.to_owned(),
         head: None,
         ahead: None,
         behind: None,

@@ -14,7 +14,7 @@ use crate::service::Instance;
 /// Each answers by its own node list. One that cannot be asked, or has no `mirror`, has no opinion; only a
 /// well-formed answer that provably came from there counts.
 pub(in crate::promote) fn ask_second_opinion(of: &Name, others: &[Instance<'_>], deadline: Deadline) -> SecondOpinion {
-    let command = Question::Probe(of.clone()).to_string();
+    let command = Question::Probe(vec![of.clone()]).to_string();
     let (sender, opinions) = mpsc::channel();
     std::thread::scope(|scope| {
         for other in others {

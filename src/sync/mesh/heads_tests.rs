@@ -39,7 +39,7 @@ fn merge(contents: &mut BTreeMap<String, BTreeSet<char>>, a: &str, b: &str) -> M
 fn followed(heads: &[Head], contents: &BTreeMap<String, BTreeSet<char>>, ours: Option<&str>) -> Followed {
     let mut contents = contents.clone();
     let found = follow(heads.to_vec(), |a, b| Ok(merge(&mut contents, a, b)), |head| Ok(Some(head) == ours));
-    found.unwrap().unwrap()
+    found.expect("no failure").expect("a line")
 }
 
 proptest! {
@@ -50,7 +50,7 @@ proptest! {
         let mut shuffled = list.clone();
         let count = shuffled.len();
         for at in 0..count {
-            shuffled.swap(at, usize::try_from(seed >> (at * 8) & 0xff).unwrap() % count);
+            shuffled.swap(at, (seed >> (at * 8) & 0xff) as usize % count);
         }
         for ours in list.iter().map(|head| Some(head.commit.as_str())).chain([None]) {
             prop_assert_eq!(followed(&list, &contents, ours), followed(&shuffled, &contents, ours));
@@ -64,7 +64,7 @@ proptest! {
         for ours in &list {
             let Followed { line, left_out } = followed(&list, &contents, Some(&ours.commit));
             prop_assert!(line.members.contains(&ours.commit));
-            let mut all: Vec<String> = line.members.iter().cloned().collect();
+            let mut all: Vec<String> = line.members.to_vec();
             all.extend(left_out.iter().map(|out| out.commit.clone()));
             all.sort();
             let mut wanted: Vec<String> = list.iter().map(|head| head.commit.clone()).collect();
@@ -90,9 +90,9 @@ proptest! {
         let shown: Vec<String> = shown.iter().map(&mut name).collect();
         let contains = |a: &str, b: &str| history[b].is_superset(&history[a]);
         let list: Vec<&str> = shown.iter().map(String::as_str).collect();
-        let settled = settle(current.as_deref(), &list, |a, b| Ok(contains(a, b))).unwrap();
+        let settled = settle(current.as_deref(), &list, |a, b| Ok(contains(a, b))).expect("no failure");
         if let Some(current) = &current {
-            prop_assert!(contains(current, settled.value.as_deref().unwrap()));
+            prop_assert!(contains(current, settled.value.as_deref().expect("a value")));
         }
         for value in shown.iter().chain(&current) {
             let kept = settled.forks.iter().chain(&settled.value).any(|kept| contains(value, kept));
