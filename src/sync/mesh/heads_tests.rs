@@ -110,7 +110,7 @@ proptest! {
                 let (may, next) = may_merge(&last, "x", place, nodes);
                 last = next;
                 may
-            }).unwrap()
+            }).expect("some round")
         };
         prop_assert!(rounds(place + 1) >= rounds(place) + nodes);
     }
