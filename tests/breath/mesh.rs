@@ -1,5 +1,7 @@
 //! Breaths with other nodes, without an origin.
 
+#![allow(clippy::needless_range_loop, reason = "a node is its number")]
+
 #[path = "mesh/hooks.rs"]
 mod hooks;
 #[path = "mesh/net.rs"]
