@@ -9,9 +9,9 @@ use crate::config::{self, Config, Places, Problem, Severity};
 use crate::name::Name;
 use crate::output::millis;
 
-/// Trips from the brain to a living node in a takeover, beyond the probes: asking, and starting with the
-/// confirmation. A session on a shared connection goes there and back twice: it is opened, then it runs.
-const TRIPS_OF_TAKEOVER: f64 = 4.0;
+/// Round trips from the brain to a living node in a takeover: a probe, asking, and starting with the confirmation. A
+/// session on a shared connection takes three: it is opened, its shell is asked for, the program runs.
+const TRIPS_OF_TAKEOVER: f64 = 7.0;
 /// A read of the register may take this part of `valid`, and should take no more than half of it.
 const PARTS_OF_VALID: f64 = 3.0;
 const ROOM: f64 = 2.0;
@@ -245,7 +245,7 @@ mod tests {
         let list = list("timeout = \"auto\"", "600ms");
         let promise = distances(50.0).promises(&list.config).swap_remove(0);
         // Half a check, the deadline, four trips, valid and grace.
-        assert!((promise.typical_ms - (100.0 + 120.0 + 200.0 + 1600.0)).abs() < 0.1, "{promise:?}");
+        assert!((promise.typical_ms - (100.0 + 120.0 + 350.0 + 1600.0)).abs() < 0.1, "{promise:?}");
         assert!((promise.worst_ms - (200.0 + 120.0 + 4000.0 + 1600.0)).abs() < 0.1, "{promise:?}");
         let suggestion = distances(250.0).suggestion(&list.config);
         assert_eq!(
