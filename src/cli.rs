@@ -466,7 +466,7 @@ mod tests {
         );
         assert_eq!(
             told(&["mirror", "promot"]),
-            "unrecognized subcommand 'promot' (some similar subcommands exist: 'probe', 'promote'); see --help"
+            "unrecognized subcommand 'promot' (some similar subcommands exist: 'probe', 'rollout', 'promote'); see --help"
         );
     }
 }
