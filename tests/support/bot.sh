@@ -8,8 +8,8 @@ echo "$verb $node" >>"$dir/log"
 if [ -f "$dir/$node.$verb" ]; then . "$dir/$node.$verb"; fi
 
 runs() {
-    read -r pid 2>/dev/null <"$pid_file" && kill -0 "$pid" 2>/dev/null &&
-        ! grep -q '^State:.Z' "/proc/$pid/status"
+    # Its number can be another process's by now, and what has ended has no command line.
+    read -r pid 2>/dev/null <"$pid_file" && grep -qa 'sleep\|bot\.sh' "/proc/$pid/cmdline" 2>/dev/null
 }
 
 case $verb in
