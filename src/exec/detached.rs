@@ -6,7 +6,9 @@ use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use super::{Capture, Finished, MAX_OUTPUT, ended_as};
+use rustix::process::Pid;
+
+use super::{Capture, Finished, MAX_OUTPUT, ended_as, groups};
 
 /// A process in a session of its own. Dropped, it runs on, also when `mirror` ends.
 #[derive(Debug)]
@@ -34,7 +36,7 @@ impl Detached {
                 Ok(())
             });
         }
-        Ok(Self { child: command.spawn()?, stderr, started: Instant::now() })
+        Ok(Self { child: groups::spawn_apart(&mut command)?, stderr, started: Instant::now() })
     }
 
     /// What it has said on its standard error so far.
@@ -55,5 +57,11 @@ impl Detached {
             cut: false,
             elapsed: self.started.elapsed(),
         }))
+    }
+}
+
+impl Drop for Detached {
+    fn drop(&mut self) {
+        groups::reaped(Pid::from_child(&self.child));
     }
 }

@@ -36,7 +36,15 @@ pub(super) fn spawn(command: &mut Command) -> io::Result<Child> {
     Ok(child)
 }
 
-/// The process was reaped.
+/// Starts a process that runs on when `mirror` ends.
+pub(super) fn spawn_apart(command: &mut Command) -> io::Result<Child> {
+    let mut ours = ours();
+    let child = command.spawn()?;
+    ours.push(Pid::from_child(&child));
+    Ok(child)
+}
+
+/// The process was reaped, or nobody here waits for it any more.
 pub(super) fn reaped(process: Pid) {
     ours().retain(|other| *other != process);
 }
