@@ -7,6 +7,9 @@ use serde::{Deserialize, Serialize};
 /// Longer waits are cut to this, so that the arithmetic never overflows.
 const MAX_WAIT: Duration = Duration::from_secs(365 * 24 * 3600);
 
+/// Another machine's clock that is further off is named.
+pub const MAX_CLOCK_OFFSET: Duration = Duration::from_secs(60);
+
 /// An instant on this machine's boot clock: the time since it booted, suspension included.
 ///
 /// No change of the date moves it. It means nothing on another machine or after another boot, so

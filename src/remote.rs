@@ -233,8 +233,8 @@ impl Remote {
     pub fn git_url(&self, name: &Name, node: &Node, repo: &str) -> String {
         // Stands for git's service until everything else is escaped.
         const SERVICE: &str = "\u{1}";
-        let repo = repo.replace('\'', r"'\''");
-        let words = self.words(name, node, &format!("{SERVICE} '{repo}'"));
+        let repo = quoted(repo);
+        let words = self.words(name, node, &format!("{SERVICE} {repo}"));
         let escaped = words.iter().map(|word| word.replace('%', "%%").replace(' ', "% ").replace(SERVICE, "%S"));
         format!("ext::{}", escaped.collect::<Vec<_>>().join(" "))
     }

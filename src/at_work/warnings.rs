@@ -3,14 +3,12 @@
 use std::time::Duration;
 
 use super::{Check, Mode};
-use crate::clock::BootInstant;
+use crate::clock::{BootInstant, MAX_CLOCK_OFFSET};
 use crate::leader::at_work::seconds;
 use crate::output::{self, Priority, warnings::Warning};
 use crate::state::history::{self, Entry, Event};
 use crate::state::{Kept, StateDir};
 
-/// A clock that is further off than this is said to be.
-const CLOCK_OFF_MS: u64 = 60_000;
 /// What still holds after this is said again.
 const SAY_AGAIN: Duration = Duration::from_secs(3600);
 
@@ -48,7 +46,8 @@ impl Check<'_> {
                 troubles.push(Trouble { code: "lists-differ", about: node.to_string(), message });
             }
             let off = beat.clock_ahead_ms.unsigned_abs();
-            if off > CLOCK_OFF_MS && beat.sighting.known_for(now) <= self.limits.round() * 2 {
+            if Duration::from_millis(off) > MAX_CLOCK_OFFSET && beat.sighting.known_for(now) <= self.limits.round() * 2
+            {
                 let way = if beat.clock_ahead_ms > 0 { "ahead of" } else { "behind" };
                 let message = format!(
                     "the clock of {node} is {} {way} the one here; set them by NTP",

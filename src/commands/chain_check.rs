@@ -12,7 +12,7 @@ use crate::chain::{self, Chain};
 use crate::cli;
 use crate::clock::Deadline;
 use crate::config::{self, Budget, Config, Places, Problem, Severity, Store};
-use crate::name::Name;
+use crate::name::{self, Name};
 use crate::output::{self, ExitStatus, HasStatus as _, Report, Spinner, Style};
 
 mod arbiter;
@@ -239,9 +239,7 @@ fn readable_secrets(config: &Config, places: &Places) -> Vec<Problem> {
 fn survives_less(config: &Config, wanted: usize, survives_any: usize, places: &Places) -> Problem {
     let shortest = config.chains.iter().min_by_key(|(_, chain)| chain.len());
     let (key, fallen) = match shortest {
-        Some((name, chain)) => {
-            (format!("chains.{name}"), chain.iter().map(Name::as_str).collect::<Vec<_>>().join(", "))
-        }
+        Some((name, chain)) => (format!("chains.{name}"), name::list(chain)),
         None => ("chains".to_owned(), String::new()),
     };
     let nodes = config.nodes.len();

@@ -93,9 +93,14 @@ pub(super) fn timeout(context: &Context, within: Option<Duration>) -> Duration {
     within.unwrap_or(context.config.cycle.recovery.max(MIN_TIMEOUT))
 }
 
-/// What is left for a node: it must end before this machine gives up on it, and the way there takes time.
-pub(super) fn within(deadline: Deadline) -> String {
-    format!("--within {}ms", (deadline.left() / 2).as_millis())
+/// What is left for a node, in ms: it must end before this machine gives up on it, and the way there takes time.
+pub(super) fn within(deadline: Deadline) -> u64 {
+    milliseconds(deadline.left() / 2)
+}
+
+/// A duration as a question has it.
+pub(super) fn milliseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// Asks every node but this one, each on a thread of its own, and this one by `own`; in the order of the list.

@@ -14,6 +14,7 @@ use crate::clock::Deadline;
 use crate::leader::at_work::seconds;
 use crate::name::Name;
 use crate::output::{self, ExitStatus, Report, ReportFacts as _, Spinner, Style, warnings};
+use crate::remote::question;
 use crate::state::StateDir;
 use crate::state::history::{self, Entry, Event, Past};
 
@@ -27,7 +28,7 @@ use timeline::{Told, merge};
 const SAME_CHECKS: u32 = 3;
 const MIN_SAME: Duration = Duration::from_secs(30);
 /// More than a history of the longest size has.
-const EVERYTHING: usize = 100_000;
+const EVERYTHING: u64 = 100_000;
 
 /// There is one outcome: listed.
 #[derive(Clone, Copy, Debug, Serialize, JsonSchema)]
@@ -133,8 +134,7 @@ pub(super) fn of_all<'a>(
 ) -> (Vec<TimedEvent>, Vec<Unasked<'a>>) {
     // As an age, which is the same by every clock; a little more than is wanted.
     let age = since.map(|since| SystemTime::now().duration_since(since).unwrap_or_default() + MIN_SAME);
-    let since_words = age.map_or_else(String::new, |age| format!(" --since {}ms", age.as_millis()));
-    let command = format!("mirror history --json --last {EVERYTHING}{since_words}");
+    let command = question::Question::History(EVERYTHING, age.map(everywhere::milliseconds)).to_string();
     let question = Question { command, schema: HistoryFacts::SCHEMA, deadline, dead: None };
     let own = || (0.0, history::read(&StateDir::open(&context.config)));
     let answers = everywhere::ask_all(context, &question, own, |object| {

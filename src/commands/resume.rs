@@ -8,7 +8,7 @@ use super::Context;
 use super::pause::{Turned, rows, turn};
 use crate::cli;
 use crate::lease::client;
-use crate::name::Name;
+use crate::name::{self, Name};
 use crate::output::{self, ExitStatus, Report, Style};
 use crate::pause::{Paused, Place};
 use crate::state::StateDir;
@@ -65,7 +65,7 @@ pub(super) fn run(arguments: &cli::Resume, context: &Context) -> Result<ExitStat
     }
     let names = match services.as_slice() {
         [] => "every service".to_owned(),
-        named => named.iter().map(|name| name.as_str()).collect::<Vec<_>>().join(", "),
+        named => name::list(named.iter().copied()),
     };
     let by = client::signed_by(context.local_node.as_ref());
     let Turned { place, done, unseen } = turn(context, &format!("resumed {names} by {by}"), |pauses| {

@@ -10,6 +10,7 @@ use super::{Context, view_of_all};
 use crate::cli;
 use crate::clock::Deadline;
 use crate::output::{self, ExitStatus, Report, ReportFacts, Spinner, Style, warnings};
+use crate::remote::question;
 use crate::view::View;
 
 mod facts;
@@ -84,7 +85,7 @@ fn tell(report: &Report<StatusFacts>, context: &Context) -> ExitStatus {
 /// Asks all nodes, and probes them beside it.
 pub(super) fn look(context: &Context, deadline: Deadline) -> Result<Report<StatusFacts>> {
     let spinner = Spinner::start(context.output_mode, "asking the nodes");
-    let command = format!("mirror status --here --json {}", everywhere::within(deadline));
+    let command = question::Question::Status(everywhere::within(deadline)).to_string();
     let dead = Dead::default();
     let question = Question { command, schema: StatusFacts::SCHEMA, deadline, dead: Some(&dead) };
     let (view, answers) = std::thread::scope(|scope| {

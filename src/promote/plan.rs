@@ -11,7 +11,7 @@ use super::observed::{Observed, PauseState, ServiceHealth};
 use super::outcome::{Fencing, PromoteVerdict};
 use super::request::Goal;
 use crate::leader::Leader;
-use crate::name::Name;
+use crate::name::{Name, list};
 
 mod lease;
 mod silent;
@@ -95,11 +95,6 @@ pub(super) fn suspect<'o>(goal: &Goal<'_>, observed: &'o Observed) -> Option<&'o
     // By hand a lease is taken over all the same: that is safe, and the operator's choice.
     let by_hand = observed.is_leased() && goal.options().to.is_some();
     (goal.config().second_opinion && !by_hand && observed.is_dead(suspect)).then_some(suspect)
-}
-
-/// Names in a sentence.
-pub(super) fn list<'a>(names: impl IntoIterator<Item = &'a Name>) -> String {
-    names.into_iter().map(Name::as_str).collect::<Vec<_>>().join(", ")
 }
 
 struct Planner<'p> {

@@ -9,7 +9,7 @@ use crate::name::Name;
 const MAX_DIGEST: usize = 64;
 
 /// How a peer of the mesh asks for refs, around the path.
-const REFS: (&str, &str) = ("git -C '", "' for-each-ref '--format=%(objectname) %(refname)' 'refs/breath/*'");
+const REFS: (&str, &str) = ("git -C ", " for-each-ref '--format=%(objectname) %(refname)' 'refs/breath/*'");
 
 /// A question to a node.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -75,8 +75,8 @@ impl Question {
     /// The question that these words ask; none when they ask anything else, or in another form.
     pub(crate) fn parse(command: &str) -> Option<Self> {
         if let Some(path) = command.strip_prefix(REFS.0).and_then(|rest| rest.strip_suffix(REFS.1)) {
-            return Some(Self::BreathRefs(path.replace(r"'\''", "'")))
-                .filter(|question| question.to_string() == command);
+            let path = path.strip_prefix('\'')?.strip_suffix('\'')?.replace(r"'\''", "'");
+            return Some(Self::BreathRefs(path)).filter(|question| question.to_string() == command);
         }
         let milliseconds = |text: &str| text.strip_suffix("ms")?.parse::<u64>().ok();
         let words: Vec<&str> = command.split(' ').collect();
@@ -121,7 +121,7 @@ impl fmt::Display for Question {
     /// The shell command that asks it.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (self, self.words()) {
-            (Self::BreathRefs(path), _) => write!(f, "{}{}{}", REFS.0, path.replace('\'', r"'\''"), REFS.1),
+            (Self::BreathRefs(path), _) => write!(f, "{}{}{}", REFS.0, super::quoted(path), REFS.1),
             (_, None) => f.write_str("true"),
             (_, Some(words)) => write!(f, "mirror {}", words.join(" ")),
         }
@@ -149,7 +149,10 @@ mod tests {
         let others =
             [Question::Here(5000), Question::Status(1), Question::History(9, None), Question::History(9, Some(1))];
         let refs = Question::BreathRefs("/srv/it's".to_owned());
-        assert_eq!(refs.to_string(), crate::sync::ask_command("/srv/it's"));
+        assert_eq!(
+            refs.to_string(),
+            r"git -C '/srv/it'\''s' for-each-ref '--format=%(objectname) %(refname)' 'refs/breath/*'"
+        );
         let probes = [vec![], vec![name("spb")], vec![name("spb"), name("almaty")]].map(Question::Probe);
         let questions = [Question::Reached, Question::Beat, refs, witness];
         for question in others.into_iter().chain(probes).chain(questions) {

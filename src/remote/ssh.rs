@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 
-use super::Cause;
+use super::{Cause, quoted};
 use crate::config::Node;
 use crate::fsutil::{Missing, PrivateDirectory};
 use crate::hex::hex;
@@ -93,8 +93,7 @@ pub(super) fn master(words: &[String]) -> Vec<String> {
 /// What git is to call instead of `ssh`, so that its connections are shared too.
 pub fn git_ssh_command(timeout: Duration) -> String {
     let options = options(timeout, socket_directory().map(|directory| directory.join("%C")));
-    let quoted = options.into_iter().map(|word| format!("'{}'", word.replace('\'', r"'\''")));
-    format!("ssh {}", quoted.collect::<Vec<_>>().join(" "))
+    format!("ssh {}", options.iter().map(|word| quoted(word)).collect::<Vec<_>>().join(" "))
 }
 
 /// The options of every ssh. Nothing here touches the checking of host keys.

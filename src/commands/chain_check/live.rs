@@ -1,24 +1,21 @@
 //! Asks every node what it can do, all of them at once.
 
-use std::time::Duration;
-
 use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::distance::{Distances, LinkFacts, Promise};
 use super::here::{self, Here};
 use crate::clock::Deadline;
+use crate::clock::MAX_CLOCK_OFFSET;
 use crate::commands::Context;
 use crate::commands::everywhere::{self, Question, Refusal};
 use crate::config::{Places, Problem, Severity};
 use crate::name::Name;
 use crate::output::ReportFacts as _;
+use crate::remote::question;
 
 /// The name and version of what a node prints.
 const SCHEMA: &str = super::ChainCheckFacts::SCHEMA;
-/// Clocks that differ by more than this make times in the history misleading.
-const MAX_CLOCK_OFFSET: Duration = Duration::from_secs(60);
-
 /// What the nodes said.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct Live {
@@ -65,7 +62,7 @@ struct Object {
 
 /// Asks every node, and finds what differs and what does not work.
 pub(super) fn ask_all(context: &Context, deadline: Deadline, suggest: bool, places: &Places) -> (Live, Vec<Problem>) {
-    let command = format!("mirror chain check --here --json {}", everywhere::within(deadline));
+    let command = question::Question::Here(everywhere::within(deadline)).to_string();
     let question = Question { command, schema: SCHEMA, deadline, dead: None };
     let remote = context.remote().over_new_connections();
     let own = || Object {

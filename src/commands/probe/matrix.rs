@@ -14,6 +14,7 @@ use crate::config::Node;
 use crate::leader::State;
 use crate::name::Name;
 use crate::output::{self, Style};
+use crate::remote::question;
 use crate::view::{self, NodeReport, ReportedState};
 
 /// Names every node.
@@ -102,10 +103,10 @@ pub(super) fn ask(
 ) -> Vec<MatrixRow> {
     // All are not named: a node whose list lacks one of them can still say how the others look.
     let named = nodes.len() < context.config.nodes.len();
-    let names: String = nodes.iter().filter(|_| named).map(|(name, _)| format!(" {name}")).collect();
+    let names = nodes.iter().filter(|_| named).map(|(name, _)| (*name).clone()).collect();
+    let command = question::Question::Probe(names).to_string();
     let deadline = Deadline::after(everywhere::timeout(context, arguments.within));
-    let question =
-        Question { command: format!("mirror probe --json{names}"), schema: view::SCHEMA, deadline, dead: None };
+    let question = Question { command, schema: view::SCHEMA, deadline, dead: None };
     let (remote, own) = (context.remote(), context.local_node.as_ref());
     let row = |name: &Name| {
         // Its row is what this machine sees by itself.

@@ -5,18 +5,17 @@ use std::fmt::Debug;
 use indexmap::IndexMap;
 
 use crate::config::Config;
-use crate::name::Name;
+use crate::name::{self, Name};
 
 /// What differs, each in a sentence.
 pub(super) fn between(old: &Config, new: &Config) -> Vec<String> {
     let mut changes = Vec::new();
     tables("node", &old.nodes, &new.nodes, &mut changes);
     for (name, chain) in &new.chains {
-        let words = |chain: &Vec<Name>| chain.iter().map(Name::as_str).collect::<Vec<_>>().join(", ");
         match old.chains.get(name) {
-            None => changes.push(format!("The chain {name} is new: {}.", words(chain))),
+            None => changes.push(format!("The chain {name} is new: {}.", name::list(chain))),
             Some(before) if before != chain => {
-                changes.push(format!("The chain {name} is {}; before, {}.", words(chain), words(before)));
+                changes.push(format!("The chain {name} is {}; before, {}.", name::list(chain), name::list(before)));
             }
             Some(_) => {}
         }

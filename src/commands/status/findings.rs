@@ -4,14 +4,12 @@ use std::time::Duration;
 
 use super::facts::{CooldownStatus, NodeStatus, ServiceState, ServiceStatus};
 use super::here::Here;
+use crate::clock::MAX_CLOCK_OFFSET;
 use crate::config::Config;
 use crate::leader::at_work::{AtWork, seconds};
-use crate::name::Name;
+use crate::name::list;
 use crate::state::Warning;
 use crate::view::ReportedState;
-
-/// A clock that is further off than this is said to be.
-const MAX_CLOCK_OFFSET: Duration = Duration::from_secs(60);
 
 /// How much a finding says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -143,8 +141,4 @@ impl Findings {
 
 fn words(ms: f64) -> String {
     seconds(Duration::try_from_secs_f64(ms / 1000.0).unwrap_or_default())
-}
-
-fn list(names: &[Name]) -> String {
-    names.iter().map(Name::as_str).collect::<Vec<_>>().join(", ")
 }

@@ -2,7 +2,7 @@
 
 use super::facts::{NodeStatus, ServiceState, ServiceStatus, StatusFacts};
 use crate::leader::at_work::AtWork;
-use crate::name::Name;
+use crate::name::{self, Name};
 use crate::output::{self, Style};
 use crate::view::ReportedState;
 
@@ -32,7 +32,7 @@ pub(super) fn text(facts: &StatusFacts, style: Style) -> String {
 }
 
 fn service_row(service: &ServiceStatus, style: Style) -> Vec<String> {
-    let nodes = || service.running_on.iter().map(Name::as_str).collect::<Vec<_>>().join(", ");
+    let nodes = || name::list(&service.running_on);
     let place = match (service.state, &service.node) {
         (ServiceState::Running, Some(node)) => style.good(node.as_str()),
         (ServiceState::Running | ServiceState::Stopped, _) => style.bad("nowhere"),

@@ -4,8 +4,8 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use super::{Action, Plan, Planner, list};
-use crate::name::Name;
+use super::{Action, Plan, Planner};
+use crate::name::{Name, list};
 use crate::promote::contention::{Contender, Decision};
 use crate::promote::cooldown;
 use crate::promote::observed::ServiceHealth;

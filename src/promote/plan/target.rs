@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use super::{Planner, list};
+use super::Planner;
 use crate::leader::Leader;
-use crate::name::Name;
+use crate::name::{Name, list};
 use crate::promote::cooldown;
 use crate::promote::outcome::PromoteVerdict;
 use crate::target::{self, TargetInputs};

@@ -15,6 +15,7 @@ use xshell::cmd;
 use crate::clock::Deadline;
 use crate::exec::{Ended, Running};
 use crate::git::{self, Git, is_object_id};
+use crate::remote::question::Question;
 
 /// While one peer has answered, the others have this many times as long.
 const LAGGARD: u32 = 3;
@@ -50,8 +51,7 @@ impl fmt::Debug for Peer {
 
 /// The shell command that prints the refs of a clone.
 pub fn ask_command(repo: &str) -> String {
-    let repo = repo.replace('\'', r"'\''");
-    format!("git -C '{repo}' for-each-ref '--format=%(objectname) %(refname)' 'refs/breath/*'")
+    Question::BreathRefs(repo.to_owned()).to_string()
 }
 
 /// What a breath came to with another node.
