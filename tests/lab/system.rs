@@ -139,8 +139,26 @@ pub(crate) const LEASE_ETCD: System = System::Mirror {
     valid: "2s",
     beside: None,
 };
+/// The shortest lease that is shipped.
+pub(crate) const FAST_LEASE: System = System::Mirror {
+    example: "fast-lease.toml",
+    failback: None,
+    timers: false,
+    lease: Some(LeaseClient::Git),
+    valid: "400ms",
+    beside: None,
+};
+/// The same in an etcd.
+pub(crate) const FAST_LEASE_ETCD: System = System::Mirror {
+    example: "fast-lease.toml",
+    failback: None,
+    timers: false,
+    lease: Some(LeaseClient::Etcd),
+    valid: "400ms",
+    beside: None,
+};
 /// All that can be measured side by side.
-pub(crate) const SYSTEMS: [System; 11] = [
+pub(crate) const SYSTEMS: [System; 13] = [
     FAST,
     PROTOCOL,
     TIMERS,
@@ -148,6 +166,8 @@ pub(crate) const SYSTEMS: [System; 11] = [
     LEASE,
     LEASE_UNITS,
     LEASE_ETCD,
+    FAST_LEASE,
+    FAST_LEASE_ETCD,
     System::Keepalived { advert: "0.1" },
     System::Keepalived { advert: "1" },
     System::Etcd,
@@ -167,6 +187,12 @@ impl System {
     fn own_name(&self) -> String {
         match self {
             Self::Mirror { lease: Some(LeaseClient::Git), timers: true, .. } => "mirror-lease-units".to_owned(),
+            Self::Mirror { lease: Some(LeaseClient::Git), example: "fast-lease.toml", .. } => {
+                "mirror-fast-lease-git".to_owned()
+            }
+            Self::Mirror { lease: Some(LeaseClient::Etcd), example: "fast-lease.toml", .. } => {
+                "mirror-fast-lease-etcd".to_owned()
+            }
             Self::Mirror { lease: Some(LeaseClient::Git), example: "fast.toml", .. } => {
                 "mirror-lease-git-fast".to_owned()
             }
@@ -418,7 +444,13 @@ impl System {
         let place = examples().join(example);
         let text = fs::read_to_string(&place).with_context(|| place.display().to_string())?;
         let mut list = String::new();
+        let mut is_in_lease = false;
         for line in text.lines() {
+            // Its store is another one here.
+            is_in_lease = if line.starts_with('[') { line == "[lease]" } else { is_in_lease };
+            if is_in_lease {
+                continue;
+            }
             let key = line.split('=').next().unwrap_or("").trim();
             let changed = match (key, failback) {
                 (node, _) if NODES.contains(&node) => format!("{node} = \"{}\"", address(node)),
@@ -439,7 +471,9 @@ impl System {
                  timeout = \"2s\"\n"
             );
         }
-        let words = format!("valid = \"{valid}\"\ngrace = \"1s\"\n");
+        let own = |key: &str| Some(text.parse::<toml::Table>().ok()?.get("lease")?.get(key)?.as_str()?.to_owned());
+        let (valid, grace) = (own("valid").unwrap_or((*valid).to_owned()), own("grace").unwrap_or("1s".to_owned()));
+        let words = format!("valid = \"{valid}\"\ngrace = \"{grace}\"\n");
         match lease {
             None => {}
             Some(LeaseClient::Git) => {
