@@ -49,7 +49,7 @@ fn main() {
     let missing = remains::missing();
     let anywhere: [(&str, Test); 2] =
         [("overlap_is_counted", overlap_is_counted), ("silence_is_an_outage", silence_is_an_outage)];
-    let on_hosts: [(&str, Test); 27] = [
+    let on_hosts: [(&str, Test); 28] = [
         ("a_dead_host_is_silent", a_dead_host_is_silent),
         ("cuts_cut_what_they_say", cuts_cut_what_they_say),
         ("a_slow_origin_is_slow", a_slow_origin_is_slow),
@@ -57,6 +57,7 @@ fn main() {
         ("nothing_is_left_of_a_killed_lab", nothing_is_left_of_a_killed_lab),
         ("systemd_runs_units", systemd_runs_units),
         ("a_node_is_asked_under_the_confinement_of_its_unit", a_node_is_asked_under_the_confinement_of_its_unit),
+        ("a_unit_that_goes_on_checking_keeps_its_connections", a_unit_that_goes_on_checking),
         ("in_five_cities_it_moves_only_when_a_host_dies", in_five_cities),
         ("serving_dies", serving_dies),
         ("serving_dies_by_the_protocol_and_under_timers", serving_dies_by_the_protocol_and_under_timers),
@@ -164,6 +165,42 @@ fn systemd_runs_units() -> Result<()> {
     let after = lab.must("spb", "systemctl is-active sleeper || systemctl start sleeper && echo started")?;
     ensure!(after.contains("inactive") && after.contains("started"), "not a new life of the same disk: {after}");
     Ok(())
+}
+
+/// The brain's connections last from check to check, and a killed unit begins anew.
+fn a_unit_that_goes_on_checking() -> Result<()> {
+    let lab = Lab::start(TIMERS)?;
+    lab.must("moscow", "systemctl enable --now mirror-watchdog.service")?;
+    ensure!(!lab.run("moscow", "systemctl is-active mirror-check.timer")?.status.success(), "both check");
+    let status = || lab.run("moscow", "systemctl status --no-pager --full mirror-watchdog");
+    let connections = || -> Result<Vec<String>> {
+        let told = String::from_utf8_lossy(&status()?.stdout).into_owned();
+        let of_ssh = told.lines().filter(|line| line.contains("ssh -N"));
+        let ids = of_ssh.filter_map(|line| line.split(|c: char| !c.is_ascii_digit()).find(|word| !word.is_empty()));
+        Ok(ids.map(str::to_owned).collect())
+    };
+    let wait_for = |what: &str, met: &dyn Fn() -> Result<bool>| -> Result<()> {
+        let until = Instant::now() + Duration::from_secs(60);
+        while !met()? {
+            let told = || status().map(|told| String::from_utf8_lossy(&told.stdout).into_owned());
+            ensure!(Instant::now() < until, "{what}\n{}", told()?);
+            std::thread::sleep(Duration::from_millis(200));
+        }
+        Ok(())
+    };
+    let main = || lab.must("moscow", "systemctl show --property MainPID --value mirror-watchdog");
+    let beat = || lab.must("moscow", "stat --format %y /var/lib/mirror/beat.json");
+    wait_for("it never had a connection", &|| Ok(!connections()?.is_empty()))?;
+    let (before, first) = (connections()?, beat()?);
+    wait_for("it did not check again", &|| Ok(beat()? != first))?;
+    let after = connections()?;
+    ensure!(before.iter().all(|one| after.contains(one)), "connections ended: {before:?}, {after:?}");
+
+    let killed = main()?;
+    lab.must("moscow", &format!("kill -9 {killed}"))?;
+    wait_for("it did not begin anew", &|| Ok(main()? != killed && !connections()?.is_empty()))?;
+    ensure!(connections()?.iter().all(|one| !after.contains(one)), "what it held did not end with it");
+    lab.wait_for_service(PATIENCE).map(|_| ())
 }
 
 /// A status that needs what the shipped unit takes away works by hand, and not in the unit.
