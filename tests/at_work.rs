@@ -200,7 +200,12 @@ proptest! {
         let read = read.min(living);
         let mut standby = Standby::new(limits, steady);
         let (l, begin) = (name("l"), Duration::from_secs(1000));
-        let (now, later) = (BootInstant::since_boot(begin), begin + limits.interval() * 2);
+        let (now, later) = (BootInstant::since_boot(begin), begin + limits.interval() * 4);
+        for earlier in (1..limits.first_questions()).rev() {
+            let at = later - limits.interval() * earlier;
+            prop_assert!(!standby.check(at, |_| Answer::Unreadable("slow".to_owned())));
+            prop_assert!(!standby.settle(at, Others { living: 3, read: 3 }), "there is time to log in");
+        }
         if let Some(own) = own.map(MS) {
             // It was fresh when it was read.
             let read_at = BootInstant::since_boot(later.saturating_sub(own));

@@ -53,14 +53,23 @@ impl Limits {
 
     /// What an answer may take.
     pub fn answer(&self) -> Duration {
-        (self.link * 4).clamp(ANSWER.0, self.first_answer())
+        (self.link * 4).clamp(ANSWER.0, ANSWER.1.max(self.check / 2))
     }
 
-    /// The same of a node that has not answered yet: on a busy machine a login takes seconds, and one
-    /// that is broken off leaves no shared connection for the next question. Where checks are rare, half
-    /// of the time between two of them.
+    /// The same of a node that has not answered yet: on a busy machine a login takes seconds, and under a
+    /// timer it ends with the check. Where checks are rare, half of the time between two of them; where they
+    /// are frequent it goes on by itself, and no check waits for it.
     pub fn first_answer(&self) -> Duration {
-        ANSWER.1.max(self.check / 2)
+        if self.is_frequent() { self.answer() } else { ANSWER.1.max(self.check / 2) }
+    }
+
+    /// How many questions a node that has never answered may leave unanswered until there is doubt.
+    pub fn first_questions(&self) -> u32 {
+        if self.is_frequent() { 3 } else { 1 }
+    }
+
+    fn is_frequent(&self) -> bool {
+        self.check < LEAST
     }
 
     /// The longest time from the last beat of a brain that stops working until a standby leads: the beat is

@@ -375,7 +375,10 @@ impl Watch {
     /// then they are asked at the same time, and no answer waits for another.
     pub fn is_suspect(&self, node: &Name, now: BootInstant, judge: &Judge<'_>, limits: &Limits) -> bool {
         let Some(known) = self.nodes.get(node) else { return false };
-        let silent = known.youngest(now).is_none_or(|age| age > limits.silent());
+        let silent = match known.youngest(now) {
+            Some(age) => age > limits.silent(),
+            None => known.failed + 1 >= limits.first_questions(),
+        };
         judge.steady && known.is_due(now, limits) && known.passed_over.is_none() && silent
     }
 
@@ -384,7 +387,10 @@ impl Watch {
     pub fn is_in_doubt(&self, node: &Name, began: BootInstant, judge: &Judge<'_>, limits: &Limits) -> bool {
         let Some(known) = self.nodes.get(node) else { return false };
         let unreadable = matches!(known.last, Some(Last::Unreadable(_)));
-        let silent = known.youngest(began).is_none_or(|age| age > limits.silent());
+        let silent = match known.youngest(began) {
+            Some(age) => age > limits.silent(),
+            None => known.failed >= limits.first_questions(),
+        };
         judge.steady && unreadable && known.passed_over.is_none() && silent
     }
 
