@@ -6,6 +6,9 @@
 
 #![allow(clippy::unwrap_used)]
 
+#[path = "lease/many.rs"]
+mod many;
+
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
