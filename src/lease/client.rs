@@ -17,7 +17,7 @@ use crate::lease::{secret, witness};
 use crate::name::Name;
 use crate::register::etcd::{Cluster, EtcdStore};
 use crate::register::file::FileStore;
-use crate::register::git::GitStore;
+use crate::register::git::{GitStore, Memory};
 use crate::register::shared::{Joined, SharedStore};
 use crate::register::{Register, RegisterOf, RegisterStore, StoreError, Version};
 use crate::remote;
@@ -227,19 +227,21 @@ struct Opener {
     /// The local repository, where the store needs one.
     cache: PathBuf,
     by: String,
-    ssh: String,
+    timeout: Duration,
 }
 
 impl Opener {
     fn new(config: &Config, state_dir: &StateDir, local_node: Option<&Name>, cache: &str) -> Option<Self> {
         let (store, by) = (config.lease.clone()?, signed_by(local_node));
-        Some(Self { store, cache: state_dir.cache(cache), by, ssh: remote::git_ssh_command(config.probe_timeout) })
+        Some(Self { store, cache: state_dir.cache(cache), by, timeout: config.probe_timeout })
     }
 
-    fn open(&self) -> anyhow::Result<Box<dyn RegisterStore + Send>> {
+    fn open(&self, memory: Memory) -> anyhow::Result<Box<dyn RegisterStore + Send>> {
         Ok(match &self.store {
             config::Store::Git { remote, prefix } => {
-                Box::new(GitStore::open(&self.cache, remote, prefix, &self.by, Some(&self.ssh))?)
+                let ssh = remote::git_ssh_command(self.timeout);
+                let store = GitStore::open(&self.cache, remote, prefix, &self.by, Some(&ssh))?;
+                Box::new(store.with_memory(memory))
             }
             config::Store::Etcd { .. } => Box::new(self.open_etcd()?),
             config::Store::File { path } => Box::new(FileStore::open(path)?),
@@ -262,9 +264,12 @@ impl Opener {
     }
 
     fn shared(self) -> Arc<SharedStore> {
+        let memory = Memory::default();
         match &self.store {
-            config::Store::Git { .. } => SharedStore::new(Joined::All, Box::new(move || self.open())),
-            config::Store::File { .. } => SharedStore::new(Joined::Nothing, Box::new(move || self.open())),
+            config::Store::Git { .. } => SharedStore::new(Joined::All, Box::new(move || self.open(memory.clone()))),
+            config::Store::File { .. } => {
+                SharedStore::new(Joined::Nothing, Box::new(move || self.open(memory.clone())))
+            }
             config::Store::Etcd { .. } => {
                 // All of them use the connections, and the token, of one.
                 let opened: Mutex<Option<EtcdStore>> = Mutex::default();
@@ -298,7 +303,7 @@ pub fn open_register(
     name: &str,
 ) -> Result<Option<Box<dyn Register + Send>>, LeaseError> {
     let Some(opener) = Opener::new(config, state_dir, local_node, name) else { return Ok(None) };
-    let store = opener.open().map_err(|error| LeaseError::Unreadable(format!("{error:#}")))?;
+    let store = opener.open(Memory::default()).map_err(|error| LeaseError::Unreadable(format!("{error:#}")))?;
     Ok(Some(Box::new(RegisterOf { store, name: name.to_owned() })))
 }
 

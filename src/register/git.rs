@@ -18,9 +18,9 @@ mod objects;
 mod push;
 mod read;
 
-use std::cell::RefCell;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use anyhow::{Context, Result};
 use xshell::{Cmd, cmd};
@@ -45,9 +45,11 @@ pub struct GitStore {
     remote: String,
     prefix: String,
     by: String,
-    /// What the latest read of each ref found.
-    last: RefCell<HashMap<String, VersionedText>>,
+    memory: Memory,
 }
+
+/// What was last found at each ref. Stores of one remote may share it.
+pub type Memory = Arc<Mutex<HashMap<String, VersionedText>>>;
 
 impl GitStore {
     /// The registers at the refs `PREFIX NAME` of `remote`, a URL or an absolute path. `cache` is a
@@ -68,7 +70,16 @@ impl GitStore {
         git.set_ssh_command(ssh_command);
         let by = by.chars().filter(|c| !c.is_control() && !"<>".contains(*c)).collect();
         let (remote, prefix) = (remote.to_owned(), prefix.to_owned());
-        Ok(Self { git, cache: cache.to_owned(), remote, prefix, by, last: RefCell::default() })
+        Ok(Self { git, cache: cache.to_owned(), remote, prefix, by, memory: Memory::default() })
+    }
+
+    /// The same, with what other stores of the same remote have found.
+    pub fn with_memory(self, memory: Memory) -> Self {
+        Self { memory, ..self }
+    }
+
+    fn found(&self) -> MutexGuard<'_, HashMap<String, VersionedText>> {
+        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn reference(&self, name: &str) -> String {
@@ -96,11 +107,11 @@ impl GitStore {
     }
 
     fn remember(&self, reference: &str, found: &VersionedText) {
-        self.last.borrow_mut().insert(reference.to_owned(), found.clone());
+        self.found().insert(reference.to_owned(), found.clone());
     }
 
     fn is_last(&self, reference: &str, id: &str) -> Option<VersionedText> {
-        self.last.borrow().get(reference).filter(|last| last.version.0 == id).cloned()
+        self.found().get(reference).filter(|last| last.version.0 == id).cloned()
     }
 }
 

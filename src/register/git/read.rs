@@ -22,7 +22,10 @@ impl GitStore {
         let mut unread = self.read_twice(&references.iter().copied().enumerate().collect::<Vec<_>>(), deadline, tell);
         if !unread.is_empty() && !deadline.has_passed() && self.is_damaged() {
             match cache::move_aside(&self.cache).and_then(|()| cache::create(&self.cache)) {
-                Ok(()) => unread = self.read_twice(&again(references, &unread), deadline, tell),
+                Ok(()) => {
+                    self.found().clear();
+                    unread = self.read_twice(&again(references, &unread), deadline, tell);
+                }
                 Err(error) => {
                     let error = StoreError::Failed(format!("{}: {error:#}", self.cache.display()));
                     unread.iter_mut().for_each(|(_, why)| *why = error.clone());
