@@ -8,6 +8,8 @@
 
 #[path = "lease/many.rs"]
 mod many;
+#[path = "lease/migrate.rs"]
+mod migrate;
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
