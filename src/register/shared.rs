@@ -26,8 +26,9 @@ use crate::clock::Deadline;
 const QUIET: Duration = Duration::from_millis(10);
 /// It waits no longer than this for more questions.
 const MAX_GATHERING: Duration = Duration::from_millis(50);
-/// While a trip is under way, the next one waits for its end for this long.
-const PATIENCE: Duration = Duration::from_millis(150);
+/// While a trip is under way, the next one waits for its end for as long as the last one took, but no less
+/// and no more than this: trips beside each other on a busy machine make all of them slow.
+const PATIENCE: [Duration; 2] = [Duration::from_millis(150), Duration::from_millis(500)];
 /// Trips of one kind that may be under way at the same time.
 const MAX_TRIPS: usize = 4;
 /// A trip that ends at its deadline still has to say so.
@@ -70,11 +71,13 @@ struct Lane<Q> {
     is_gathering: bool,
     last_joined: Option<Instant>,
     under_way: usize,
+    /// What the last trip took.
+    usual: Duration,
 }
 
 impl<Q> Default for Lane<Q> {
     fn default() -> Self {
-        Self { waiting: Vec::new(), is_gathering: false, last_joined: None, under_way: 0 }
+        Self { waiting: Vec::new(), is_gathering: false, last_joined: None, under_way: 0, usual: Duration::ZERO }
     }
 }
 
@@ -214,8 +217,12 @@ impl SharedStore {
     fn travel<Q: Question>(&self) {
         let (late, questions): (Vec<Q>, Vec<Q>) = self.gather::<Q>().into_iter().partition(Question::is_late);
         late.into_iter().for_each(|question| question.fail(no_answer()));
+        let begun = Instant::now();
         let asked = self.with_store(|store| Q::ask_all(&questions, store));
-        Q::lane(&mut self.lock()).under_way -= 1;
+        let mut state = self.lock();
+        let lane = Q::lane(&mut state);
+        (lane.under_way, lane.usual) = (lane.under_way - 1, begun.elapsed());
+        drop(state);
         self.changed.notify_all();
         if let Err(error) = asked {
             questions.into_iter().for_each(|question| question.fail(error.clone()));
@@ -234,7 +241,7 @@ impl SharedStore {
                 // Those whose trip is under way have nothing else to ask.
                 _ if lane.waiting.len() >= registers => begun,
                 0 => quiet_at.min(begun + MAX_GATHERING),
-                _ => quiet_at.max(begun + PATIENCE),
+                _ => quiet_at.max(begun + lane.usual.clamp(PATIENCE[0], PATIENCE[1])),
             };
             if now >= due && lane.under_way < MAX_TRIPS {
                 lane.is_gathering = false;
@@ -242,7 +249,7 @@ impl SharedStore {
                 return std::mem::take(&mut lane.waiting);
             }
             // The end of a trip is told.
-            let wait = if now >= due { PATIENCE } else { due - now };
+            let wait = if now >= due { PATIENCE[1] } else { due - now };
             state = self.changed.wait_timeout(state, wait).unwrap_or_else(PoisonError::into_inner).0;
         }
     }
