@@ -423,6 +423,22 @@ pub enum Lease {
     #[command(after_long_help = LEASE_REPAIR_STATUSES)]
     Repair(LeaseRepair),
 
+    /// Move leases to another store
+    ///
+    /// FILE is a node list that names the new store in [lease]; the list in force names the old one. For
+    /// each service, the new register is reserved, the old one is closed by compare-and-swap, the holder is
+    /// stopped, and the claim of the next epoch is written into the new register. From the moment the old
+    /// register is closed until FILE is in force and a promotion has granted the lease, the service does not
+    /// run, so let `mirror rollout FILE` follow at once.
+    ///
+    /// A holder that does not confirm its stop is waited out, for `valid` and `grace`. Under the failsafe,
+    /// only a node of the brain chain may do that, so run it there. No node can be granted the lease in the
+    /// new store while another may hold it by the old one, whichever list each of them has; and no `mirror`
+    /// obeys a closed register, older versions included. A run that was interrupted is finished by another
+    /// one. What is paused is paused in the new store too. mirror-lease(7) tells it with a time line.
+    #[command(after_long_help = LEASE_MIGRATE_STATUSES)]
+    Migrate(LeaseMigrate),
+
     /// Answer whether this node knows of nothing newer than a grant
     ///
     /// `mirror hold` asks this of every node of the brain chain while the arbiter is away. If all of them

@@ -195,6 +195,7 @@ pub fn run(cli: &Cli) -> Result<ExitCode> {
         Command::Lease(Lease::Check(arguments)) => lease::check::run(arguments, &load()?),
         Command::Lease(Lease::History(arguments)) => lease::history::run(arguments, &load()?),
         Command::Lease(Lease::Repair(arguments)) => lease::repair::run(arguments, &load()?),
+        Command::Lease(Lease::Migrate(arguments)) => lease::migrate::run(arguments, &load()?),
         Command::Lease(Lease::Witness(arguments)) => lease::witness::run(arguments, &load()?),
         Command::Hold(arguments) => return hold::run(arguments, &load()?),
         Command::Gate(arguments) => return gate::run(arguments, load),

@@ -34,6 +34,9 @@ const MAX_LOCAL_RUN: Duration = Duration::from_secs(3600);
 /// How much output of a local command is kept: enough for a list of a few million files.
 const MAX_OUTPUT_BYTES: u64 = 512 << 20;
 
+/// The same of a command that connects to a remote: enough for a list of ten thousand refs.
+const MAX_REMOTE_OUTPUT_BYTES: u64 = 2 << 20;
+
 /// A repository on this machine.
 #[derive(Debug)]
 pub struct Git {
@@ -275,7 +278,7 @@ impl Git {
         if let Some(ssh) = &self.ssh_command {
             command.env("GIT_SSH_COMMAND", ssh);
         }
-        Exec::new(command).start().context(shown)
+        Exec::new(command).keeping(MAX_REMOTE_OUTPUT_BYTES).start().context(shown)
     }
 
     /// Writes a commit object and returns its id.
@@ -285,6 +288,40 @@ impl Git {
     pub fn write_commit(&self, bytes: &[u8]) -> Result<String> {
         let written = self.read_with(cmd!(self.shell, "git hash-object -t commit -w --stdin"), bytes)?;
         Ok(String::from_utf8(written)?.trim_end().to_owned())
+    }
+
+    /// Writes commit objects and returns their ids, in the same order, with as many processes for many as
+    /// for one.
+    ///
+    /// # Errors
+    /// When git rejects one as a commit or cannot write it.
+    pub fn write_commits(&self, commits: &[Vec<u8>]) -> Result<Vec<String>> {
+        if let [only] = commits {
+            return Ok(vec![self.write_commit(only)?]);
+        }
+        // git reads many objects only from files.
+        let this = (std::process::id(), std::thread::current().id());
+        let directory = self.dir.join(format!("mirror-commits.{}.{:?}", this.0, this.1));
+        fs::create_dir(&directory).with_context(|| directory.display().to_string())?;
+        let written = self.write_commits_from(&directory, commits);
+        let _ = fs::remove_dir_all(&directory);
+        written
+    }
+
+    fn write_commits_from(&self, directory: &Path, commits: &[Vec<u8>]) -> Result<Vec<String>> {
+        let mut paths = String::new();
+        for (number, commit) in commits.iter().enumerate() {
+            let path = directory.join(number.to_string());
+            fs::write(&path, commit).with_context(|| path.display().to_string())?;
+            paths += &format!("{}\n", path.display());
+        }
+        let hash = cmd!(self.shell, "git hash-object -t commit -w --no-filters --stdin-paths");
+        let ids = String::from_utf8(self.read_with(hash, paths.as_bytes())?)?;
+        let ids: Vec<String> = ids.lines().map(str::to_owned).collect();
+        if ids.len() != commits.len() {
+            bail!("git hash-object wrote {} of {} commits", ids.len(), commits.len());
+        }
+        Ok(ids)
     }
 
     /// The committer line (name, address, time) of a commit made now. `fallback` is the name to use

@@ -26,11 +26,15 @@
 //!
 //! While the register cannot be read, the [`failsafe`] lets the holder go on.
 //!
+//! By the same rules a lease moves from one store to another ([`migration`]).
+//!
 //! [`codec`] and [`client`] connect the rules to a register.
 
 pub mod client;
 pub mod codec;
 pub mod failsafe;
+pub mod migration;
+pub mod moved;
 mod nonce;
 pub mod record;
 mod secret;

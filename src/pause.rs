@@ -9,6 +9,7 @@
 
 mod node;
 
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use schemars::JsonSchema;
@@ -19,6 +20,7 @@ use crate::config::Config;
 use crate::lease::Nonce;
 use crate::lease::client::{self, LeaseError};
 use crate::name::Name;
+use crate::register::shared::SharedStore;
 use crate::register::{self, CasOutcome, NewText, Register, StoreError, VersionedText};
 use crate::state::StateDir;
 
@@ -158,6 +160,12 @@ impl Switch {
         Ok(Self { register: client::open_register(config, state_dir, local_node, NAME)? })
     }
 
+    /// The switch in a store that the leases are read from too; without one, a file of this node.
+    pub fn of(store: Option<&Arc<SharedStore>>) -> Self {
+        let register = |store: &Arc<SharedStore>| -> Box<dyn Register + Send> { Box::new(store.register(NAME)) };
+        Self { register: store.map(register) }
+    }
+
     /// What is paused.
     ///
     /// # Errors
@@ -200,13 +208,8 @@ fn remember(state_dir: &StateDir, pauses: &Pauses) {
 ///
 /// # Errors
 /// When the switch cannot be read and this node knows of no pause: there may be one.
-pub fn in_force(
-    config: &Config,
-    state_dir: &StateDir,
-    local_node: Option<&Name>,
-    deadline: Deadline,
-) -> Result<Pauses, LeaseError> {
-    let read = Switch::open(config, state_dir, local_node).and_then(|switch| Ok(switch.read(state_dir, deadline)?));
+pub fn in_force(switch: &Switch, state_dir: &StateDir, deadline: Deadline) -> Result<Pauses, LeaseError> {
+    let read = switch.read(state_dir, deadline).map_err(LeaseError::from);
     let paused = || seen(state_dir).filter(|pauses| !pauses.0.is_empty());
     read.or_else(|doubt| paused().ok_or(doubt))
 }

@@ -13,6 +13,7 @@ use std::collections::BTreeMap;
 use anyhow::Result;
 
 use crate::leader::Brain;
+use crate::lease::client;
 use crate::name::Name;
 use crate::remote::Remote;
 use crate::state::{ServiceRecord, StateDir};
@@ -39,6 +40,7 @@ mod takeover;
 mod uptime;
 
 use execute::cooldowns;
+use shared::Means;
 use uptime::UptimeTracker;
 
 pub use outcome::{
@@ -77,5 +79,6 @@ pub fn promote(request: &Request<'_>, state_dir: &StateDir) -> Result<Promoted> 
     let remote = Remote::new(request.config, request.local_node);
     let remote = if request.services.len() > 1 { remote.gathering() } else { remote };
     let uptime = UptimeTracker::new(request, state_dir);
-    round::promote_all(request, &remote, state_dir, &uptime)
+    let registers = client::open_shared(request.config, state_dir, request.local_node);
+    round::promote_all(request, &Means { remote: &remote, state_dir, uptime: &uptime, registers: registers.as_ref() })
 }

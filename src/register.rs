@@ -2,10 +2,14 @@
 //!
 //! A [`Register`] knows nothing of what the text means. [`lease::codec`](crate::lease::codec) keeps
 //! the lease of a service in one, [`pause`](crate::pause) the maintenance switch.
+//!
+//! All registers of one store are a [`RegisterStore`], which reads and writes many of them in one trip.
+//! The services of one process put theirs together in a [`SharedStore`](shared::SharedStore).
 
 pub mod etcd;
 pub mod file;
 pub mod git;
+pub mod shared;
 
 use std::fmt;
 
@@ -51,6 +55,86 @@ pub trait Register: fmt::Debug {
     /// # Errors
     /// As for a read.
     fn history(&self, max: usize, deadline: Deadline) -> Result<Vec<VersionedText>, StoreError>;
+}
+
+/// All registers of one store: many are read or written in one trip.
+///
+/// Each answer stands alone: a register that is foreign, or was written by another process first,
+/// changes no answer about another register.
+pub trait RegisterStore: fmt::Debug {
+    /// What these registers hold. `tell` gets the index and the outcome of each as soon as it is known,
+    /// each index once.
+    fn read_each(&self, names: &[&str], deadline: Deadline, tell: &mut dyn FnMut(usize, ReadOutcome));
+
+    /// Carries out these swaps of different registers. `tell` gets the index and the outcome of each as soon
+    /// as it is known, each index once.
+    fn swap_each(&self, swaps: &[Swap<'_>], deadline: Deadline, tell: &mut dyn FnMut(usize, CasOutcome));
+
+    /// The latest writes to one register that the store still has, newest first, at most `max`.
+    ///
+    /// # Errors
+    /// As for a read.
+    fn history_of(&self, name: &str, max: usize, deadline: Deadline) -> Result<Vec<VersionedText>, StoreError>;
+}
+
+/// What a register holds; none when it holds nothing.
+pub type ReadOutcome = Result<Option<VersionedText>, StoreError>;
+
+/// A compare-and-swap of one register.
+#[derive(Clone, Copy, Debug)]
+pub struct Swap<'a> {
+    /// The register.
+    pub name: &'a str,
+    /// The version that it must have; none if it must be empty.
+    pub expected: Option<&'a Version>,
+    /// What it shall hold.
+    pub new: NewText<'a>,
+}
+
+/// One register of a store.
+#[derive(Debug)]
+pub struct RegisterOf<S> {
+    /// The store.
+    pub store: S,
+    /// The register's name.
+    pub name: String,
+}
+
+impl<S: RegisterStore> Register for RegisterOf<S> {
+    fn read(&self, deadline: Deadline) -> ReadOutcome {
+        let mut read = Err(no_answer());
+        self.store.read_each(&[&self.name], deadline, &mut |_, outcome| read = outcome);
+        read
+    }
+
+    fn compare_and_swap(&self, expected: Option<&Version>, new: &NewText<'_>, deadline: Deadline) -> CasOutcome {
+        let swap = Swap { name: &self.name, expected, new: *new };
+        let mut swapped = CasOutcome::Unknown(no_answer());
+        self.store.swap_each(&[swap], deadline, &mut |_, outcome| swapped = outcome);
+        swapped
+    }
+
+    fn history(&self, max: usize, deadline: Deadline) -> Result<Vec<VersionedText>, StoreError> {
+        self.store.history_of(&self.name, max, deadline)
+    }
+}
+
+impl<S: RegisterStore + ?Sized> RegisterStore for Box<S> {
+    fn read_each(&self, names: &[&str], deadline: Deadline, tell: &mut dyn FnMut(usize, ReadOutcome)) {
+        (**self).read_each(names, deadline, tell);
+    }
+
+    fn swap_each(&self, swaps: &[Swap<'_>], deadline: Deadline, tell: &mut dyn FnMut(usize, CasOutcome)) {
+        (**self).swap_each(swaps, deadline, tell);
+    }
+
+    fn history_of(&self, name: &str, max: usize, deadline: Deadline) -> Result<Vec<VersionedText>, StoreError> {
+        (**self).history_of(name, max, deadline)
+    }
+}
+
+fn no_answer() -> StoreError {
+    StoreError::Failed("no answer in time".to_owned())
 }
 
 /// A text to be written.

@@ -81,7 +81,7 @@ The lock and the journal of \fBmirror\-breathe\fR(1).
 "#;
 
 /// Lines that work, and what each is for, by command.
-const EXAMPLES: [(&str, &[(&str, &str)]); 22] = [
+const EXAMPLES: [(&str, &[(&str, &str)]); 23] = [
     (
         "mirror-probe",
         &[
@@ -150,6 +150,16 @@ const EXAMPLES: [(&str, &[(&str, &str)]); 22] = [
         ],
     ),
     ("mirror-lease-history", &[("mirror lease history bot -n 5", "Where was it, and why did it move?")]),
+    (
+        "mirror-lease-migrate",
+        &[
+            (
+                "mirror lease migrate new.toml",
+                "Move all leases to the store that new.toml names; `mirror rollout new.toml` follows.",
+            ),
+            ("mirror lease migrate new.toml --dry-run", "Could they be moved? Nothing is touched."),
+        ],
+    ),
     (
         "mirror-lease-repair",
         &[(

@@ -6,6 +6,11 @@
 
 #![allow(clippy::unwrap_used)]
 
+#[path = "lease/many.rs"]
+mod many;
+#[path = "lease/migrate.rs"]
+mod migrate;
+
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 

@@ -21,6 +21,8 @@ use three_mirror::register::{CasOutcome, NewText, Register, StoreError, Version,
 
 #[path = "register/etcd.rs"]
 pub(crate) mod etcd;
+#[path = "register/many.rs"]
+mod many;
 
 use crate::support::sockets::{Chatty, Port};
 use crate::support::sshd::{Client, Sshd};

@@ -13,7 +13,7 @@ use serde_json::Value;
 use crate::support::program::{Ran, command, mirror};
 
 /// The commands that print an object, as `mirror schema` is asked for them.
-const COMMANDS: [&[&str]; 18] = [
+const COMMANDS: [&[&str]; 19] = [
     &["probe"],
     &["whois-brain"],
     &["beat"],
@@ -24,6 +24,7 @@ const COMMANDS: [&[&str]; 18] = [
     &["lease", "show"],
     &["lease", "check"],
     &["lease", "history"],
+    &["lease", "migrate"],
     &["lease", "repair"],
     &["hold"],
     &["pause"],
@@ -439,6 +440,7 @@ fn lease() {
     let mut check = Contract::of(&["lease", "check"]);
     let mut history = Contract::of(&["lease", "history"]);
     let mut repair = Contract::of(&["lease", "repair"]);
+    let mut migrate = Contract::of(&["lease", "migrate"]);
     let mut witness = Contract::of(&["lease", "witness"]);
     let mut promote = Contract::of(&["promote"]);
     let ports = Ports::new();
@@ -480,6 +482,18 @@ fn lease() {
     check.keeps(&place.run("lease check web --self a"), "claimed", 1);
     witness.keeps(&ask(1, &digest), "newer-known", 1);
     assert_eq!((show.verdicts.len(), check.verdicts.len(), repair.verdicts.len()), (4, 5, 3));
+    let list = std::fs::read_to_string(place.0.path().join("mirror.toml")).expect("read");
+    std::fs::write(place.0.path().join("new.toml"), list.replace("\"leases\"", "\"other\"")).expect("written");
+    migrate.keeps(&place.run("lease migrate new.toml"), "unknown", 3);
+    std::fs::create_dir(place.0.path().join("other")).expect("made");
+    std::fs::copy(leases.join("web"), place.0.path().join("other/web")).expect("copied");
+    migrate.keeps(&place.run("lease migrate new.toml"), "refused", 1);
+    std::fs::remove_file(place.0.path().join("other/web")).expect("removed");
+    migrate.keeps(&place.run("lease migrate new.toml --dry-run"), "planned", 0);
+    // Nobody is known to have held it, so only a node of the brain chain may wait.
+    migrate.keeps(&place.run("lease migrate new.toml --self b"), "unconfirmed", 3);
+    migrate.keeps(&place.run("lease migrate new.toml --self a"), "migrated", 0);
+    migrate.keeps(&place.run("lease migrate new.toml --self a"), "already-there", 0);
 }
 
 #[test]

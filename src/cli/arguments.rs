@@ -50,6 +50,26 @@ pub struct LeaseRepair {
     pub why: Option<String>,
 }
 
+/// `mirror lease migrate`.
+#[derive(Debug, Args)]
+pub struct LeaseMigrate {
+    /// The node list that names the new store
+    #[arg(value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub file: PathBuf,
+
+    /// The service [default: every service that is under a lease in both lists]
+    #[arg(value_name = "SERVICE", add = ArgValueCandidates::new(completion::services))]
+    pub service: Option<String>,
+
+    /// Tell what would be done, and touch nothing
+    #[arg(long)]
+    pub dry_run: bool,
+
+    /// The reason, kept as `why` in the register
+    #[arg(long, value_name = "TEXT")]
+    pub why: Option<String>,
+}
+
 /// `mirror lease witness`.
 #[derive(Debug, Args)]
 pub struct LeaseWitness {

@@ -80,6 +80,13 @@ pub(super) const LEASE_REPAIR_STATUSES: &str = statuses!(
     unknown: "busy: a promotion of the service runs here; unknown: the register cannot be\n     \
               read, or it is unknown whether the claim was written"
 );
+pub(super) const LEASE_MIGRATE_STATUSES: &str = statuses!(
+    "migrated: the leases are in the new store; already-there: they were;\n     planned: --dry-run, nothing was touched",
+    no: "refused: a lease cannot be moved there, and the reason says why",
+    unknown: "unconfirmed: the old register is closed and the new one not open yet;\n     \
+              busy: a promotion runs here; unknown: a register cannot be read or written;\n     \
+              run it again"
+);
 pub(super) const LEASE_WITNESS_STATUSES: &str = statuses!(
     "vouched: this node knows of nothing newer than the grant",
     no: "newer-known: this node knows of a newer claim or grant; lists-differ: its\n     \

@@ -13,9 +13,10 @@ use crate::cli;
 use crate::clock::Deadline;
 use crate::config::{Config, Node};
 use crate::leader::{self, Brain, Leader, NodeStates, State};
+use crate::lease::client;
 use crate::name::Name;
 use crate::output::{self, ExitStatus, Report, Style};
-use crate::pause::{self, Paused, Pauses};
+use crate::pause::{self, Paused, Pauses, Switch};
 use crate::state::StateDir;
 use crate::target::{self, TargetInputs};
 use crate::view::{self, ReportedState};
@@ -164,8 +165,8 @@ pub(super) fn run(arguments: &cli::ChainShow, context: &Context) -> Result<ExitS
         None => None,
     };
     let pauses = if arguments.probe {
-        let patience = Deadline::after(config.probe_timeout);
-        pause::in_force(config, &state_dir, context.local_node.as_ref(), patience)
+        let registers = client::open_shared(config, &state_dir, context.local_node.as_ref());
+        pause::in_force(&Switch::of(registers.as_ref()), &state_dir, Deadline::after(config.probe_timeout))
     } else {
         Ok(pause::known(config, &state_dir))
     };

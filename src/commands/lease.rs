@@ -11,6 +11,7 @@ use crate::usage_error::UsageError;
 
 pub mod check;
 pub mod history;
+pub mod migrate;
 pub mod repair;
 pub mod show;
 pub mod witness;

@@ -10,6 +10,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::everywhere::{self, Question, Refusal};
+use super::lease::migrate::not_migrated;
 use super::{Context, status};
 use crate::cli;
 use crate::clock::Deadline;
@@ -151,6 +152,9 @@ pub(super) fn run(arguments: &cli::Rollout, file: &Path, context: &Context) -> R
     let serving = now.services.iter().map(|service| (&service.service, service.running_on.as_slice()));
     for message in changes::in_the_way(&new, serving) {
         problems.push(loaded.places.problem(Severity::Error, "still-serving", "nodes".to_owned(), message));
+    }
+    for message in not_migrated(context, &new, deadline) {
+        problems.push(loaded.places.problem(Severity::Error, "not-migrated", "lease".to_owned(), message));
     }
     let rollout = Rollout { context, new: &new, text: &text, deadline, brain: now.brain };
     let is_unsound = problems.iter().any(|problem| problem.severity == Severity::Error);

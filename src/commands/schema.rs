@@ -15,7 +15,7 @@ use crate::usage_error::UsageError;
 type Make = fn() -> serde_json::Value;
 
 /// The commands that print an object, a command of two words by both, and what makes its schema.
-const OBJECTS: [(&str, Make); 19] = [
+const OBJECTS: [(&str, Make); 20] = [
     ("probe", of::<probe::ProbeFacts>),
     ("whois-brain", of::<whois_brain::WhoisBrainFacts>),
     ("beat", of::<super::beat::BeatFacts>),
@@ -26,6 +26,7 @@ const OBJECTS: [(&str, Make); 19] = [
     ("lease-show", of::<lease::show::LeaseShowFacts>),
     ("lease-check", of::<lease::check::LeaseCheckFacts>),
     ("lease-history", of::<lease::history::LeaseHistoryFacts>),
+    ("lease-migrate", of::<lease::migrate::LeaseMigrateFacts>),
     ("lease-repair", of::<lease::repair::LeaseRepairFacts>),
     ("lease-witness", of::<lease::witness::LeaseWitnessFacts>),
     ("hold", of::<hold::HoldFacts>),

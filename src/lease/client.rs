@@ -4,6 +4,8 @@
 //! that anything stopped.
 
 use std::fmt;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use crate::chain::BRAIN;
@@ -13,12 +15,20 @@ use crate::lease::codec::{LeaseRegister, SwapDeadlines, SwapOutcome};
 use crate::lease::{ClaimRequest, LeaseRecord, LeaseView, Nonce, Observation, Params, Regression, VersionedRecord};
 use crate::lease::{secret, witness};
 use crate::name::Name;
-use crate::register::etcd::{Cluster, EtcdRegister};
-use crate::register::file::FileRegister;
-use crate::register::git::GitRegister;
-use crate::register::{Register, StoreError, Version};
+use crate::register::etcd::{Cluster, EtcdStore};
+use crate::register::file::FileStore;
+use crate::register::git::{GitStore, Memory};
+use crate::register::shared::{Joined, SharedStore};
+use crate::register::{Register, RegisterOf, RegisterStore, StoreError, Version};
 use crate::remote;
 use crate::state::StateDir;
+
+/// What stands in the name of the local repository that keeps the objects of all registers; no service has
+/// this name.
+const ALL: &str = "_all";
+
+/// The same for a store that is not the one in force.
+const OTHER: &str = "_other";
 
 /// One service's lease in the configured store.
 #[derive(Debug)]
@@ -82,13 +92,39 @@ impl<'a> LeaseClient<'a> {
         local_node: Option<&Name>,
         service: &'a Name,
     ) -> Result<Option<Self>, LeaseError> {
-        let lease = config.services.get(service).and_then(|service| service.lease);
-        let (Some(_), Some(lease)) = (&config.lease, lease) else { return Ok(None) };
+        let Some(lease) = config.services.get(service).and_then(|service| service.lease) else { return Ok(None) };
         let register = open_register(config, state_dir, local_node, service.as_str())?;
-        let is_voter =
-            local_node.is_some_and(|node| config.chains.get(BRAIN).is_some_and(|chain| chain.contains(node)));
-        let may_wait = !lease.failsafe || is_voter && witness::is_shared(config);
-        Ok(register.map(|register| Self { service, lease, register, by: signed_by(local_node), may_wait }))
+        Ok(register.map(|register| Self::of(config, local_node, (service, lease), register)))
+    }
+
+    /// The lease of a service in a store that other services use too.
+    pub fn in_store(
+        store: &Arc<SharedStore>,
+        config: &Config,
+        local_node: Option<&Name>,
+        service: (&'a Name, Lease),
+    ) -> Self {
+        Self::of(config, local_node, service, Box::new(store.register(service.0.as_str())))
+    }
+
+    fn of(
+        config: &Config,
+        local_node: Option<&Name>,
+        (service, lease): (&'a Name, Lease),
+        register: Box<dyn Register + Send>,
+    ) -> Self {
+        let may_wait = !lease.failsafe || is_voter(config, local_node) && witness::is_shared(config);
+        Self { service, lease, register, by: signed_by(local_node), may_wait }
+    }
+
+    /// Whether holders ask this machine's witness, or use no failsafe: only then may it grant by waiting.
+    pub fn may_wait(&self) -> bool {
+        self.may_wait
+    }
+
+    /// The register, for what is no lease.
+    pub fn register(&self) -> &dyn Register {
+        self.register.as_ref()
     }
 
     /// Its time limits, as the rules take them.
@@ -180,41 +216,79 @@ impl Signature<'_> {
     }
 }
 
-fn open_store(
-    store: &config::Store,
-    config: &Config,
-    state_dir: &StateDir,
-    name: &str,
-    by: &str,
-) -> anyhow::Result<Box<dyn Register + Send>> {
-    Ok(match store {
-        config::Store::Git { remote, prefix } => {
-            let ssh = remote::git_ssh_command(config.probe_timeout);
-            let (cache, reference) = (state_dir.cache(name), format!("{prefix}{name}"));
-            Box::new(GitRegister::open(&cache, remote, &reference, by, Some(&ssh))?)
+fn is_voter(config: &Config, node: Option<&Name>) -> bool {
+    node.is_some_and(|node| config.chains.get(BRAIN).is_some_and(|chain| chain.contains(node)))
+}
+
+/// The registers of a store, and what this process needs to open them.
+#[derive(Clone, Debug)]
+struct Opener {
+    store: config::Store,
+    /// The local repository, where the store needs one.
+    cache: PathBuf,
+    by: String,
+    timeout: Duration,
+}
+
+impl Opener {
+    fn new(config: &Config, state_dir: &StateDir, local_node: Option<&Name>, cache: &str) -> Option<Self> {
+        let (store, by) = (config.lease.clone()?, signed_by(local_node));
+        Some(Self { store, cache: state_dir.cache(cache), by, timeout: config.probe_timeout })
+    }
+
+    fn open(&self, memory: Memory) -> anyhow::Result<Box<dyn RegisterStore + Send>> {
+        Ok(match &self.store {
+            config::Store::Git { remote, prefix } => {
+                let ssh = remote::git_ssh_command(self.timeout);
+                let store = GitStore::open(&self.cache, remote, prefix, &self.by, Some(&ssh))?;
+                Box::new(store.with_memory(memory))
+            }
+            config::Store::Etcd { .. } => Box::new(self.open_etcd()?),
+            config::Store::File { path } => Box::new(FileStore::open(path)?),
+        })
+    }
+
+    fn open_etcd(&self) -> anyhow::Result<EtcdStore> {
+        let config::Store::Etcd { endpoints, prefix, ca, identity, user } = &self.store else {
+            anyhow::bail!("not an etcd cluster");
+        };
+        let identity =
+            identity.as_ref().map(|(cert, key)| anyhow::Ok((secret::read(cert)?, secret::read(key)?))).transpose()?;
+        let cluster = Cluster {
+            endpoints: endpoints.clone(),
+            ca: ca.as_deref().map(secret::read).transpose()?,
+            identity,
+            user: user.as_ref().map(|(user, file)| anyhow::Ok((user.clone(), secret::password(file)?))).transpose()?,
+        };
+        EtcdStore::new(cluster, prefix)
+    }
+
+    fn shared(self) -> Arc<SharedStore> {
+        let memory = Memory::default();
+        match &self.store {
+            config::Store::Git { .. } => SharedStore::new(Joined::All, Box::new(move || self.open(memory.clone()))),
+            config::Store::File { .. } => {
+                SharedStore::new(Joined::Nothing, Box::new(move || self.open(memory.clone())))
+            }
+            config::Store::Etcd { .. } => {
+                // All of them use the connections, and the token, of one.
+                let opened: Mutex<Option<EtcdStore>> = Mutex::default();
+                let open = move || {
+                    let mut opened = opened.lock().unwrap_or_else(PoisonError::into_inner);
+                    if opened.is_none() {
+                        *opened = Some(self.open_etcd()?);
+                    }
+                    let store: Box<dyn RegisterStore + Send> = Box::new(opened.clone().ok_or_else(no_store)?);
+                    Ok(store)
+                };
+                SharedStore::new(Joined::Reads, Box::new(open))
+            }
         }
-        config::Store::Etcd { endpoints, prefix, ca, identity, user } => {
-            let identity = identity
-                .as_ref()
-                .map(|(cert, key)| anyhow::Ok((secret::read(cert)?, secret::read(key)?)))
-                .transpose()?;
-            let cluster = Cluster {
-                endpoints: endpoints.clone(),
-                ca: ca.as_deref().map(secret::read).transpose()?,
-                identity,
-                user: user
-                    .as_ref()
-                    .map(|(user, file)| anyhow::Ok((user.clone(), secret::password(file)?)))
-                    .transpose()?,
-            };
-            Box::new(EtcdRegister::new(cluster, &format!("{prefix}{name}"))?)
-        }
-        config::Store::File { path } => {
-            // Do not create it: that could mask an unmounted file system.
-            anyhow::ensure!(path.is_dir(), "{}: no such directory; create it for the leases", path.display());
-            Box::new(FileRegister::new(path.join(name)))
-        }
-    })
+    }
+}
+
+fn no_store() -> anyhow::Error {
+    anyhow::anyhow!("no store")
 }
 
 /// Opens the register called `name` in the configured store, without connecting to it; none without a
@@ -228,9 +302,41 @@ pub fn open_register(
     local_node: Option<&Name>,
     name: &str,
 ) -> Result<Option<Box<dyn Register + Send>>, LeaseError> {
-    let by = signed_by(local_node);
-    let register = config.lease.as_ref().map(|store| open_store(store, config, state_dir, name, &by));
-    register.transpose().map_err(|error| LeaseError::Unreadable(format!("{error:#}")))
+    let Some(opener) = Opener::new(config, state_dir, local_node, name) else { return Ok(None) };
+    let store = opener.open(Memory::default()).map_err(|error| LeaseError::Unreadable(format!("{error:#}")))?;
+    Ok(Some(Box::new(RegisterOf { store, name: name.to_owned() })))
+}
+
+/// The configured store for all services of this process, to be opened when it is first asked; none without
+/// a `[lease]`.
+pub fn open_shared(config: &Config, state_dir: &StateDir, local_node: Option<&Name>) -> Option<Arc<SharedStore>> {
+    Some(Opener::new(config, state_dir, local_node, ALL)?.shared())
+}
+
+/// The same for the store of a node list that is not in force.
+pub fn open_other(config: &Config, state_dir: &StateDir, local_node: Option<&Name>) -> Option<Arc<SharedStore>> {
+    Some(Opener::new(config, state_dir, local_node, OTHER)?.shared())
+}
+
+/// A store in words, without passwords.
+pub fn place(store: &config::Store) -> String {
+    match store {
+        config::Store::Git { remote, prefix } => format!("git {} {prefix}", without_password(remote)),
+        config::Store::Etcd { endpoints, prefix, .. } => format!("etcd {} {prefix}", endpoints.join(" ")),
+        config::Store::File { path } => format!("file {}", path.display()),
+    }
+}
+
+fn without_password(url: &str) -> String {
+    let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
+    let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    match authority.rsplit_once('@') {
+        Some((user, host)) => {
+            let user = user.split(':').next().unwrap_or_default();
+            format!("{scheme}://{user}@{host}{path}")
+        }
+        None => url.to_owned(),
+    }
 }
 
 /// The name of this writer: the node's, or on a machine that is no node, the host's.

@@ -3,6 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::moved::Mark;
 use super::record::{LeaseRecord, MAX_EPOCH, VersionedRecord};
 use super::view::Observation;
 use crate::clock::{BootInstant, Deadline};
@@ -100,6 +101,13 @@ impl LeaseRegister<'_> {
     fn decode_found(&self, found: Option<VersionedText>) -> Result<Option<VersionedRecord>, StoreError> {
         let Some(VersionedText { version, value: text }) = found else { return Ok(None) };
         let value = decode(self.service, &text).map_err(|why| {
+            if let Some(mark) = Mark::parse(self.service, &text) {
+                let (words, remedy) = (mark.words(), mark.remedy());
+                return StoreError::Foreign(format!(
+                    "the register of {} holds no lease: {words}; {remedy}",
+                    self.service
+                ));
+            }
             StoreError::Foreign(format!(
                 "the register of {} holds what is not its lease ({}): {why}; point [lease] elsewhere, or delete it",
                 self.service, version.0

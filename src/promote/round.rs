@@ -23,17 +23,15 @@ use super::observed::Observed;
 use super::outcome::{PromoteVerdict, ServiceOutcome};
 use super::records::Records;
 use super::request::{Goal, Request};
-use super::shared::Shared;
+use super::shared::{Means, Shared};
 use super::takeover::{self, PendingTakeover, Takeover};
-use super::uptime::UptimeTracker;
 use crate::at_work::Check;
 use crate::clock::BootInstant;
 use crate::leader::Brain;
 use crate::links;
 use crate::name::Name;
-use crate::remote::Remote;
 use crate::state::history;
-use crate::state::{Lock, StateDir, Uptimes};
+use crate::state::{Lock, Uptimes};
 use crate::view::View;
 
 /// What became of the services so far, by name.
@@ -44,16 +42,11 @@ type Outcomes = BTreeMap<Name, ServiceOutcome>;
 /// # Errors
 /// When this process cannot ask anybody, the brain is asked for and there is no brain chain, or the node
 /// to forget is unknown.
-pub(super) fn promote_all(
-    request: &Request<'_>,
-    remote: &Remote,
-    state_dir: &StateDir,
-    uptime: &UptimeTracker<'_>,
-) -> Result<Promoted> {
-    let mut records = Records::open(request, state_dir)?;
+pub(super) fn promote_all(request: &Request<'_>, means: &Means<'_>) -> Result<Promoted> {
+    let mut records = Records::open(request, means.state_dir)?;
     let refused = records.take_refused();
     let locks = request.services.iter().map(|(name, _)| records.take_lock(name)).collect();
-    let shared = Shared::new(request, remote, state_dir, uptime);
+    let shared = Shared::new(request, means);
     let round = Round { shared: &shared, records: &records };
     let (brain, mut outcomes) = std::thread::scope(|scope| round.run(scope, locks))?;
     outcomes.extend(refused.into_iter().map(|outcome| (outcome.service.clone(), outcome)));
@@ -108,12 +101,16 @@ impl<'a> Round<'a> {
     where
         'a: 'scope,
     {
-        let pending = |service: &(&'a Name, _)| {
+        let takeover = |service: &(&'a Name, _)| {
             let record = self.records.all().get(service.0)?;
-            let takeover = Takeover::new(self.goal(service), self.shared.remote(), self.shared.state_dir())?;
-            Some((service.0, takeover::read_beside(scope, takeover, record)))
+            Some((Takeover::new(self.goal(service), self.shared)?, record))
         };
-        self.shared.request().services.iter().filter_map(pending).collect()
+        let takeovers: Vec<_> = self.shared.request().services.iter().filter_map(takeover).collect();
+        // All are read in one trip, so none is read at another check because it was not due at this one.
+        let is_due = takeovers.iter().any(|(takeover, record)| takeover.is_first_read_due(record));
+        let pending =
+            |(takeover, _): (Takeover<'a>, _)| (takeover.service(), takeover::read_beside(scope, takeover, is_due));
+        takeovers.into_iter().map(pending).collect()
     }
 
     /// Asks each node once for all services, and starts each service on its own thread.
@@ -177,7 +174,7 @@ impl<'a> Round<'a> {
         if request.services.is_empty() {
             return None;
         }
-        Some(promote_all(&request, self.shared.remote(), self.shared.state_dir(), self.shared.uptime()))
+        Some(promote_all(&request, self.shared.means()))
     }
 }
 

@@ -10,6 +10,7 @@ use std::time::Duration;
 use super::observed::LeaseFacts;
 use super::outcome::{LeaseReport, Step};
 use super::request::Goal;
+use super::shared::Shared;
 use crate::clock::{BootInstant, Deadline};
 use crate::config;
 use crate::lease::client::{LeaseClient, LeaseError};
@@ -36,7 +37,7 @@ pub(super) struct Takeover<'a> {
     remote: &'a Remote,
     state_dir: &'a StateDir,
     lease: config::Lease,
-    client: Option<LeaseClient<'a>>,
+    client: LeaseClient<'a>,
     view: LeaseView,
     /// The outcome of this promotion's own read; none until there was one.
     read: Option<Result<(), LeaseError>>,
@@ -100,12 +101,9 @@ fn quiet_look(config: &config::Config) -> Duration {
 pub(super) fn read_beside<'scope, 'a: 'scope>(
     scope: &'scope Scope<'scope, '_>,
     mut takeover: Takeover<'a>,
-    record: &ServiceRecord,
+    is_due: bool,
 ) -> PendingTakeover<'scope, 'a> {
     let request = takeover.goal.request();
-    // A node that is not the brain needs no read, and mostly knows that soon.
-    let is_mine = request.check.is_none() || record.running_on.is_some();
-    let is_due = is_mine && takeover.is_read_due();
     let delay = if is_due { Duration::ZERO } else { quiet_look(request.config) };
     let (looking, over) = mpsc::channel::<()>();
     let takeover = scope.spawn(move || {
@@ -119,11 +117,26 @@ pub(super) fn read_beside<'scope, 'a: 'scope>(
 
 impl<'a> Takeover<'a> {
     /// Of a service that is under a lease; nobody is asked yet.
-    pub(super) fn new(goal: Goal<'a>, remote: &'a Remote, state_dir: &'a StateDir) -> Option<Self> {
+    pub(super) fn new(goal: Goal<'a>, shared: &Shared<'a>) -> Option<Self> {
         let lease = goal.service().lease?;
+        let service = (goal.name(), lease);
+        let client = LeaseClient::in_store(shared.registers()?, goal.config(), goal.local_node(), service);
+        let (remote, state_dir) = (shared.remote(), shared.state_dir());
         let view = state_dir.lease_view(goal.name());
         let account = Account { before: view.value().cloned(), ..Account::default() };
-        Some(Self { goal, remote, state_dir, lease, client: None, view, read: None, account })
+        Some(Self { goal, remote, state_dir, lease, client, view, read: None, account })
+    }
+
+    /// Whose lease it is.
+    pub(super) fn service(&self) -> &'a Name {
+        self.goal.name()
+    }
+
+    /// Whether the register has to be read beside the look. A node that is not the brain needs no read, and
+    /// mostly knows that soon.
+    pub(super) fn is_first_read_due(&self, record: &ServiceRecord) -> bool {
+        let is_mine = self.goal.request().check.is_none() || record.running_on.is_some();
+        is_mine && self.is_read_due()
     }
 
     /// Whether the register has to be read even when nothing else has changed. A lease that is
@@ -148,8 +161,7 @@ impl<'a> Takeover<'a> {
         // Nothing is relied on meanwhile, so it may take as long as the nodes: a check that has to log in
         // anew needs that on a busy machine.
         let deadline = Deadline::after(self.goal.service().timeout);
-        let read = self.open().and_then(|client| client.read(deadline));
-        let read = read.and_then(|observation| Ok(self.view.observe(observation)?));
+        let read = self.client.read(deadline).and_then(|observation| Ok(self.view.observe(observation)?));
         match &read {
             Ok(()) => self.publish_view(),
             Err(error) => {
@@ -157,14 +169,6 @@ impl<'a> Takeover<'a> {
             }
         }
         self.read = Some(read);
-    }
-
-    fn open(&mut self) -> Result<&LeaseClient<'a>, LeaseError> {
-        if self.client.is_none() {
-            let (config, node) = (self.goal.config(), self.goal.local_node());
-            self.client = LeaseClient::open(config, self.state_dir, node, self.goal.name())?;
-        }
-        self.client.as_ref().ok_or_else(|| LeaseError::Unreadable("no [lease]".to_owned()))
     }
 
     /// Writes what is known to where this node's witness reads it. From then on the wait for a claim may begin.
@@ -279,9 +283,7 @@ impl<'a> Takeover<'a> {
             // The wait counts only as long as other nodes can see the claim.
             self.publish_view();
         }
-        self.open().map_err(unknown)?;
-        let Some(client) = &self.client else { return Err(unknown(LeaseError::Unreadable("no [lease]".to_owned()))) };
-        let signature = client.signature().map_err(unknown)?;
+        let signature = self.client.signature().map_err(unknown)?;
         let claim = signature.request(wanted.target, Some(wanted.why));
         match lease::takeover::next_step(&self.view, stops.confirmed(), &claim, BootInstant::now(), &params) {
             TakeoverStep::Publish => Err(Refusal::Unknown(format!(
@@ -325,10 +327,9 @@ impl<'a> Takeover<'a> {
 
     /// Writes, and goes on where another brain wrote what serves as well.
     fn swap(&mut self, target: &Name, record: &LeaseRecord) -> Result<(), Refusal> {
-        let Some(client) = &self.client else { return Ok(()) };
         let name = self.goal.name();
         self.goal.request().output_mode.step(format_args!("lease: {}", record.summary(name)));
-        let swapped = client.swap(&mut self.view, record, self.goal.service().timeout);
+        let swapped = self.client.swap(&mut self.view, record, self.goal.service().timeout);
         self.publish_view();
         match swapped {
             Ok(true) => Ok(()),

@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 
-use super::{CasOutcome, MAX_TEXT_BYTES, NewText, Register, StoreError, Version, VersionedText};
+use super::{CasOutcome, MAX_TEXT_BYTES, NewText, ReadOutcome, Register, RegisterStore, StoreError, Swap};
+use super::{Version, VersionedText};
 use crate::clock::Deadline;
 use crate::fsutil::{self, Durability};
 use crate::hex::hex;
@@ -108,6 +109,46 @@ impl Register for FileRegister {
     /// A file keeps no history: its content is the only entry.
     fn history(&self, max: usize, deadline: Deadline) -> Result<Vec<VersionedText>, StoreError> {
         Ok(self.read(deadline)?.into_iter().take(max).collect())
+    }
+}
+
+/// All registers in the files of one directory.
+#[derive(Debug)]
+pub struct FileStore {
+    directory: PathBuf,
+}
+
+impl FileStore {
+    /// The registers in this directory.
+    ///
+    /// # Errors
+    /// When it does not exist. It is not created: that could mask an unmounted file system.
+    pub fn open(directory: &Path) -> anyhow::Result<Self> {
+        let shown = directory.display();
+        anyhow::ensure!(directory.is_dir(), "{shown}: no such directory; create it for the leases");
+        Ok(Self { directory: directory.to_owned() })
+    }
+
+    fn register(&self, name: &str) -> FileRegister {
+        FileRegister::new(self.directory.join(name))
+    }
+}
+
+impl RegisterStore for FileStore {
+    fn read_each(&self, names: &[&str], deadline: Deadline, tell: &mut dyn FnMut(usize, ReadOutcome)) {
+        for (index, name) in names.iter().enumerate() {
+            tell(index, self.register(name).read(deadline));
+        }
+    }
+
+    fn swap_each(&self, swaps: &[Swap<'_>], deadline: Deadline, tell: &mut dyn FnMut(usize, CasOutcome)) {
+        for (index, Swap { name, expected, new }) in swaps.iter().enumerate() {
+            tell(index, self.register(name).compare_and_swap(*expected, new, deadline));
+        }
+    }
+
+    fn history_of(&self, name: &str, max: usize, deadline: Deadline) -> Result<Vec<VersionedText>, StoreError> {
+        self.register(name).history(max, deadline)
     }
 }
 

@@ -8,12 +8,12 @@ use serde::{Deserialize, Serialize};
 
 use super::super::Context;
 use super::super::hold::read_log;
-use super::{no_lease, open_client, unknown};
+use super::{no_lease, unknown};
 use crate::cli;
 use crate::clock::{BootInstant, Deadline};
 use crate::config::{Lease, Service};
 use crate::hold::read_times::ReadSummary;
-use crate::lease::client::LeaseError;
+use crate::lease::client::{self, LeaseClient, LeaseError};
 use crate::lease::{LeaseState, LeaseView};
 use crate::name::Name;
 use crate::output::{self, ExitStatus, HasStatus as _, Report, Spinner, Style};
@@ -172,11 +172,16 @@ pub(in crate::commands) fn run(arguments: &cli::LeaseShow, context: &Context) ->
     }
     let state_dir = StateDir::open(config);
     let spinner = Spinner::start(context.output_mode, "asking the arbiter");
+    let registers =
+        client::open_shared(config, &state_dir, context.local_node.as_ref()).ok_or_else(|| no_lease(context))?;
+    // All of them before the first one is read: they are read in one trip.
+    let client = |name, lease| LeaseClient::in_store(&registers, config, context.local_node.as_ref(), (name, lease));
+    let under_lease = services.into_iter().filter_map(|(name, service)| Some((name, service.lease?, service.timeout)));
+    let clients: Vec<_> = under_lease.map(|(name, lease, timeout)| (client(name, lease), timeout)).collect();
     let leases: Vec<ShownLease> = std::thread::scope(|scope| {
-        let show = |name, service: &Service| show(context, &state_dir, name, service);
-        let threads: Vec<_> =
-            services.iter().map(|(name, service)| (*name, scope.spawn(move || show(name, service)))).collect();
-        threads.into_iter().filter_map(|(_, thread)| thread.join().ok().flatten()).collect()
+        let show = |(client, timeout)| show(context, &state_dir, &client, timeout);
+        let threads: Vec<_> = clients.into_iter().map(|client| scope.spawn(move || show(client))).collect();
+        threads.into_iter().filter_map(|thread| thread.join().ok()).collect()
     });
     drop(spinner);
     let worst = leases.iter().rev().max_by_key(|lease| (lease.verdict.status(), lease.verdict as u8));
@@ -191,15 +196,14 @@ pub(in crate::commands) fn run(arguments: &cli::LeaseShow, context: &Context) ->
     Ok(context.tell(&Report { verdict, reason, facts: LeaseShowFacts { store: store.name(), leases } }))
 }
 
-fn show(context: &Context, state_dir: &StateDir, name: &Name, service: &Service) -> Option<ShownLease> {
-    let lease = service.lease?;
+fn show(context: &Context, state_dir: &StateDir, client: &LeaseClient<'_>, timeout: Duration) -> ShownLease {
+    let (name, lease) = (client.service, client.lease);
     let mut lease_view = state_dir.lease_view(name);
     let begun = Instant::now();
-    let read = open_client(context, state_dir, name).ok()?.and_then(|client| {
-        client.refresh(&mut lease_view, Deadline::after(service.timeout))?;
+    let read = client.refresh(&mut lease_view, Deadline::after(timeout));
+    if read.is_ok() {
         history::keep_lease_view(state_dir, context.local_node.as_ref(), name, &lease_view);
-        Ok(())
-    });
+    }
     let read_ms = read.is_ok().then(|| output::millis(begun.elapsed()));
     let mut shown = shown(name, lease, &lease_view, read);
     shown.read_ms = read_ms;
@@ -207,14 +211,14 @@ fn show(context: &Context, state_dir: &StateDir, name: &Name, service: &Service)
     // Nobody updates the files of a hold that was killed.
     let is_held = || state_dir.lock_hold(name).is_ok_and(|lock| lock.is_none());
     if (reads.is_none() && held.is_none()) || !is_held() {
-        return Some(shown);
+        return shown;
     }
     shown.reads = reads;
     if let Some(HeldByFailsafe { failsafe_since: since, voters }) = held {
         shown.reason += &format!(" It is held here by failsafe since {since}, {voters} of {voters} voters.");
         shown.failsafe_since = Some(since);
     }
-    Some(shown)
+    shown
 }
 
 /// What the state file of `mirror hold` says of the failsafe.
