@@ -94,6 +94,21 @@ impl Net {
         command
     }
 
+    /// Lets the programs that [`command`](Self::command) starts meet the cuts and deaths that there are.
+    pub(crate) fn mark_cuts(&self) {
+        let dead = self.dead.iter().flat_map(|dead| (0..self.nodes).map(move |node| (node, *dead)));
+        for (from, to) in self.cuts.iter().copied().chain(dead) {
+            fs::write(self.path().join("cut").join(format!("{}-{}", NAMES[from], NAMES[to])), "").unwrap();
+        }
+    }
+
+    /// Ends that.
+    pub(crate) fn unmark_cuts(&self) {
+        for cut in fs::read_dir(self.path().join("cut")).unwrap() {
+            fs::remove_file(cut.unwrap().path()).unwrap();
+        }
+    }
+
     /// Makes its clone. Nothing is triggered by a push, so that a test knows who breathes when.
     pub(crate) fn init(&self, node: usize) -> BreathOutcome {
         fs::create_dir_all(self.repo(node).path().parent().unwrap()).unwrap();
