@@ -32,6 +32,8 @@ mod identity;
 mod init;
 mod lives;
 mod merge;
+#[cfg(test)]
+mod model;
 mod origin;
 mod peers;
 mod publish;

@@ -1,11 +1,12 @@
 //! A breath of the mesh is killed at each git that it starts, before it and after it, and then a person or the
 //! service commits, or nobody does: nothing is lost, nothing comes twice, no file is older or torn anywhere.
 //!
-//! `MIRROR_TEST_CRASHES=all` plays each point in all four ways; else each is played in two of them.
+//! `MIRROR_TEST_CRASHES=all` plays each point in all four ways; else each is played in one of them, by turns.
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::process::Stdio;
+use std::time::Duration;
 
 use three_mirror::sync::BreatheVerdict;
 
@@ -78,23 +79,33 @@ impl Run {
         if crash.somebody_commits {
             self.commit(1, &[("somebody's", format!("{count}\n"))]);
         }
-        let mut outcomes = Vec::new();
-        for _ in 0..3 {
-            outcomes = vec![self.net.breathe(1), self.net.breathe(0)];
+        for _ in 0..2 {
+            for node in [1, 0] {
+                let outcome = self.net.breathe(node);
+                assert_eq!(outcome.verdict, BreatheVerdict::InStep, "{crash:?}: {outcome:?}");
+            }
+            if self.net.is_equal() {
+                break;
+            }
         }
-        assert!(outcomes.iter().all(|outcome| outcome.verdict == BreatheVerdict::InStep), "{crash:?}: {outcomes:?}");
         self.check(crash);
         is_killed
     }
 
     fn crash(&self, crash: Crash) -> bool {
-        let _ = fs::remove_file(self.net.path().join("count"));
         let path = format!("{}:{}", self.net.path().join("bin").display(), std::env::var("PATH").unwrap());
-        let mut command = self.net.command(1, &[]);
-        command.env("PATH", path).env("CRASH", crash.point.to_string());
-        command.env("AFTER", if crash.is_after { "1" } else { "" });
-        let status = command.stdout(Stdio::null()).stderr(Stdio::null()).status().unwrap();
-        status.code().is_none()
+        loop {
+            let _ = fs::remove_file(self.net.path().join("count"));
+            let mut command = self.net.command(1, &[]);
+            command.env("PATH", &path).env("CRASH", crash.point.to_string());
+            command.env("AFTER", if crash.is_after { "1" } else { "" });
+            match command.stdout(Stdio::null()).stderr(Stdio::null()).status().unwrap().code() {
+                None => return true,
+                Some(0) => return false,
+                // A process that another test is just starting may still hold the lock of the last breath.
+                Some(_) => std::thread::sleep(Duration::from_millis(10)),
+            }
+        }
     }
 
     fn check(&self, crash: Crash) {
@@ -131,7 +142,7 @@ fn a_breath_that_is_killed_at_any_step_loses_nothing_whoever_commits_next() {
         let mut is_last = true;
         for way in 0..4 {
             let crash = Crash { point, is_after: way & 1 != 0, somebody_commits: way & 2 != 0 };
-            if all || (usize::from(crash.is_after) + usize::from(crash.somebody_commits) + point) % 2 == 0 {
+            if all || way == point % 4 {
                 let is_killed = run.play(crash);
                 is_last &= !is_killed;
                 kills += usize::from(is_killed);

@@ -33,10 +33,10 @@ impl Net {
     pub(crate) fn empty(nodes: usize) -> Self {
         apart();
         let net = Self { dir: scratch(), nodes, cuts: BTreeSet::new(), dead: BTreeSet::new(), remote: "" };
-        // Replaces the name of the own node in the path of the repository.
+        // The path of the repository is this node's own, wherever a command has it.
         let on = format!(
-            "#!/bin/sh\n[ -e {0}/cut/$MIRROR_SELF-$1 ] && exit 255\nexport MIRROR_SELF=$1\nhead=${{2%%{0}/*}}\n\
-             tail=${{2#*{0}/}}\nexec sh -c \"$head{0}/$1/${{tail#*/}}\"\n",
+            "#!/bin/sh\n[ -e {0}/cut/$MIRROR_SELF-$1 ] && exit 255\nexport MIRROR_SELF=$1\n\
+             exec sh -c \"$(printf %s \"$2\" | sed \"s#{0}/[a-g]/#{0}/$1/#g\")\"\n",
             net.dir.path().display()
         );
         fs::write(net.dir.path().join("on"), on).unwrap();
