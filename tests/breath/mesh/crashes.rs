@@ -76,9 +76,8 @@ impl Run {
         self.net.cuts.clear();
         assert!(self.commit(1, &[("own", format!("{count}\n"))]));
         let is_killed = self.crash(crash);
-        if crash.somebody_commits {
-            self.commit(1, &[("somebody's", format!("{count}\n"))]);
-        }
+        let theirs = [("somebody's", format!("{count}\n"))];
+        let is_refused = crash.somebody_commits && !self.commit(1, &theirs);
         for _ in 0..2 {
             for node in [1, 0] {
                 let outcome = self.net.breathe(node);
@@ -87,6 +86,11 @@ impl Run {
             if self.net.is_equal() {
                 break;
             }
+        }
+        if is_refused {
+            // The lock of the index was there; the file stayed, and is committed now.
+            assert!(self.commit(1, &theirs), "{crash:?}");
+            (0..2).for_each(|node| drop(self.net.breathe(1 - node)));
         }
         self.check(crash);
         is_killed
