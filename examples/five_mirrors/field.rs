@@ -21,13 +21,14 @@ pub(crate) const BEATS: &str = "FIVE_MIRRORS_BEATS";
 pub(crate) const NODE: &str = "FIVE_MIRRORS_NODE";
 pub(crate) const WORK_INTERVAL: &str = "FIVE_MIRRORS_WORK_INTERVAL";
 /// Directories in the environment of every process of a node, and of the demonstration: they mark it.
-const HOME: &str = "FIVE_MIRRORS_HOME";
-const FIELD: &str = "FIVE_MIRRORS_FIELD";
+pub(crate) const HOME: &str = "FIVE_MIRRORS_HOME";
+pub(crate) const FIELD: &str = "FIVE_MIRRORS_FIELD";
 /// A node's clone, in its home.
 pub(crate) const CLONE: &str = "clone";
 
 const BRANCH: &str = "main";
 const HUB: &str = "shared.git";
+const LIST: &str = "mirror.toml";
 const WATCHDOG: &str = include_str!("../watchdog.sh");
 const NODE_LIST: &str = include_str!("../five-mirrors.toml");
 /// The deadline for a process to come up, or to end after SIGKILL, on a busy machine.
@@ -65,7 +66,7 @@ pub(crate) fn node_list() -> Result<Config> {
     Ok(config::parse(Path::new("five-mirrors.toml"), NODE_LIST)?.config)
 }
 
-/// A node, or the git server.
+/// A node, or the origin.
 struct Host {
     name: String,
     home: PathBuf,
@@ -97,7 +98,9 @@ impl Field {
         let hosts = config.nodes.keys().map(|name| host(name.as_str())).collect::<Result<Vec<_>>>()?;
         let field = Self { hosts, hub: host("hub")?, pace, directory };
         field.lay_out_programs()?;
-        fs::write(root.join("mirror.toml"), field.node_list(config))?;
+        for host in &field.hosts {
+            fs::write(host.home.join(LIST), field.node_list(config))?;
+        }
         File::create(field.beats())?;
         field.lay_out_hub()?;
         Ok(field)
@@ -136,8 +139,8 @@ impl Field {
         text + "[probe]\nmethod = \"tcp\"\n\
             [remote]\ncommand = [\"call\", \"{port}\", \"{command}\"]\n\
             [services.bot]\nstatus = \"bot status\"\nstart = \"bot start\"\nstop = \"bot stop\"\n\
-            timeout = \"2s\"\nfailback = \"never\"\n\
-            [breath]\nbranch = \"main\"\n"
+            timeout = \"2s\"\ninhale = \"1s\"\nfailback = \"never\"\n\
+            [breath]\nrepo = \"clone\"\npeers = true\nremote = \"origin\"\nbranch = \"main\"\n"
     }
 
     /// A bare repository with a first commit, and a clone of it for every node.
@@ -164,12 +167,20 @@ impl Field {
         Ok(())
     }
 
-    /// Starts the git server.
+    /// Starts the origin.
     pub(crate) fn start_hub(&mut self) -> Result<()> {
         let mut command = part(&self.hub, self.root(), "hub")?;
         logged(&mut command, &self.hub)?;
         self.hub.leader = Some(command.process_group(0).spawn()?);
         listening(&mut self.hub)
+    }
+
+    /// Takes the origin away for good, with its disk.
+    pub(crate) fn lose_hub(&mut self) -> Result<()> {
+        kill_group(&self.hub);
+        sweep(HOME, &self.hub.home)?;
+        self.hub.leader.take().map(|mut leader| leader.wait()).transpose()?;
+        fs::remove_dir_all(&self.hub.home).context("the disk of the origin")
     }
 
     /// Starts a node as after a power loss, with the disk as it was.
@@ -181,7 +192,7 @@ impl Field {
         let mut command = part(host, &root, "node")?;
         logged(&mut command, host)?;
         command
-            .env("MIRROR_CONFIG", root.join("mirror.toml"))
+            .env("MIRROR_CONFIG", host.home.join(LIST))
             .env("MIRROR_SELF", name)
             .env("STATE_DIRECTORY", host.home.join("state"))
             .env("XDG_RUNTIME_DIR", root.join("run"))
@@ -229,18 +240,21 @@ impl Field {
         self.root().join(name).join("errors")
     }
 
-    /// The commits on the shared branch that these nodes made.
-    pub(crate) fn breathed_out(&self, names: &[String]) -> Result<Vec<String>> {
-        let authors: Vec<String> = names.iter().map(|name| format!("--author=<{name}@localhost>")).collect();
-        let mut arguments = vec!["log", "--format=%H", BRANCH];
-        arguments.extend(authors.iter().map(String::as_str));
-        Ok(self.git(&self.hub, &self.hub.home.join(HUB), &arguments)?.lines().map(str::to_owned).collect())
+    /// The commits that a node made, up to one of its branch.
+    pub(crate) fn made_by(&self, name: &str, commit: &str) -> Result<Vec<String>> {
+        self.log_of(name, &["log", "--format=%H", &format!("--author=<{name}@localhost>"), commit])
     }
 
     /// The commits on a node's own branch.
     pub(crate) fn held(&self, name: &str) -> Result<Vec<String>> {
-        let clone = self.root().join(name).join(CLONE);
-        Ok(self.git(&self.hub, &clone, &["log", "--format=%H", BRANCH])?.lines().map(str::to_owned).collect())
+        self.log_of(name, &["log", "--format=%H", BRANCH])
+    }
+
+    /// Also of a node that was taken away: its disk is there.
+    fn log_of(&self, name: &str, arguments: &[&str]) -> Result<Vec<String>> {
+        let host = self.hosts.iter().find(|host| host.name == name).with_context(|| format!("no node {name}"))?;
+        let text = self.git(host, &host.home.join(CLONE), arguments)?;
+        Ok(text.lines().map(str::to_owned).collect())
     }
 
     fn git(&self, host: &Host, place: &Path, arguments: &[&str]) -> Result<String> {

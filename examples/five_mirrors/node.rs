@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
+use std::os::fd::OwnedFd;
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::sync::{Arc, Mutex};
 
@@ -9,7 +10,7 @@ use anyhow::{Context, Result, bail};
 use rustix::process::{Signal, getpid, getppid, kill_current_process_group, set_parent_process_death_signal};
 use signal_hook::consts::TERM_SIGNALS;
 
-use crate::field::{CLONE, PORT, context};
+use crate::field::{CLONE, FIELD, HOME, PORT, context};
 
 /// Asks a leader to run a shell command.
 pub(crate) const RUN: &str = "run";
@@ -34,7 +35,7 @@ fn end_with(parent: &str) -> Result<()> {
     Ok(())
 }
 
-/// The git server that all nodes share: a host of its own, which does not fall.
+/// The origin: a git server on a host of its own.
 pub(crate) fn hub(parent: &str) -> Result<()> {
     end_with(parent)?;
     let port = format!("--port={}", context(PORT));
@@ -59,25 +60,68 @@ pub(crate) fn lead(parent: &str) -> Result<()> {
 }
 
 /// Answers one request. A probe sends none: the connection is its answer.
+///
+/// A request ends with a zero byte. Its answer is pieces of output, each after its length, then a length of
+/// zero and the status.
 fn serve(mut connection: TcpStream, bot: &Mutex<Option<Child>>) {
-    let mut request = String::new();
-    if connection.read_to_string(&mut request).is_err() || request.is_empty() {
+    let _ = connection.set_nodelay(true);
+    let mut request = Vec::new();
+    let mut byte = [0];
+    while matches!(connection.read(&mut byte), Ok(1)) && byte != [0] {
+        request.push(byte[0]);
+    }
+    let request = String::from_utf8_lossy(&request).into_owned();
+    if request.is_empty() {
         return;
     }
     let answered = match request.split_once(' ') {
-        Some((RUN, command)) => run(command),
-        Some((BOT, verb)) => look_after(bot, verb).map(|status| (status, Vec::new())),
+        Some((RUN, command)) => run(command, &mut connection),
+        Some((BOT, verb)) => look_after(bot, verb),
         _ => Err(anyhow::anyhow!("{request:?} is no request")),
     };
-    let (status, output) = answered.unwrap_or_else(|error| (NOT_REACHED, format!("{error:#}\n").into_bytes()));
+    let status = answered.unwrap_or_else(|error| {
+        eprintln!("{error:#}");
+        NOT_REACHED
+    });
     // The client may be gone by now.
-    let _ = connection.write_all(&[&[status], output.as_slice()].concat());
+    let _ = connection.write_all(&[0, 0, 0, 0, status]);
 }
 
-fn run(command: &str) -> Result<(u8, Vec<u8>)> {
-    let output = Command::new("sh").args(["-c", command]).stdin(Stdio::null()).output()?;
-    let status = output.status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(NOT_REACHED);
-    Ok((status, [output.stdout, output.stderr].concat()))
+/// Runs a shell command, whose input is what the client sends.
+fn run(command: &str, connection: &mut TcpStream) -> Result<u8> {
+    let mut child = Command::new("sh")
+        .args(["-c", &at_home(command)])
+        .stdin(OwnedFd::from(connection.try_clone()?))
+        .stdout(Stdio::piped())
+        .spawn()?;
+    let mut output = child.stdout.take().context("no output")?;
+    let mut piece = [0; 16 * 1024];
+    loop {
+        let length = output.read(&mut piece)?;
+        if length == 0 {
+            break;
+        }
+        let sent = connection.write_all(&u32::try_from(length)?.to_be_bytes());
+        if sent.and_then(|()| connection.write_all(&piece[..length])).is_err() {
+            break;
+        }
+    }
+    drop(output);
+    Ok(child.wait()?.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(NOT_REACHED))
+}
+
+/// On hosts of their own, all clones have the same path. Here a peer names its own, and means this node's.
+fn at_home(command: &str) -> String {
+    let (field, home) = (format!("{}/", context(FIELD)), context(HOME));
+    let mut parts = command.split(&field);
+    let mut text = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        match part.split_once('/').filter(|(_, rest)| rest.starts_with(CLONE)) {
+            Some((_, rest)) => text += &format!("{home}/{rest}"),
+            None => text += &format!("{field}{part}"),
+        }
+    }
+    text
 }
 
 fn look_after(bot: &Mutex<Option<Child>>, verb: &str) -> Result<u8> {
@@ -103,18 +147,31 @@ fn look_after(bot: &Mutex<Option<Child>>, verb: &str) -> Result<u8> {
     Ok(0)
 }
 
-/// Sends a request to the leader on `port`, prints the answer and exits with its status.
+/// Sends a request to the leader on `port`, passes its input and the answer on, and exits with its status.
 pub(crate) fn call(port: &str, request: &str) -> ExitCode {
-    let ask = || -> Result<Vec<u8>> {
+    let ask = || -> Result<u8> {
         let mut connection = TcpStream::connect((Ipv4Addr::LOCALHOST, port.parse()?))?;
-        connection.write_all(request.as_bytes())?;
-        connection.shutdown(Shutdown::Write)?;
-        let mut answer = Vec::new();
-        connection.read_to_end(&mut answer)?;
-        Ok(answer)
+        connection.set_nodelay(true)?;
+        connection.write_all(&[request.as_bytes(), &[0]].concat())?;
+        let mut input = connection.try_clone()?;
+        std::thread::spawn(move || {
+            let _ = std::io::copy(&mut std::io::stdin(), &mut input);
+            let _ = input.shutdown(Shutdown::Write);
+        });
+        let mut output = std::io::stdout();
+        loop {
+            let mut length = [0; 4];
+            connection.read_exact(&mut length)?;
+            let length = u32::from_be_bytes(length);
+            if length == 0 {
+                break;
+            }
+            std::io::copy(&mut (&connection).take(length.into()), &mut output)?;
+            output.flush()?;
+        }
+        let mut status = [0];
+        connection.read_exact(&mut status)?;
+        Ok(status[0])
     };
-    let answer = ask().unwrap_or_default();
-    let Some((status, output)) = answer.split_first() else { return NOT_REACHED.into() };
-    let _ = std::io::stdout().write_all(output);
-    (*status).into()
+    ask().unwrap_or(NOT_REACHED).into()
 }

@@ -1,4 +1,4 @@
-//! The play: one after another, then four at once.
+//! The play: one after another; then the origin for good, and four at once.
 
 use std::collections::{BTreeMap, HashSet};
 use std::fs::{self, File};
@@ -42,7 +42,7 @@ struct Fall {
     fallen: Vec<String>,
     successor: String,
     without: Duration,
-    /// Commits that the fallen nodes had pushed.
+    /// Commits that the fallen nodes had made and breathed out.
     commits: Vec<String>,
     /// How many of them the last node has; none while that is open.
     held: Option<usize>,
@@ -105,8 +105,10 @@ struct Log {
     unread: String,
     /// How many checks ended.
     checks: usize,
-    /// How many breaths ended in step.
+    /// How many breaths ended, in step or alone.
     breaths: usize,
+    /// The latest commit that it breathed out.
+    exhaled: Option<String>,
 }
 
 impl<'a> Play<'a> {
@@ -122,7 +124,7 @@ impl<'a> Play<'a> {
         for name in field.names() {
             field.boot(&name)?;
             let file = File::open(field.log(&name))?;
-            logs.insert(name, Log { file, unread: String::new(), checks: 0, breaths: 0 });
+            logs.insert(name, Log { file, unread: String::new(), checks: 0, breaths: 0, exhaled: None });
         }
         let chain = |name| Ok::<_, anyhow::Error>(config.chain(name)?.iter().map(Name::to_string).collect());
         let (hosts, brains): (Vec<String>, Vec<String>) = (chain(SERVICE)?, chain(BRAIN)?);
@@ -142,6 +144,9 @@ impl<'a> Play<'a> {
         }
         self.count_what_is_held()?;
 
+        // From here on the nodes have each other alone.
+        self.field.lose_hub()?;
+        self.stage.say("the origin is gone for good, with its disk");
         let fallen: Vec<String> = self.field.names().into_iter().filter(|name| !self.field.runs(name)).collect();
         self.stage.say(&format!("bringing back {}", fallen.join(", ")));
         for name in &fallen {
@@ -160,16 +165,16 @@ impl<'a> Play<'a> {
     /// Takes nodes away, the serving one among them, and waits until another one serves.
     fn fall(&mut self, fallen: Vec<String>) -> Result<()> {
         let serving = self.serving().context("nobody serves")?.clone();
-        let before = self.field.breathed_out(std::slice::from_ref(&serving))?.len();
-        self.until(&format!("{serving} to breathe out what it does"), |play| {
-            Ok(play.field.breathed_out(std::slice::from_ref(&serving))?.len() > before)
-        })?;
+        let before = self.logs[&serving].exhaled.clone();
+        self.until(
+            &format!("{serving} to breathe out what it does"),
+            |play| Ok(play.logs[&serving].exhaled != before),
+        )?;
         // The worst moment: the node that must notice has just checked.
         let brain = self.brains.iter().find(|name| self.field.runs(name) && !fallen.contains(name));
         let brain = brain.context("no brain would be left")?.clone();
         let checks = self.logs[&brain].checks;
         self.until(&format!("a check of {brain} to end"), |play| Ok(play.logs[&brain].checks > checks))?;
-        let commits = self.field.breathed_out(&fallen)?;
         self.field.kill(&fallen)?;
         self.stage.say(&format!("SIGKILL to all of {}", fallen.join(", ")));
         self.beats.read()?;
@@ -179,9 +184,19 @@ impl<'a> Play<'a> {
         let after = self.beats.latest().context("no beats")?.clone();
         let without = beats::gap(&before, &after);
         let successor = after.node;
+        let commits = self.breathed_out(&fallen)?;
         self.stage.say(&format!("{SERVICE} beats on {successor}, after {:.2} s", without.as_secs_f64()));
         self.falls.push(Fall { fallen, successor, without, commits, held: None });
         Ok(())
+    }
+
+    /// The commits of these nodes that they said to have breathed out.
+    fn breathed_out(&self, names: &[String]) -> Result<Vec<String>> {
+        let mut commits = Vec::new();
+        for (name, commit) in names.iter().filter_map(|name| Some((name, self.logs[name].exhaled.as_ref()?))) {
+            commits.extend(self.field.made_by(name, commit)?);
+        }
+        Ok(commits)
     }
 
     /// Looks on the last node for the commits of all nodes that have fallen.
@@ -244,13 +259,20 @@ impl<'a> Play<'a> {
                         }
                     }
                     Some("mirror.breathe") => {
-                        if text(&said, "verdict") == "in-step" {
-                            log.breaths += 1;
-                        } else {
+                        let verdict = text(&said, "verdict");
+                        log.breaths += usize::from(["in-step", "alone"].contains(&&*verdict));
+                        if verdict != "in-step" {
                             self.stage.say(&format!("  {name}: {}", text(&said, "reason")));
                         }
                         if let Some(commits @ 1..) = said["exhale"]["commits"].as_u64() {
-                            self.stage.say(&format!("  {name} breathed out {}", count(commits)));
+                            let copies = said["copies"].as_u64().unwrap_or(0);
+                            let copies = match copies {
+                                0 => "the origin".to_owned(),
+                                1 => "1 other node".to_owned(),
+                                copies => format!("{copies} other nodes"),
+                            };
+                            self.stage.say(&format!("  {name} breathed out {} to {copies}", count(commits)));
+                            log.exhaled = said["exhale"]["to"].as_str().map(str::to_owned);
                         }
                     }
                     _ => {}
@@ -284,7 +306,11 @@ impl<'a> Play<'a> {
                 format!("every recovery took under {promise} s"),
                 format!("{slow} took {promise} s or longer")
             ),
-            says(lost == 0, "no commit was lost".to_owned(), format!("{lost} commits were lost")),
+            says(
+                lost == 0,
+                "no commit was lost, with the origin and without it".to_owned(),
+                format!("{lost} commits were lost")
+            ),
             says(
                 at_once.is_none(),
                 "no two instances ever ran at once".to_owned(),

@@ -221,7 +221,7 @@ fn peers(context: &Context, local_node: &Name, repo: &str) -> Vec<Peer> {
             name: name.to_string(),
             url: remote.git_url(name, node, repo),
             ask: Arc::new(ask),
-            passed_over: is_dead.then(|| "the last check saw it dead".to_owned()),
+            passed_over: is_dead.then(|| "dead at the last check".to_owned()),
         }
     };
     config.nodes.iter().filter(|(name, _)| *name != local_node).map(peer).collect()

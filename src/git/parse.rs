@@ -40,6 +40,8 @@ pub(super) fn head_target(path: &Path) -> Result<Option<String>> {
     }
 }
 
+const UNREADABLE: &str = "Could not read from remote repository";
+
 /// The line of stderr that says what went wrong, for people: the first error that git reports, else
 /// the first line of a hook, a filter or ssh.
 pub fn error_line(finished: &Finished) -> String {
@@ -48,7 +50,9 @@ pub fn error_line(finished: &Finished) -> String {
         line.is_empty()
             || ["warning:", "hint:", "@@@"].iter().any(|start| line.starts_with(start))
             // These only summarise the lines before them.
-            || line.contains("Could not read from remote repository")
+            || line.contains(UNREADABLE)
+            || line.starts_with("Please make sure you have the correct access rights")
+            || line.starts_with("and the repository exists")
             || line.starts_with("error: failed to push some refs")
     };
     let lines = || finished.stderr.lines().map(str::trim).filter(|line| !is_noise(line));
@@ -57,6 +61,7 @@ pub fn error_line(finished: &Finished) -> String {
         start.starts_with("error") || start.starts_with("fatal:")
     };
     let found = lines().find(is_error).or_else(|| lines().next()).map(plain);
+    let found = found.or_else(|| finished.stderr.contains(UNREADABLE).then(|| UNREADABLE.to_owned()));
     found.or_else(|| finished.last_line()).unwrap_or_else(|| format!("{:?}", finished.ended))
 }
 

@@ -30,7 +30,10 @@ mod engine;
 mod heads;
 mod identity;
 mod init;
+mod lives;
 mod merge;
+#[cfg(test)]
+mod model;
 mod origin;
 mod peers;
 mod publish;
@@ -103,8 +106,13 @@ impl MeshBreath<'_> {
     }
 
     fn run(&self, worktree: &mut Worktree, progress: &mut Progress) -> Result<String, SyncError> {
-        worktree.lock()?;
         let breath = &self.breath;
+        let prompt = Deadline::after(breath.timeout);
+        match breath.manner {
+            // The breath that runs may have what the start waits for, in refs, and not yet in the files.
+            Manner::InhaleOnly => worktree.lock_waiting(Deadline::after(breath.timeout * 3 / 4))?,
+            Manner::Patient | Manner::Prompt => worktree.lock()?,
+        }
         // A clone that breathed with an origin alone becomes one of the mesh.
         if !missing_settings(&worktree.git).is_empty() {
             self.adopt(&worktree.git)?;
@@ -112,10 +120,10 @@ impl MeshBreath<'_> {
         if worktree.git.common().join("shallow").metadata().is_ok_and(|meta| meta.len() > 0) {
             return Err(SyncError::refused("this clone is shallow; complete it with `git fetch --unshallow REMOTE`"));
         }
-        let deadline = Deadline::after(match breath.manner {
-            Manner::Patient => transfer::time_limit(worktree, breath.timeout),
-            Manner::Prompt | Manner::InhaleOnly => breath.timeout,
-        });
+        let deadline = match breath.manner {
+            Manner::Patient => Deadline::after(transfer::time_limit(worktree, breath.timeout)),
+            Manner::Prompt | Manner::InhaleOnly => prompt,
+        };
         tidy::remove_old_ref_locks(worktree);
         let fetched = remote::fetched_ref(breath.remote, &worktree.branch);
         let own_refs: &[&str] = if breath.remote.is_empty() { &[] } else { &[&fetched] };

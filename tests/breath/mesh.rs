@@ -2,6 +2,10 @@
 
 #![allow(clippy::needless_range_loop, reason = "a node is its number")]
 
+#[path = "mesh/crashes.rs"]
+mod crashes;
+#[path = "mesh/growth.rs"]
+mod growth;
 #[path = "mesh/hooks.rs"]
 mod hooks;
 #[path = "mesh/net.rs"]
@@ -14,3 +18,7 @@ mod resolutions;
 mod rules;
 #[path = "mesh/simulation.rs"]
 mod simulation;
+#[path = "mesh/torn.rs"]
+mod torn;
+#[path = "mesh/versions.rs"]
+mod versions;

@@ -32,6 +32,7 @@ mod inside;
 mod lab;
 mod remains;
 mod scenario;
+mod state;
 mod store;
 mod switch;
 mod system;

@@ -119,6 +119,8 @@ fn beat() -> Result<()> {
     std::fs::rename("/run/bot.new", "/run/bot.pid")?;
     let uname = rustix::system::uname();
     let node = uname.nodename().to_str()?.to_owned();
+    // What of the state is there when it begins to work.
+    let _ = std::fs::copy("/root/ACP_1/.git/refs/heads/main", "/root/log/first-beat");
     let begun = truth::now();
     let mut beats = OpenOptions::new().append(true).open("/run/lab/beats")?;
     let step = u64::try_from(BEAT_EVERY.as_nanos())?;

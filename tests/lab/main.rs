@@ -13,6 +13,7 @@ mod inside;
 mod lab;
 mod remains;
 mod scenario;
+mod state;
 mod switch;
 mod system;
 mod systemd;
@@ -49,7 +50,7 @@ fn main() {
     let missing = remains::missing();
     let anywhere: [(&str, Test); 2] =
         [("overlap_is_counted", overlap_is_counted), ("silence_is_an_outage", silence_is_an_outage)];
-    let on_hosts: [(&str, Test); 28] = [
+    let on_hosts: [(&str, Test); 30] = [
         ("a_dead_host_is_silent", a_dead_host_is_silent),
         ("cuts_cut_what_they_say", cuts_cut_what_they_say),
         ("a_slow_origin_is_slow", a_slow_origin_is_slow),
@@ -74,6 +75,8 @@ fn main() {
         ("dead_node_returns_and_a_person_moves", dead_node_returns_and_a_person_moves),
         ("origin_hangs_or_is_slow_and_serving_dies", origin_hangs_or_is_slow_and_serving_dies),
         ("dead_node_returns_with_stale_connection", dead_node_returns_with_stale_connection),
+        ("a_commit_comes_along_when_its_host_dies", a_commit_comes_along),
+        ("without_an_origin_the_survivor_holds_every_commit", without_an_origin),
         ("nothing_fails", nothing_fails),
         ("with_a_lease_there_are_never_two", with_a_lease_there_are_never_two),
         ("without_the_arbiter_it_goes_on_while_every_node_answers", without_the_arbiter),
@@ -314,6 +317,22 @@ fn origin_hangs_or_is_slow_and_serving_dies() -> Result<()> {
         let lab = Lab::start(FAST)?;
         sound(&scenario::without_origin(&lab, *trouble, PATIENCE)?, &lab).with_context(|| format!("{trouble:?}"))
     })
+}
+
+/// The serving host breathes a commit out and dies; the next one has it at the first beat.
+fn a_commit_comes_along() -> Result<()> {
+    let lab = Lab::start(PROTOCOL)?;
+    let (recovery, is_there) = state::comes_along(&lab, PATIENCE)?;
+    ensure!(is_there, "the commit is not there at the first beat: {recovery:?}\n{}", lab.last_line());
+    sound(&recovery, &lab)
+}
+
+/// The origin is gone for good, then four of five die.
+fn without_an_origin() -> Result<()> {
+    let lab = Lab::start(PROTOCOL)?;
+    let (recovery, missing) = state::four_die_without_origin(&lab, "novosibirsk", PATIENCE)?;
+    ensure!(missing == 0, "{missing} commits are missing: {recovery:?}\n{}", lab.last_line());
+    recovery.map_or(Ok(()), |recovery| sound(&recovery, &lab))
 }
 
 fn nothing_fails() -> Result<()> {

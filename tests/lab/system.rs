@@ -44,6 +44,17 @@ impl Hanging {
     }
 }
 
+/// How the nodes of a list breathe.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Breathing {
+    /// As the example says.
+    AsListed,
+    /// With each other too.
+    Mesh,
+    /// The same, and nothing is inhaled before a start.
+    MeshWithoutInhale,
+}
+
 /// How long a person tries again to move the service.
 const MOVE_PATIENCE: Duration = Duration::from_secs(60);
 /// What a lease's reads are relied on for, and the time to stop, together.
@@ -67,6 +78,8 @@ pub(crate) enum System {
         valid: &'static str,
         /// What hangs on every node of a second service, if there is one.
         beside: Option<Hanging>,
+        /// How they breathe.
+        breathing: Breathing,
     },
     /// Hosts that systemd runs, and nothing on them that keeps the service alive.
     Bare,
@@ -89,10 +102,18 @@ pub(crate) const PROTOCOL: System = System::Mirror {
     lease: None,
     valid: "2s",
     beside: None,
+    breathing: Breathing::AsListed,
 };
 /// A check every 200 ms or faster.
-pub(crate) const FAST: System =
-    System::Mirror { example: "fast.toml", failback: None, timers: false, lease: None, valid: "2s", beside: None };
+pub(crate) const FAST: System = System::Mirror {
+    example: "fast.toml",
+    failback: None,
+    timers: false,
+    lease: None,
+    valid: "2s",
+    beside: None,
+    breathing: Breathing::AsListed,
+};
 /// The protocol's numbers again, kept by systemd's timers.
 pub(crate) const TIMERS: System = System::Mirror {
     example: "five-mirrors.toml",
@@ -101,6 +122,7 @@ pub(crate) const TIMERS: System = System::Mirror {
     lease: None,
     valid: "2s",
     beside: None,
+    breathing: Breathing::AsListed,
 };
 /// A check every 200 ms, and a lease.
 pub(crate) const LEASE_FAST: System = System::Mirror {
@@ -110,6 +132,7 @@ pub(crate) const LEASE_FAST: System = System::Mirror {
     lease: Some(LeaseClient::Git),
     valid: "2s",
     beside: None,
+    breathing: Breathing::AsListed,
 };
 /// The protocol's numbers, and a lease.
 pub(crate) const LEASE: System = System::Mirror {
@@ -119,6 +142,7 @@ pub(crate) const LEASE: System = System::Mirror {
     lease: Some(LeaseClient::Git),
     valid: "2s",
     beside: None,
+    breathing: Breathing::AsListed,
 };
 /// The same by the units in examples/systemd/, the one for a service under a lease among them, which
 /// is enabled at boot.
@@ -129,6 +153,7 @@ pub(crate) const LEASE_UNITS: System = System::Mirror {
     lease: Some(LeaseClient::Git),
     valid: "2s",
     beside: None,
+    breathing: Breathing::AsListed,
 };
 /// A check every 200 ms, and a lease in an etcd.
 pub(crate) const LEASE_ETCD: System = System::Mirror {
@@ -138,6 +163,7 @@ pub(crate) const LEASE_ETCD: System = System::Mirror {
     lease: Some(LeaseClient::Etcd),
     valid: "2s",
     beside: None,
+    breathing: Breathing::AsListed,
 };
 /// The shortest lease that is shipped.
 pub(crate) const FAST_LEASE: System = System::Mirror {
@@ -147,6 +173,7 @@ pub(crate) const FAST_LEASE: System = System::Mirror {
     lease: Some(LeaseClient::Git),
     valid: "400ms",
     beside: None,
+    breathing: Breathing::AsListed,
 };
 /// The same in an etcd.
 pub(crate) const FAST_LEASE_ETCD: System = System::Mirror {
@@ -156,10 +183,15 @@ pub(crate) const FAST_LEASE_ETCD: System = System::Mirror {
     lease: Some(LeaseClient::Etcd),
     valid: "400ms",
     beside: None,
+    breathing: Breathing::AsListed,
 };
+/// A check every 200 ms, and a breath with the other nodes.
+pub(crate) const FAST_MESH: System = mesh(Breathing::Mesh);
 /// All that can be measured side by side.
-pub(crate) const SYSTEMS: [System; 13] = [
+pub(crate) const SYSTEMS: [System; 15] = [
     FAST,
+    FAST_MESH,
+    mesh(Breathing::MeshWithoutInhale),
     PROTOCOL,
     TIMERS,
     LEASE_FAST,
@@ -173,6 +205,18 @@ pub(crate) const SYSTEMS: [System; 13] = [
     System::Etcd,
     System::Sequential,
 ];
+
+const fn mesh(breathing: Breathing) -> System {
+    System::Mirror {
+        example: "fast.toml",
+        failback: None,
+        timers: false,
+        lease: None,
+        valid: "2s",
+        beside: None,
+        breathing,
+    }
+}
 
 /// The chains, both holding all five, as in the examples.
 pub(crate) const BRAINS: [&str; 5] = ["moscow", "almaty", "spb", "novosibirsk", "amsterdam"];
@@ -199,6 +243,10 @@ impl System {
             Self::Mirror { lease: Some(LeaseClient::Git), .. } => "mirror-lease-git".to_owned(),
             Self::Mirror { lease: Some(LeaseClient::Etcd), .. } => "mirror-lease-etcd-fast".to_owned(),
             Self::Mirror { timers: true, .. } => "mirror-timers".to_owned(),
+            Self::Mirror { breathing: Breathing::Mesh, .. } => "mirror-fast-mesh".to_owned(),
+            Self::Mirror { breathing: Breathing::MeshWithoutInhale, .. } => {
+                "mirror-fast-mesh-without-inhale".to_owned()
+            }
             Self::Mirror { example: "fast.toml", .. } => "mirror-fast".to_owned(),
             Self::Mirror { .. } => "mirror-protocol".to_owned(),
             Self::Sequential => "sequential-ssh".to_owned(),
@@ -230,8 +278,8 @@ impl System {
     /// The same with another time until a service returns to a better node, where that can be set.
     pub(crate) fn failing_back_after(&self, span: &'static str) -> Self {
         match self {
-            &Self::Mirror { example, timers, lease, valid, beside, .. } => {
-                Self::Mirror { example, failback: Some(span), timers, lease, valid, beside }
+            &Self::Mirror { example, timers, lease, valid, beside, breathing, .. } => {
+                Self::Mirror { example, failback: Some(span), timers, lease, valid, beside, breathing }
             }
             other => other.clone(),
         }
@@ -240,8 +288,8 @@ impl System {
     /// The same with reads of the lease that are relied on for another time.
     pub(crate) fn relying_for(&self, span: &'static str) -> Self {
         match self {
-            &Self::Mirror { example, failback, timers, lease, beside, .. } => {
-                Self::Mirror { example, failback, timers, lease, valid: span, beside }
+            &Self::Mirror { example, failback, timers, lease, beside, breathing, .. } => {
+                Self::Mirror { example, failback, timers, lease, valid: span, beside, breathing }
             }
             other => other.clone(),
         }
@@ -261,6 +309,11 @@ impl System {
         let config = self.config()?;
         let leases = config.services.values().filter_map(|service| service.lease);
         leases.map(|lease| lease.valid + lease.grace).max().with_context(|| format!("{} has no lease", self.name()))
+    }
+
+    /// Whether its nodes breathe with each other.
+    pub(crate) fn has_peers(&self) -> bool {
+        self.config().is_ok_and(|config| config.breath.peers)
     }
 
     /// Where its lease is, if it has one.
@@ -438,7 +491,7 @@ impl System {
     /// The example's node list with the lab's addresses in it, and its commands unless systemd is there; all its
     /// numbers are kept.
     fn node_list(&self) -> Result<String> {
-        let Self::Mirror { example, failback, timers, lease, valid, beside } = self else {
+        let Self::Mirror { example, failback, timers, lease, valid, beside, breathing } = self else {
             bail!("{} has no node list", self.name())
         };
         let place = examples().join(example);
@@ -459,6 +512,8 @@ impl System {
                 ("start", _) if lease.is_some() => {
                     "start = \"systemctl start juno && systemctl is-active --quiet juno\"".to_owned()
                 }
+                ("[breath]", _) if *breathing != Breathing::AsListed => "[breath]\npeers = true".to_owned(),
+                ("inhale", _) if *breathing == Breathing::MeshWithoutInhale => "inhale = \"0s\"".to_owned(),
                 ("failback", Some(failback)) => format!("failback = \"{failback}\""),
                 _ => line.to_owned(),
             };

@@ -22,6 +22,9 @@ pub(crate) fn line(row: &Row) -> String {
     if let Some(many) = row.false_alarms {
         let _ = write!(line, ", {many} false alarms");
     }
+    if let Some(many) = row.missing {
+        let _ = write!(line, ", {many} commits missing");
+    }
     if row.two_at_once > 0 {
         let _ = write!(line, ", two at once in {}, up to {:.0} ms", row.two_at_once, row.longest_two_at_once_ms);
     }

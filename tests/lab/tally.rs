@@ -33,6 +33,8 @@ pub(crate) struct Row {
     pub(crate) failed: usize,
     /// Where the service should not have moved at all: how often it did.
     pub(crate) false_alarms: Option<usize>,
+    /// Where commits had been breathed out: how many of them were not there afterwards.
+    pub(crate) missing: Option<usize>,
     /// Stretches of time in which nothing was done to the hosts.
     pub(crate) stretches: Vec<Stretch>,
 }
@@ -86,6 +88,10 @@ impl Row {
         *self.false_alarms.get_or_insert(0) += many;
     }
 
+    pub(crate) fn add_missing(&mut self, many: usize) {
+        *self.missing.get_or_insert(0) += many;
+    }
+
     pub(crate) fn add_double(&mut self, ms: f64) {
         if ms > 0.0 {
             self.two_at_once += 1;
@@ -106,6 +112,9 @@ impl Row {
         self.failed += other.failed;
         if let Some(many) = other.false_alarms {
             self.add_false_alarms(many);
+        }
+        if let Some(many) = other.missing {
+            self.add_missing(many);
         }
         self.stretches.extend(other.stretches);
     }

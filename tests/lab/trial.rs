@@ -10,6 +10,7 @@ use crate::doubt::{self, Part};
 use crate::inert::{self, Inert};
 use crate::lab::{Lab, NODES};
 use crate::scenario::{self, Recovery, Trouble};
+use crate::state;
 use crate::switch::Links;
 use crate::system::{BRAINS, Hanging, LeaseClient, System};
 use crate::tally::Row;
@@ -59,6 +60,8 @@ pub(crate) enum Scenario {
     OriginDies,
     OriginHangs,
     OriginSlow,
+    ComesAlong,
+    OriginGoneAndFourDie,
     Quiet,
     Loaded,
     Lossy,
@@ -68,7 +71,7 @@ pub(crate) enum Scenario {
 use Scenario::*;
 
 /// By their names, in the order in which they are tried and shown.
-pub(crate) const SCENARIOS: [(&str, Scenario); 59] = [
+pub(crate) const SCENARIOS: [(&str, Scenario); 61] = [
     ("serving-dies", ServingDies),
     ("four-die", FourDie),
     ("one-after-another", OneAfterAnother),
@@ -78,6 +81,8 @@ pub(crate) const SCENARIOS: [(&str, Scenario); 59] = [
     ("origin-dies", OriginDies),
     ("origin-hangs", OriginHangs),
     ("origin-slow", OriginSlow),
+    ("commit-comes-along", ComesAlong),
+    ("origin-gone-and-four-die", OriginGoneAndFourDie),
     ("returns-with-stale-connection", StaleConnection),
     ("returns", Returns),
     ("moved-to", MovedTo),
@@ -151,6 +156,8 @@ impl Scenario {
             }
             // Under a lease the origin is the arbiter, which has scenarios of its own.
             OriginDies | OriginHangs | OriginSlow => is_mirror && system.lease().is_none(),
+            ComesAlong => is_mirror && system.lease().is_none(),
+            OriginGoneAndFourDie => is_mirror && system.lease().is_none() && system.has_peers(),
             // Before it tells a dead node, the others would have been cut off for minutes.
             CutOffFromNodes | CutOffFromAll | OneWayCut | HostFrozen => *system != System::Sequential,
             BrainCutOff => is_mirror,
@@ -261,6 +268,23 @@ pub(crate) fn carry_out(
         OriginDies => row.add(&scenario::without_origin(lab, Trouble::Dead, patience)?),
         OriginHangs => row.add(&scenario::without_origin(lab, Trouble::Hanging, patience)?),
         OriginSlow => row.add(&scenario::without_origin(lab, Trouble::Slow, patience)?),
+        ComesAlong => {
+            let (recovery, is_there) = state::comes_along(lab, patience)?;
+            row.add(&recovery);
+            row.add_missing(usize::from(!is_there));
+        }
+        OriginGoneAndFourDie => {
+            let serving = lab.wait_for_service(patience)?.node;
+            let others: Vec<&str> = NODES.into_iter().filter(|node| *node != serving).collect();
+            let survivor = others[number % others.len()];
+            let (recovery, missing) = state::four_die_without_origin(lab, survivor, patience)?;
+            recovery.iter().for_each(|recovery| row.add(recovery));
+            row.add_missing(missing);
+            row.add_double(lab.truth()?.double_ms(from));
+            // The next trial begins with an origin that has none of this.
+            *place = None;
+            return Ok(vec![row]);
+        }
         Returns => {
             row.planned = true;
             row.add(&scenario::returns(lab, patience)?.0);

@@ -1,5 +1,7 @@
 //! Where the branch goes: which line this node follows, and what of its own is replayed there.
 
+use std::collections::BTreeSet;
+
 use anyhow::Result;
 
 use super::heads::{self, Followed, Head, LeftOut, Quiet};
@@ -62,10 +64,12 @@ impl Session<'_> {
 
     fn heads(&self, refs: &Refs, commits: &[String]) -> Result<Vec<Head>> {
         let mut found = Vec::new();
+        // One head needs no order.
+        let needs_order = commits.len() > 1;
+        let spent = if needs_order { self.spent(refs)? } else { BTreeSet::new() };
         for commit in commits {
             let mut places = Vec::new();
-            // One head needs no order.
-            for (name, value) in refs.iter().filter(|_| commits.len() > 1) {
+            for (name, value) in refs.iter().filter(|(name, _)| needs_order && !spent.contains(*name)) {
                 let place = heads::owner(name).and_then(|owner| heads::place(owner, self.mesh.nodes));
                 if let Some(place) = place.filter(|place| !places.contains(place))
                     && self.engine.is_ancestor(value, commit)?

@@ -29,10 +29,7 @@ impl Session<'_> {
         let (is_in_step, places) = (!in_step.is_empty(), named(&in_step));
         let is_reached = reports.iter().any(|report| matches!(report.state, PeerState::InStep | PeerState::Partial));
         let conflicts: Vec<Conflict> = left_out.iter().filter_map(|out| conflict(out, &refs)).collect();
-        let causes: Vec<String> = reports
-            .iter()
-            .filter_map(|report| report.cause.as_ref().map(|cause| format!("{}: {cause}", report.node)))
-            .collect();
+        let causes = causes(&reports);
         if self.mesh.breath.manner == Manner::InhaleOnly || (copies == 0 && !is_in_step) {
             self.progress.exhale = None;
         }
@@ -63,10 +60,10 @@ impl Session<'_> {
             return Ok(format!("{branch} is in step with {places} {at}{waits}"));
         }
         if is_reached {
-            let reason = format!("nothing could be exchanged: {}; nothing is lost", causes.join("; "));
+            let reason = format!("nothing could be exchanged: {}; nothing is lost", causes);
             return Err(SyncError::Verdict(BreatheVerdict::Unreachable, reason, Vec::new()));
         }
-        let reason = format!("no other node was reached ({}); the commits are kept here", causes.join("; "));
+        let reason = format!("no other node was reached ({}); the commits are kept here", causes);
         Err(SyncError::Verdict(BreatheVerdict::Alone, reason, Vec::new()))
     }
 }
@@ -79,6 +76,19 @@ fn conflict(left_out: &LeftOut, refs: &Refs) -> Option<Conflict> {
         commit: left_out.commit.clone(),
         files: left_out.files.clone(),
     })
+}
+
+/// Why others were not reached, each cause once.
+fn causes(reports: &[PeerReport]) -> String {
+    let mut nodes_of: Vec<(&str, Vec<&str>)> = Vec::new();
+    for (node, cause) in reports.iter().filter_map(|report| Some((&report.node[..], report.cause.as_deref()?))) {
+        match nodes_of.iter_mut().find(|(known, _)| *known == cause) {
+            Some((_, nodes)) => nodes.push(node),
+            None => nodes_of.push((cause, vec![node])),
+        }
+    }
+    let texts = nodes_of.iter().map(|(cause, nodes)| format!("{}: {cause}", named(nodes)));
+    texts.collect::<Vec<_>>().join("; ")
 }
 
 fn named(nodes: &[&str]) -> String {

@@ -31,6 +31,26 @@ pub(super) fn fork_name(name: &str, commit: &str) -> String {
     format!("{life}{FORK}{commit}")
 }
 
+/// Whether its owner has another ref.
+pub(super) fn has_other_life(name: &str, refs: &BTreeMap<String, String>) -> bool {
+    refs.keys().any(|other| other != name && owner(other) == owner(name))
+}
+
+/// Whether a value is of a former life: another ref of the same owner contains it, and more.
+pub(super) fn is_spent(
+    name: &str,
+    commit: &str,
+    refs: &BTreeMap<String, String>,
+    mut is_ancestor: impl FnMut(&str, &str) -> Result<bool>,
+) -> Result<bool> {
+    for (_, value) in refs.iter().filter(|(other, _)| *other != name && owner(other) == owner(name)) {
+        if value != commit && is_ancestor(commit, value)? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
 /// What a ref is set to, and what is kept beside it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Settled {

@@ -143,3 +143,16 @@ fn only_names_of_lives_have_an_owner() {
     assert_eq!(fork_name("a.0a1b2c3d", "ff"), "a.0a1b2c3d.fork-ff");
     assert_eq!(fork_name("a.0a1b2c3d.fork-ee", "ff"), "a.0a1b2c3d.fork-ff");
 }
+
+#[test]
+fn a_ref_of_a_former_life_is_spent_once_another_one_contains_it() {
+    let refs =
+        [("a.00000001", "1"), ("a.00000002", "12"), ("b.00000001", "1"), ("c.00000001", "1"), ("c.00000002", "1")];
+    let refs: BTreeMap<String, String> = refs.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+    let spent =
+        |name: &str| is_spent(name, &refs[name], &refs, |old, new| Ok(new.starts_with(old))).expect("no failure");
+    let of: Vec<&String> = refs.keys().filter(|name| spent(name)).collect();
+    // Of two that are equal, either may be the living one.
+    assert_eq!(of, ["a.00000001"]);
+    assert!(has_other_life("c.00000003", &refs) && !has_other_life("b.00000001", &refs));
+}

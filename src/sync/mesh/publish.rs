@@ -9,6 +9,7 @@ impl Session<'_> {
     /// Pushes to each peer every ref that it lacks or has older.
     pub(super) fn publish(&mut self, contacts: &mut [Contact<'_>], refs: &Refs) -> Result<(), SyncError> {
         let mut lacking: Vec<Vec<(String, String)>> = Vec::new();
+        let spent = self.spent(refs)?;
         for contact in contacts.iter() {
             let Some(theirs) = &contact.refs else {
                 lacking.push(Vec::new());
@@ -17,7 +18,8 @@ impl Session<'_> {
             let is_older =
                 |old: &String, new: &String| old != new && self.engine.is_ancestor(old, new).unwrap_or(false);
             let lacks = |(name, commit): &(&String, &String)| theirs.get(*name).is_none_or(|old| is_older(old, commit));
-            let wanted = refs.iter().filter(lacks).map(|(name, commit)| (name.clone(), commit.clone()));
+            let wanted = refs.iter().filter(lacks).filter(|(name, _)| !spent.contains(*name));
+            let wanted = wanted.map(|(name, commit)| (name.clone(), commit.clone()));
             lacking.push(wanted.collect());
         }
         let mut timed_out = false;

@@ -76,6 +76,7 @@ impl Session<'_> {
             }
         }
         shown.retain(|_, values| !values.is_empty());
+        self.pass_over_spent(&local, &mut shown)?;
         if shown.is_empty() {
             return Ok(());
         }
@@ -221,6 +222,7 @@ impl Session<'_> {
                 None => continue,
             }
             if standing.left_out.is_empty() && standing.blocked.is_none() && !standing.is_waiting {
+                self.remove_spent(&mut standing.refs)?;
                 records::settle(self.worktree, &standing.refs, &offered, &self.id);
             }
             return Ok(standing);

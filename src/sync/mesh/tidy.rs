@@ -16,6 +16,9 @@ const MAX_PACKS: usize = 50;
 const MAX_PUSH: Duration = Duration::from_secs(24 * 3600);
 /// git holds a lock of a ref for much less.
 const MAX_REF_LOCK: Duration = Duration::from_secs(60);
+/// Objects that nothing reaches yet stay loose, and would cause it again in each breath.
+const PACK_PAUSE: Duration = Duration::from_secs(3600);
+const PACKED: &str = "packed";
 /// Objects that nothing reaches are kept for as long as git keeps them.
 const EXPIRY: &str = "2.weeks.ago";
 
@@ -30,8 +33,10 @@ pub(super) fn tidy(worktree: &Worktree) {
         let _ = fs::remove_file(pack);
     }
     let count = |directory: &Path| fs::read_dir(directory).map_or(0, Iterator::count);
-    if count(&objects.join("17")) > MAX_LOOSE || count(&packs) > 2 * MAX_PACKS {
+    let is_due = age(&worktree.dir.join(PACKED)).is_none_or(|age| age > PACK_PAUSE);
+    if is_due && (count(&objects.join("17")) > MAX_LOOSE || count(&packs) > 2 * MAX_PACKS) {
         let git = &worktree.git;
+        let _ = fs::write(worktree.dir.join(PACKED), "");
         let expire = format!("--unpack-unreachable={EXPIRY}");
         // A failure leaves everything as it was.
         let packed = git.run(cmd!(git.shell(), "git repack -d -l -A -q {expire}"), b"");
@@ -49,12 +54,14 @@ pub(super) fn remove_old_ref_locks(worktree: &Worktree) {
     }
 }
 
-fn old(directory: &Path, age: Duration, is_meant: impl Fn(&str) -> bool) -> Vec<PathBuf> {
+/// How long ago it was written; none if it is not there, or from the future.
+fn age(path: &Path) -> Option<Duration> {
+    SystemTime::now().duration_since(fs::symlink_metadata(path).ok()?.modified().ok()?).ok()
+}
+
+fn old(directory: &Path, least: Duration, is_meant: impl Fn(&str) -> bool) -> Vec<PathBuf> {
     let entries = fs::read_dir(directory).into_iter().flatten().flatten();
-    let is_old = |entry: &fs::DirEntry| {
-        let modified = entry.metadata().ok().and_then(|found| found.modified().ok());
-        modified.and_then(|date| SystemTime::now().duration_since(date).ok()).is_some_and(|passed| passed > age)
-    };
+    let is_old = |entry: &fs::DirEntry| age(&entry.path()).is_some_and(|age| age > least);
     let meant = entries.filter(|entry| is_meant(&entry.file_name().to_string_lossy()) && is_old(entry));
     meant.map(|entry| entry.path()).collect()
 }

@@ -33,10 +33,10 @@ impl Net {
     pub(crate) fn empty(nodes: usize) -> Self {
         apart();
         let net = Self { dir: scratch(), nodes, cuts: BTreeSet::new(), dead: BTreeSet::new(), remote: "" };
-        // Replaces the name of the own node in the path of the repository.
+        // The path of the repository is this node's own, wherever a command has it.
         let on = format!(
-            "#!/bin/sh\n[ -e {0}/cut/$MIRROR_SELF-$1 ] && exit 255\nexport MIRROR_SELF=$1\nhead=${{2%%{0}/*}}\n\
-             tail=${{2#*{0}/}}\nexec sh -c \"$head{0}/$1/${{tail#*/}}\"\n",
+            "#!/bin/sh\n[ -e {0}/cut/$MIRROR_SELF-$1 ] && exit 255\nexport MIRROR_SELF=$1\n\
+             exec sh -c \"$(printf %s \"$2\" | sed \"s#{0}/[a-g]/#{0}/$1/#g\")\"\n",
             net.dir.path().display()
         );
         fs::write(net.dir.path().join("on"), on).unwrap();
@@ -92,6 +92,21 @@ impl Net {
         command.env("MIRROR_SELF", NAMES[node]).env("STATE_DIRECTORY", self.dir.path().join("state").join(NAMES[node]));
         command.env("XDG_RUNTIME_DIR", self.dir.path()).stdin(Stdio::null());
         command
+    }
+
+    /// Lets the programs that [`command`](Self::command) starts meet the cuts and deaths that there are.
+    pub(crate) fn mark_cuts(&self) {
+        let dead = self.dead.iter().flat_map(|dead| (0..self.nodes).map(move |node| (node, *dead)));
+        for (from, to) in self.cuts.iter().copied().chain(dead) {
+            fs::write(self.path().join("cut").join(format!("{}-{}", NAMES[from], NAMES[to])), "").unwrap();
+        }
+    }
+
+    /// Ends that.
+    pub(crate) fn unmark_cuts(&self) {
+        for cut in fs::read_dir(self.path().join("cut")).unwrap() {
+            fs::remove_file(cut.unwrap().path()).unwrap();
+        }
     }
 
     /// Makes its clone. Nothing is triggered by a push, so that a test knows who breathes when.
