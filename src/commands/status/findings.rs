@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::facts::{CooldownStatus, NodeStatus, ServiceState, ServiceStatus};
 use super::here::Here;
+use super::text::to_the_second;
 use crate::clock::MAX_CLOCK_OFFSET;
 use crate::config::Config;
 use crate::leader::at_work::{AtWork, seconds};
@@ -72,6 +73,17 @@ impl Findings {
             let message = format!("the holder of the lease of {name} has not read it for longer than `valid`");
             self.add(Weight::Wrong, "lease-in-doubt", message);
         }
+        if let Some(lease) = &service.lease
+            && let (Some(since), Some(voters)) = (&lease.lease.failsafe_since, lease.lease.voters)
+        {
+            let since = to_the_second(since);
+            let message = format!(
+                "the lease of {name} is held by failsafe on {} since {since}, {voters} of {voters} voters: the arbiter \
+                 cannot be read",
+                lease.seen_by
+            );
+            self.add(Weight::Wrong, "lease-failsafe", message);
+        }
     }
 
     pub(super) fn node(&mut self, node: &NodeStatus, here: Option<&Here>, config: &Config) {
@@ -134,6 +146,7 @@ impl Findings {
 
     pub(super) fn cooldown(&mut self, down: &CooldownStatus) {
         let CooldownStatus { service, node, until, why, .. } = down;
+        let until = to_the_second(until);
         let message = format!("{node} is passed over for {service} until {until}: {why}");
         self.add(Weight::Wrong, "cool-down", message);
     }
