@@ -129,10 +129,11 @@ fn report(context: &Context, told: &Told<'_>, alone: bool) -> Report<StatusFacts
         cooldowns.iter().for_each(|down| findings.cooldown(down));
         brain(told, &mut findings);
     }
+    let list_is_said = findings.list_here(&nodes, context.local_node.is_some(), &context.config);
     for node in &nodes {
         let said = told.answers.iter().find(|(name, _)| **name == node.node);
         let here = said.and_then(|(_, said)| said.as_ref().ok()).map(|said| &said.here);
-        findings.node(node, here, &context.config);
+        findings.node(node, here, &context.config, list_is_said);
     }
     for warning in warnings::collected() {
         findings.add(Weight::Remark, warning.code, warning.message);
