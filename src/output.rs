@@ -4,6 +4,7 @@ use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 use std::time::{Duration, Instant, SystemTime};
 
+use rustix::event::{PollFd, PollFlags, Timespec};
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -190,6 +191,12 @@ pub fn rendered<F: ReportFacts>(report: &Report<F>) -> String {
     sanitize::for_terminal(&format!("{headline}\n{}", report.facts.text(style)))
 }
 
+/// The same for a screen: each line behind a space, the sentence broken where a line of the terminal ends.
+pub fn rendered_in_width<F: ReportFacts>(report: &Report<F>, style: Style) -> String {
+    let headline = style::headline(style, report.verdict.status(), &report.reason);
+    sanitize::for_terminal(&(headline + &report.facts.text(style)))
+}
+
 /// Prints text for people that is no report, and tells whether that went well.
 pub fn print_text(output_mode: OutputMode, text: impl FnOnce(Style) -> String) -> bool {
     output_mode.quiet || write(&sanitize::for_terminal(&text(Style::of_environment())))
@@ -213,6 +220,16 @@ pub fn write(text: &str) -> bool {
         }
         _ => true,
     }
+}
+
+/// Whether stdout is a pipe that nobody reads any more.
+pub fn nobody_reads() -> bool {
+    let stdout = std::io::stdout();
+    // An error is told without being asked for.
+    let mut waited = [PollFd::new(&stdout, PollFlags::empty())];
+    let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+    let told = rustix::event::poll(&mut waited, Some(&now));
+    told.is_ok() && waited[0].revents().contains(PollFlags::ERR)
 }
 
 /// One line on stderr, whatever a file's name or a program's words hold; a closed one is no reason

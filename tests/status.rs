@@ -118,6 +118,18 @@ fn another_list_an_idle_node_and_a_clock_that_is_off_are_wrong() {
 }
 
 #[test]
+fn a_laptop_with_an_old_list_is_told_so_once() {
+    let stage = Served::new();
+    stage.nodes.edit(".", "recovery = \"60s\"", "recovery = \"61s\"");
+    let object = status(&stage, "").expect(1, "unwell");
+    assert_eq!(codes(&object), ["lists-differ"], "{object:#}");
+    let message = object["warnings"][0]["message"].as_str().unwrap();
+    assert!(
+        message.starts_with("the nodes have another node list than this machine") && message.ends_with("mirror.toml")
+    );
+}
+
+#[test]
 fn a_node_without_mirror_or_with_a_list_it_cannot_use_is_named() {
     let stage = Served::new();
     fs::remove_file(stage.nodes.path("c").join("bin/mirror")).unwrap();

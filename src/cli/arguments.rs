@@ -333,8 +333,9 @@ pub struct Status {
 
     /// Keep it on the screen, asked anew every D [default: 2s]; q ends it
     ///
-    /// It is redrawn in place, and lines in which more than a number has changed are marked. Where stdout is no
-    /// terminal, each time is a line of text, or an object with --json.
+    /// It is redrawn in place, and a line that says something else than before begins with > for ten seconds. A node
+    /// that hangs is named below and holds up neither the others nor a key; q or Ctrl-C ends it, with the terminal as
+    /// before. Where stdout is no terminal, or TERM is dumb, each time is a line of text; with --json it is an object.
     #[arg(long, value_name = "D", num_args = 0..=1, default_missing_value = "2s")]
     #[arg(value_parser = humantime::parse_duration)]
     pub watch: Option<Duration>,

@@ -178,7 +178,8 @@ fn clock_offset_ms(at: SystemTime, before: SystemTime, after: SystemTime) -> f64
 fn refusal(report: &Report) -> Refusal {
     let why = report.why();
     match report.status {
-        None => Refusal::NotReached(why.strip_prefix("not-reached: ").unwrap_or(&why).to_owned()),
+        // The status of an ssh that fails is always this one, and tells nothing.
+        None => Refusal::NotReached(why.strip_prefix("not-reached: ").unwrap_or(&why).replace("exit status 255: ", "")),
         Some(NOT_FOUND) => Refusal::NoMirror(why),
         Some(USAGE_ERROR) => Refusal::Unusable(why),
         Some(0 | 1 | 3) if report.errors.as_deref().unwrap_or_default().is_empty() => {

@@ -33,6 +33,7 @@ use crate::usage_error::UsageError;
 
 pub(super) mod read_log;
 mod reporter;
+pub(super) mod state_file;
 
 use reporter::Reporter;
 

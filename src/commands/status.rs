@@ -71,9 +71,9 @@ pub(super) fn run(arguments: &cli::Status, context: &Context) -> Result<ExitStat
 /// Writes the page whole, by a rename.
 fn write_page(file: &Path, report: &Report<StatusFacts>, context: &Context, deadline: Deadline) -> Result<()> {
     let since = SystemTime::now().checked_sub(LAST_DAY);
-    let (events, _) = super::history::of_all(context, since, deadline);
+    let (events, unasked) = super::history::of_all(context, since, deadline);
     let at = humantime::format_rfc3339_millis(context.begun.at).to_string();
-    super::metrics::write(file, &html::page(report, &at, &events))?;
+    super::metrics::write(file, &html::page(report, &at, (&events, &unasked)))?;
     Ok(())
 }
 
@@ -85,9 +85,8 @@ fn tell(report: &Report<StatusFacts>, context: &Context) -> ExitStatus {
 /// Asks all nodes, and probes them beside it.
 pub(super) fn look(context: &Context, deadline: Deadline) -> Result<Report<StatusFacts>> {
     let spinner = Spinner::start(context.output_mode, "asking the nodes");
-    let command = question::Question::Status(everywhere::within(deadline)).to_string();
     let dead = Dead::default();
-    let question = Question { command, schema: StatusFacts::SCHEMA, deadline, dead: Some(&dead) };
+    let question = question_of_all(deadline, &dead);
     let (view, answers) = std::thread::scope(|scope| {
         let view = scope.spawn(|| view_of_all(context, &dead));
         let own = || Said { here: here::look(context, deadline), clock_offset_ms: Some(0.0) };
@@ -97,6 +96,12 @@ pub(super) fn look(context: &Context, deadline: Deadline) -> Result<Report<Statu
     });
     drop(spinner);
     Ok(report(context, &Told { config: &context.config, view: view?, answers }, false))
+}
+
+/// What each node is asked.
+fn question_of_all(deadline: Deadline, dead: &Dead) -> Question<'_> {
+    let command = question::Question::Status(everywhere::within(deadline)).to_string();
+    Question { command, schema: StatusFacts::SCHEMA, deadline, dead: Some(dead) }
 }
 
 /// What this node knows, without another.
@@ -124,10 +129,11 @@ fn report(context: &Context, told: &Told<'_>, alone: bool) -> Report<StatusFacts
         cooldowns.iter().for_each(|down| findings.cooldown(down));
         brain(told, &mut findings);
     }
+    let list_is_said = findings.list_here(&nodes, context.local_node.is_some(), &context.config);
     for node in &nodes {
         let said = told.answers.iter().find(|(name, _)| **name == node.node);
         let here = said.and_then(|(_, said)| said.as_ref().ok()).map(|said| &said.here);
-        findings.node(node, here, &context.config);
+        findings.node(node, here, &context.config, list_is_said);
     }
     for warning in warnings::collected() {
         findings.add(Weight::Remark, warning.code, warning.message);

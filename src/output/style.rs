@@ -16,11 +16,16 @@ impl Style {
 
     /// Colours where stdout is a terminal, unless the environment is against them: `NO_COLOR`
     /// (<https://no-color.org>), or a dumb terminal.
-    pub(super) fn of_environment() -> Self {
+    pub fn of_environment() -> Self {
         let wanted = std::io::stdout().is_terminal()
             && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
             && std::env::var_os("TERM").is_none_or(|term| term != "dumb");
         Self { on: wanted }
+    }
+
+    /// Whether it has colours.
+    pub fn has_colour(self) -> bool {
+        self.on
     }
 
     fn in_colour(self, code: &str, text: &str) -> String {
@@ -75,16 +80,24 @@ pub fn columns(rows: &[Vec<String>]) -> String {
     rows.iter().map(line).collect()
 }
 
-/// How wide a paragraph is.
+/// How wide a paragraph is; on a narrower terminal, as wide as that.
 const WIDTH: usize = 80;
+/// Narrower, no sentence can be read.
+const MIN_WIDTH: usize = 20;
 
-/// A sentence behind a mark, broken into lines of 80 columns.
+/// A sentence behind a mark, broken into lines of 80 columns, or of a terminal that is narrower.
 pub fn paragraph(mark: &str, text: &str) -> String {
-    let mut lines = vec![format!("  {}", sanitize::one_line(mark))];
-    let indent = sanitize::width(&lines[0]) + 1;
+    let lines = wrapped(&format!("  {}", sanitize::one_line(mark)), text, width_here());
+    lines.iter().map(|line| format!("{line}\n")).collect()
+}
+
+/// A sentence behind a lead, as lines; those after the first begin below its own words.
+fn wrapped(lead: &str, text: &str, width: usize) -> Vec<String> {
+    let mut lines = vec![lead.to_owned()];
+    let indent = sanitize::width(lead) + 1;
     for word in sanitize::one_line(text).split_whitespace() {
         let line = lines.last().map_or("", String::as_str);
-        if sanitize::width(line) + 1 + sanitize::width(word) > WIDTH && sanitize::width(line) >= indent {
+        if sanitize::width(line) + 1 + sanitize::width(word) > width && sanitize::width(line) >= indent {
             lines.push(" ".repeat(indent - 1));
         }
         if let Some(line) = lines.last_mut() {
@@ -92,7 +105,18 @@ pub fn paragraph(mark: &str, text: &str) -> String {
             line.push_str(word);
         }
     }
-    lines.iter().map(|line| format!("{line}\n")).collect()
+    lines
+}
+
+/// A sentence in the colour of a status, broken like [`paragraph`], each line behind a space.
+pub(super) fn headline(style: Style, status: ExitStatus, text: &str) -> String {
+    let lines = wrapped("", text, width_here());
+    lines.iter().map(|line| format!(" {}\n", style.status(status, line.trim_start()))).collect()
+}
+
+fn width_here() -> usize {
+    let columns = console::Term::stdout().size_checked().map_or(WIDTH, |(_, columns)| usize::from(columns));
+    columns.clamp(MIN_WIDTH, WIDTH)
 }
 
 #[cfg(test)]
@@ -108,11 +132,10 @@ mod tests {
 
     #[test]
     fn a_long_sentence_is_broken_at_80_columns() {
-        let text = paragraph("!", &"word ".repeat(40));
-        let lines: Vec<&str> = text.lines().collect();
+        let lines = wrapped("  !", &"word ".repeat(40), WIDTH);
         assert_eq!(lines[0], format!("  ! {}", ["word"; 15].join(" ")));
-        assert!(lines[1].starts_with("    word") && lines.iter().all(|line| line.len() <= WIDTH), "{text}");
-        assert_eq!(paragraph("!", &"x".repeat(100)).lines().count(), 1, "a word is never broken");
+        assert!(lines[1].starts_with("    word") && lines.iter().all(|line| line.len() <= WIDTH), "{lines:?}");
+        assert_eq!(wrapped("  !", &"x".repeat(100), WIDTH).len(), 1, "a word is never broken");
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Trouble on this machine that does not stop a command: said once on stderr, and kept for the object.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use schemars::JsonSchema;
@@ -16,6 +17,14 @@ pub struct Warning {
     pub message: String,
 }
 
+/// Whether nothing is said on stderr, which would end up on a screen that is drawn in place.
+static HUSHED: AtomicBool = AtomicBool::new(false);
+
+/// Says nothing from now on; what there is to say is still [`collected`].
+pub fn hush() {
+    HUSHED.store(true, Ordering::Relaxed);
+}
+
 /// A process runs one command, whose parts do not know each other.
 static WARNINGS: Mutex<Vec<Warning>> = Mutex::new(Vec::new());
 
@@ -28,7 +37,9 @@ pub fn warn(code: &'static str, message: impl Into<String>) {
     let warning = Warning { code, message: message.into() };
     let mut warnings = warnings();
     if !warnings.contains(&warning) {
-        say(format_args!("warning: {}", warning.message));
+        if !HUSHED.load(Ordering::Relaxed) {
+            say(format_args!("warning: {}", warning.message));
+        }
         warnings.push(warning);
     }
 }

@@ -68,6 +68,17 @@ fn with_the_arbiter_away_it_goes_on_while_all_voters_vouch() {
     let shown = field.network.run("lease show bot").json();
     let reason = shown["reason"].as_str().unwrap();
     assert!(reason.contains("held here by failsafe since") && reason.ends_with("3 of 3 voters."), "{reason}");
+    let status = field.network.run("status --here").json();
+    let lease = &status["here"]["services"][0]["lease"];
+    assert_eq!(
+        (&lease["failsafe_since"], &lease["voters"]),
+        (&field.shown()["failsafe_since"], &json!(3)),
+        "{lease:#}"
+    );
+    let text = field.network.run("status --text").stdout.split_whitespace().collect::<Vec<_>>().join(" ");
+    let words = "the lease of bot is held by failsafe on a since ";
+    assert!(text.contains(words) && text.contains("Z, 3 of 3 voters: the arbiter cannot be read"), "{text}");
+    assert!(text.contains("epoch 1, failsafe") && !text.contains("in doubt"), "{text}");
     field.bring_back();
     wait_for("the failsafe ends", || field.shown()["failsafe_since"].is_null().then_some(()));
     signal(running.hold(), Signal::TERM);

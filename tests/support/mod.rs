@@ -12,6 +12,7 @@ pub mod program;
 pub mod service;
 pub mod sockets;
 pub mod sshd;
+pub mod terminal;
 pub mod unshare;
 pub mod user;
 

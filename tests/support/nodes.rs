@@ -1,4 +1,4 @@
-//! Three nodes of this machine, each with an sshd, a directory, a node list and a `mirror` of its own, and a laptop
+//! Nodes of this machine, three unless others are named, each with an sshd, a directory, a node list and a `mirror` of its own, and a laptop
 //! from which they are asked.
 
 use std::fs;
@@ -10,7 +10,7 @@ use super::mirror::{MIRROR, Network, Said, run};
 use super::service::Bot;
 use super::sshd::{Client, Sshd};
 
-/// The nodes.
+/// The nodes, where no others are named.
 pub const NAMES: [&str; 3] = ["a", "b", "c"];
 
 /// The nodes and the laptop.
@@ -21,6 +21,8 @@ pub struct Nodes {
     pub servers: Vec<Sshd>,
     /// The laptop; each node has a directory in its directory.
     pub network: Network,
+    /// Their names.
+    names: Vec<&'static str>,
     /// What the node list says beyond the nodes.
     more: String,
 }
@@ -28,10 +30,16 @@ pub struct Nodes {
 impl Nodes {
     /// With this text at the end of the node list.
     pub fn new(more: &str) -> Self {
+        Self::named(&NAMES, more)
+    }
+
+    /// The first is the first of the chain `brain`, the second that of the chain `bot`.
+    pub fn named(names: &[&'static str], more: &str) -> Self {
         let client = Client::new();
-        let servers: Vec<Sshd> = NAMES.iter().map(|name| Sshd::named(&client, name)).collect();
-        let nodes = Self { client, servers, network: Network::new(""), more: more.to_owned() };
-        for name in NAMES {
+        let servers: Vec<Sshd> = names.iter().map(|name| Sshd::named(&client, name)).collect();
+        let names = names.to_vec();
+        let nodes = Self { client, servers, network: Network::new(""), names, more: more.to_owned() };
+        for name in &nodes.names {
             let directory = nodes.path(name);
             fs::create_dir_all(directory.join("bin")).unwrap();
             nodes.install(name, &format!("exec {MIRROR} \"$@\""));
@@ -69,16 +77,23 @@ impl Nodes {
 
     /// The node list, the same for all.
     pub fn list(&self) -> String {
-        let nodes: Vec<String> =
-            NAMES.iter().zip(&self.servers).map(|(name, server)| format!("{name} = {}\n", server.node())).collect();
+        let nodes: Vec<String> = self
+            .names
+            .iter()
+            .zip(&self.servers)
+            .map(|(name, server)| format!("{name} = {}\n", server.node()))
+            .collect();
         let ssh = self.path("ssh");
+        let mut bot = self.names.clone();
+        bot.rotate_left(1);
         format!(
-            "[nodes]\n{}[chains]\nbrain = [\"a\", \"b\", \"c\"]\nbot = [\"b\", \"c\", \"a\"]\n\
+            "[nodes]\n{}[chains]\nbrain = {brain:?}\nbot = {bot:?}\n\
              [probe]\ntimeout = \"5s\"\n[cycle]\ncheck = \"60s\"\nrecovery = \"60s\"\n[breath]\nrepo = \"repo\"\n{}\n\
              [remote]\ncommand = [{ssh:?}, \"-p\", \"{{port}}\", \"-l\", \"{{user}}\", \"--\", \"{{address}}\", \
              \"cd {dir}/{{node}} && PATH={dir}/{{node}}/bin:$PATH && NODE={{node}} && export PATH NODE && {{command}}\"]\n",
             nodes.concat(),
             self.more,
+            brain = self.names,
             dir = self.network.path().display()
         )
     }
@@ -94,7 +109,7 @@ impl Nodes {
         );
         fs::write(self.path("ssh"), script).unwrap();
         fs::set_permissions(self.path("ssh"), fs::Permissions::from_mode(0o755)).unwrap();
-        for directory in NAMES.iter().map(|name| self.path(name)).chain([self.network.path().to_owned()]) {
+        for directory in self.names.iter().map(|name| self.path(name)).chain([self.network.path().to_owned()]) {
             fs::write(directory.join("mirror.toml"), self.list()).unwrap();
             fs::copy(self.client.path().join("known_hosts"), directory.join("known_hosts")).unwrap();
         }

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::super::Context;
 use super::super::hold::read_log;
+use super::super::hold::state_file::{self, HeldByFailsafe};
 use super::{no_lease, unknown};
 use crate::cli;
 use crate::clock::{BootInstant, Deadline};
@@ -207,30 +208,12 @@ fn show(context: &Context, state_dir: &StateDir, client: &LeaseClient<'_>, timeo
     let read_ms = read.is_ok().then(|| output::millis(begun.elapsed()));
     let mut shown = shown(name, lease, &lease_view, read);
     shown.read_ms = read_ms;
-    let (reads, held) = (read_log::read(state_dir, name), held_by_failsafe(state_dir, name));
-    // Nobody updates the files of a hold that was killed.
-    let is_held = || state_dir.lock_hold(name).is_ok_and(|lock| lock.is_none());
-    if (reads.is_none() && held.is_none()) || !is_held() {
-        return shown;
-    }
-    shown.reads = reads;
-    if let Some(HeldByFailsafe { failsafe_since: since, voters }) = held {
+    shown.reads = read_log::read(state_dir, name).filter(|_| state_file::is_held(state_dir, name));
+    if let Some(HeldByFailsafe { failsafe_since: since, voters }) = state_file::held_by_failsafe(state_dir, name) {
         shown.reason += &format!(" It is held here by failsafe since {since}, {voters} of {voters} voters.");
         shown.failsafe_since = Some(since);
     }
     shown
-}
-
-/// What the state file of `mirror hold` says of the failsafe.
-#[derive(Deserialize)]
-struct HeldByFailsafe {
-    failsafe_since: String,
-    voters: usize,
-}
-
-/// None unless the hold that runs here does so by failsafe.
-fn held_by_failsafe(state_dir: &StateDir, service: &Name) -> Option<HeldByFailsafe> {
-    state_dir.shown(&format!("hold-{service}.json"))
 }
 
 fn shown(service: &Name, lease: Lease, lease_view: &LeaseView, read: Result<(), LeaseError>) -> ShownLease {

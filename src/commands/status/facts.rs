@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use super::here::{Here, HereBeat, HereBreath, HereLease};
 use crate::leader::at_work::AtWork;
-use crate::name::Name;
+use crate::name::{Name, list};
 use crate::output::{ExitStatus, HasStatus};
 use crate::pause::Paused;
 use crate::state::Warning;
@@ -118,7 +118,7 @@ pub struct LeaseStatus {
     pub lease: HereLease,
     /// The node that saw it so.
     pub seen_by: Name,
-    /// Whether the holder's last good read is older than it may be relied on.
+    /// Whether the holder's last good read is older than it may be relied on, and it does not go on by failsafe.
     pub in_doubt: bool,
 }
 
@@ -165,6 +165,23 @@ pub struct BreathSummary {
     pub conflicts: Vec<Name>,
 }
 
+impl LeaseStatus {
+    /// Whether the holder reads it in time.
+    pub(super) fn is_well(&self) -> bool {
+        !self.in_doubt && self.lease.failsafe_since.is_none()
+    }
+
+    /// In a few words.
+    pub(super) fn words(&self) -> String {
+        let epoch = self.lease.epoch.map_or_else(|| "vacant".to_owned(), |epoch| format!("epoch {epoch}"));
+        match self.in_doubt {
+            _ if self.lease.failsafe_since.is_some() => format!("{epoch}, failsafe"),
+            true => format!("{epoch}, in doubt"),
+            false => epoch,
+        }
+    }
+}
+
 /// A pause, and who knows of it.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct PauseStatus {
@@ -173,6 +190,14 @@ pub struct PauseStatus {
     pub paused: Paused,
     /// The nodes that know of it.
     pub seen_by: Vec<Name>,
+}
+
+impl PauseStatus {
+    /// What is paused, why, until when, and who knows.
+    pub(super) fn sentence(&self) -> String {
+        let what = crate::commands::pause::what(&self.paused);
+        format!("{what}, {}; known to {}", self.paused.words(), list(&self.seen_by))
+    }
 }
 
 /// A node that is passed over for a service.

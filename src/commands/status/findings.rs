@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::facts::{CooldownStatus, NodeStatus, ServiceState, ServiceStatus};
 use super::here::Here;
+use super::text::to_the_second;
 use crate::clock::MAX_CLOCK_OFFSET;
 use crate::config::Config;
 use crate::leader::at_work::{AtWork, seconds};
@@ -72,14 +73,42 @@ impl Findings {
             let message = format!("the holder of the lease of {name} has not read it for longer than `valid`");
             self.add(Weight::Wrong, "lease-in-doubt", message);
         }
+        if let Some(lease) = &service.lease
+            && let (Some(since), Some(voters)) = (&lease.lease.failsafe_since, lease.lease.voters)
+        {
+            let since = to_the_second(since);
+            let message = format!(
+                "the lease of {name} is held by failsafe on {} since {since}, {voters} of {voters} voters: the arbiter \
+                 cannot be read",
+                lease.seen_by
+            );
+            self.add(Weight::Wrong, "lease-failsafe", message);
+        }
     }
 
-    pub(super) fn node(&mut self, node: &NodeStatus, here: Option<&Here>, config: &Config) {
+    /// Where all nodes have the same list and this machine, which is none of them, has another, it is said once.
+    /// Whether that is so.
+    pub(super) fn list_here(&mut self, nodes: &[NodeStatus], is_node: bool, config: &Config) -> bool {
+        let mut digests: Vec<&str> = nodes.iter().filter_map(|node| node.digest.as_deref()).collect();
+        let count = digests.len();
+        digests.dedup();
+        let [theirs] = digests.as_slice() else { return false };
+        let is_outdated = !is_node && count > 1 && *theirs != config.digest;
+        if is_outdated {
+            let message = format!(
+                "the nodes have another node list than this machine (digest {theirs}, here {}); copy theirs to {}",
+                config.digest,
+                config.file.display()
+            );
+            self.add(Weight::Wrong, "lists-differ", message);
+        }
+        is_outdated
+    }
+
+    /// What a node said, or why it did not; `list_is_said` where its list need not be compared.
+    pub(super) fn node(&mut self, node: &NodeStatus, here: Option<&Here>, config: &Config, list_is_said: bool) {
         let name = &node.node;
-        let why = || {
-            let words = [node.cause.as_deref(), node.detail.as_deref()];
-            words.into_iter().flatten().filter(|words| !words.is_empty()).collect::<Vec<_>>().join(": ")
-        };
+        let why = || why(node);
         match (node.state, node.answered) {
             (_, true) => {}
             (ReportedState::Dead, _) => {
@@ -102,7 +131,7 @@ impl Findings {
             );
             self.add(Weight::Wrong, "not-at-work", format!("{name} is not at work: {age}"));
         }
-        if node.digest_equal == Some(false) {
+        if node.digest_equal == Some(false) && !list_is_said {
             let message = format!("{name} has another node list (digest {}, here {})", here.digest, config.digest);
             self.add(Weight::Wrong, "lists-differ", message);
         }
@@ -113,7 +142,9 @@ impl Findings {
         let offset = node.clock_offset_ms.unwrap_or_default();
         if offset.abs() > MAX_CLOCK_OFFSET.as_secs_f64() * 1000.0 {
             let side = if offset > 0.0 { "ahead of" } else { "behind" };
-            let message = format!("the clock of {name} is {} {side} the one here", words(offset.abs()));
+            // The offset is what it is at least.
+            let span = words((offset.abs() / 1000.0).ceil() * 1000.0);
+            let message = format!("the clock of {name} is {span} {side} the one here");
             self.add(Weight::Wrong, "clock-off", message);
         }
         if let Some(breath) = &node.breath {
@@ -134,8 +165,19 @@ impl Findings {
 
     pub(super) fn cooldown(&mut self, down: &CooldownStatus) {
         let CooldownStatus { service, node, until, why, .. } = down;
+        let until = to_the_second(until);
         let message = format!("{node} is passed over for {service} until {until}: {why}");
         self.add(Weight::Wrong, "cool-down", message);
+    }
+}
+
+/// Why a node is not alive, or did not say how it is. The slug goes where the words begin with one of their own.
+fn why(node: &NodeStatus) -> String {
+    match (node.cause.as_deref(), node.detail.as_deref().filter(|detail| !detail.is_empty())) {
+        (Some(_), Some(detail)) if detail.starts_with("not-admitted: ") || detail.starts_with("host-key: ") => {
+            detail.to_owned()
+        }
+        (cause, detail) => [cause, detail].into_iter().flatten().collect::<Vec<_>>().join(": "),
     }
 }
 

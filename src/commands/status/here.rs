@@ -8,6 +8,7 @@ use xshell::cmd;
 
 use crate::clock::{BootInstant, Deadline};
 use crate::commands::Context;
+use crate::commands::hold::state_file;
 use crate::config::{Breath, Limits, Service};
 use crate::git::Git;
 use crate::lease::LeaseState;
@@ -139,6 +140,13 @@ pub struct HereLease {
     pub read_age_ms: Option<f64>,
     /// How long a read may be relied on, in ms.
     pub valid_ms: f64,
+    /// Since when this node has held it by failsafe, while the register cannot be read: RFC 3339, UTC; null
+    /// otherwise, and on other nodes.
+    #[serde(default)]
+    pub failsafe_since: Option<String>,
+    /// How many voters vouch for that; null without the failsafe.
+    #[serde(default)]
+    pub voters: Option<usize>,
 }
 
 /// The breath's repository on a node.
@@ -263,7 +271,10 @@ fn remembered(state_dir: &StateDir, (name, service): (&Name, &Service), past: &[
             let view = state_dir.lease_view(name);
             let read = view.seen.as_ref().and_then(|latest| latest.last_read_began);
             let record = view.value();
+            let held = state_file::held_by_failsafe(state_dir, name);
             HereLease {
+                voters: held.as_ref().map(|held| held.voters),
+                failsafe_since: held.map(|held| held.failsafe_since),
                 holder: record.map(|record| record.holder.clone()),
                 epoch: record.map(|record| record.epoch),
                 state: record.map(|record| record.state),

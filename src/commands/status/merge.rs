@@ -220,7 +220,7 @@ impl<'a> Told<'a> {
             let is_holder = lease.holder.as_ref() == Some(name);
             let is_old = lease.read_age_ms.is_none_or(|age| age > lease.valid_ms);
             let runs = of.condition == HereCondition::Running;
-            let in_doubt = is_holder && runs && is_old;
+            let in_doubt = is_holder && runs && is_old && lease.failsafe_since.is_none();
             Some(((lease.epoch, lease.state, is_holder), LeaseStatus { lease, seen_by: name.clone(), in_doubt }))
         });
         seen.max_by(|one, other| one.0.cmp(&other.0)).map(|(_, lease)| lease)

@@ -1,17 +1,20 @@
 //! The status for people: within 80 columns where names are of usual length.
 
 use super::facts::{NodeStatus, ServiceState, ServiceStatus, StatusFacts};
+use super::findings::Weight;
 use crate::leader::at_work::AtWork;
 use crate::name::{self, Name};
 use crate::output::{self, Style};
 use crate::view::ReportedState;
 
-const NONE: &str = "–";
+pub(super) const NONE: &str = "–";
 
 pub(super) fn text(facts: &StatusFacts, style: Style) -> String {
     let mut text = String::new();
     if !facts.services.is_empty() {
-        let head = ["service", "runs on", "since", "last check", "lease"].map(|word| style.faint(word)).to_vec();
+        let has_lease = facts.services.iter().any(|service| service.lease.is_some());
+        let head = ["service", "runs on", "since", "last check", if has_lease { "lease" } else { "" }];
+        let head = head.map(|word| style.faint(word)).to_vec();
         let rows = facts.services.iter().map(|service| service_row(service, style));
         text += &output::columns(&std::iter::once(head).chain(rows).collect::<Vec<_>>());
         text.push('\n');
@@ -20,10 +23,7 @@ pub(super) fn text(facts: &StatusFacts, style: Style) -> String {
     let rows = facts.nodes.iter().map(|node| node_row(node, facts.brain.as_ref(), style));
     text += &output::columns(&std::iter::once(head).chain(rows).collect::<Vec<_>>());
     for pause in &facts.pauses {
-        let what = crate::commands::pause::what(&pause.paused);
-        let seen: Vec<&str> = pause.seen_by.iter().map(Name::as_str).collect();
-        let line = format!("{what}, {}; known to {}", pause.paused.words(), seen.join(", "));
-        text += &output::paragraph(&style.doubtful("PAUSED"), &line);
+        text += &output::paragraph(&style.doubtful("PAUSED"), &pause.sentence());
     }
     for warning in &facts.warnings {
         text += &output::paragraph(&style.doubtful("!"), &warning.message);
@@ -53,10 +53,10 @@ fn service_row(service: &ServiceStatus, style: Style) -> Vec<String> {
             }
         },
     );
-    let lease = service.lease.as_ref().map_or_else(String::new, |lease| {
-        let epoch = lease.lease.epoch.map_or_else(|| "vacant".to_owned(), |epoch| format!("epoch {epoch}"));
-        if lease.in_doubt { style.bad(&format!("{epoch}, in doubt")) } else { epoch }
-    });
+    let lease = service
+        .lease
+        .as_ref()
+        .map_or_else(String::new, |lease| if lease.is_well() { lease.words() } else { style.bad(&lease.words()) });
     vec![service.service.to_string(), place, since, check, lease]
 }
 
@@ -88,21 +88,28 @@ fn node_row(node: &NodeStatus, brain: Option<&Name>, style: Style) -> Vec<String
         Some(_) => style.bad(&format!("{}{}", if offset > 0.0 { "+" } else { "-" }, short(offset.abs()))),
         None => style.doubtful("unknown"),
     };
-    vec![mark.to_owned(), node.node.to_string(), state, beat, list, breath(node, style), clock]
+    let breath = match breath(node) {
+        (words, Weight::Remark) => words,
+        (words, Weight::Doubt) => style.doubtful(&words),
+        (words, Weight::Wrong) => style.bad(&words),
+    };
+    vec![mark.to_owned(), node.node.to_string(), state, beat, list, breath, clock]
 }
 
-fn breath(node: &NodeStatus, style: Style) -> String {
-    let Some(breath) = &node.breath else { return NONE.to_owned() };
+/// How the breath of a node stands, in a word, and how much that says.
+pub(super) fn breath(node: &NodeStatus) -> (String, Weight) {
+    let Some(breath) = &node.breath else { return (NONE.to_owned(), Weight::Remark) };
     if breath.conflict.is_some() {
-        return style.bad("conflict");
+        return ("conflict".to_owned(), Weight::Wrong);
     }
-    match (breath.ahead, breath.behind, &breath.head) {
+    let words = match (breath.ahead, breath.behind, &breath.head) {
         (Some(0), Some(0), _) => "in step".to_owned(),
         (Some(ahead), Some(behind), _) => format!("+{ahead} -{behind}"),
         (_, _, Some(head)) => head.chars().take(8).collect(),
         (_, _, None) if breath.detail.is_none() => "empty".to_owned(),
-        _ => style.doubtful("unknown"),
-    }
+        _ => return ("unknown".to_owned(), Weight::Doubt),
+    };
+    (words, Weight::Remark)
 }
 
 /// A time in one short word, such as `2.1s`, `45s`, `12m` or `3h`.
