@@ -13,7 +13,7 @@ use serde_json::Value;
 use crate::support::program::{Ran, command, mirror};
 
 /// The commands that print an object, as `mirror schema` is asked for them.
-const COMMANDS: [&[&str]; 18] = [
+const COMMANDS: [&[&str]; 20] = [
     &["probe"],
     &["whois-brain"],
     &["beat"],
@@ -26,6 +26,8 @@ const COMMANDS: [&[&str]; 18] = [
     &["lease", "history"],
     &["lease", "repair"],
     &["hold"],
+    &["drain"],
+    &["undrain"],
     &["pause"],
     &["resume"],
     &["status"],
