@@ -91,7 +91,7 @@ fn under_a_lease_it_leaves_by_the_lease() {
     let register = tempfile::tempdir().unwrap();
     let path = register.path().display();
     let stage =
-        Served::with(&format!("lease = {{ store = \"file\", path = \"{path}\", valid = \"20s\", grace = \"5s\" }}\n"));
+        Served::with(&format!("[lease]\nstore = \"file\"\npath = \"{path}\"\nvalid = \"20s\"\ngrace = \"5s\"\n"));
     let object = drain(&stage, "b").expect(0, "drained");
     let moved = &object["moved"][0];
     assert_eq!((&moved["target"], &moved["fencing"]), (&json!("c"), &json!("lease")), "{object:#}");
