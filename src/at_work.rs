@@ -17,11 +17,13 @@ use crate::config::{Config, Limits, Node};
 use crate::leader::at_work::{AtWork, Beat, Judge, Watch, Yield};
 use crate::leader::{self, Brain, Facts, Leader, NodeStates, State};
 use crate::name::Name;
+use crate::notices::Notices;
 use crate::remote::Remote;
 use crate::state::StateDir;
 use crate::view::{self, View};
 
 mod ask;
+mod drains;
 mod questions;
 mod under_way;
 mod warnings;
@@ -58,6 +60,8 @@ pub struct Check<'a> {
     begun: BootInstant,
     /// The latest fresh beat that was left here.
     own: Mutex<Option<Beat>>,
+    /// The nodes that are drained; none until they are needed, as a check must have its locks before.
+    drains: Mutex<Option<Notices>>,
     inner: Mutex<Inner>,
 }
 
@@ -98,6 +102,7 @@ impl<'a> Check<'a> {
             since: own.as_ref().map_or(now, |beat| beat.since),
             begun: now,
             own: Mutex::new(own),
+            drains: Mutex::new(None),
             inner: Mutex::new(Inner { watch, before, seen, brain, troubles, under_way }),
         }
     }
@@ -135,12 +140,16 @@ impl<'a> Check<'a> {
     /// The first node of the chain that is not passed over: most looks need no other answer.
     pub fn likely_brain(&self) -> Option<&'a Name> {
         let over = self.inner().watch.passed_over();
-        self.config.chains.get(BRAIN)?.iter().find(|node| !over.contains(*node) || Some(*node) == self.local_node)
+        let chain = self.config.chains.get(BRAIN)?;
+        let order = self.order(chain);
+        let likely = order.iter().find(|node| !over.contains(*node) || Some(*node) == self.local_node)?;
+        chain.iter().find(|node| *node == likely)
     }
 
     /// Who the brain is by what has come so far; `Open` when more is needed, none without a chain.
     pub fn so_far(&self, view: &View) -> Option<Brain> {
-        let (chain, passed_over) = (self.config.chains.get(BRAIN)?, &self.passed_over(&self.inner().watch));
+        let chain = &self.order(self.config.chains.get(BRAIN)?);
+        let passed_over = &self.passed_over(&self.inner().watch);
         let facts = Facts { chain, passed_over, local_node: self.local_node, others: self.others() };
         Some(facts.brain(&view.seen(), &view.witnesses))
     }
@@ -173,6 +182,7 @@ impl<'a> Check<'a> {
             Mode::Check => self.ask_the_brain(&mut watch, view, may_probe)?,
         }
         let over = self.passed_over(&watch);
+        let chain = &self.order(chain);
         let seen = view.seen();
         let facts = Facts { chain, passed_over: &over, local_node: self.local_node, others: self.others() };
         let settled = !matches!(leader::leader_at_work(chain, &seen, &over), Leader::Open(_));
@@ -213,7 +223,13 @@ impl<'a> Check<'a> {
     }
 
     fn beat(&self, inner: &Inner, verdict: &str) -> Option<Beat> {
-        let over = self.passed_over(&inner.watch).into_iter();
+        let idle = self.passed_over(&inner.watch).into_iter();
+        let idle = idle.filter(|node| inner.seen.get(node) == Some(&State::Alive));
+        // A drained node that has given way must not lead again before this node has given way to it.
+        let gave_way = self.drains().drained().into_iter().filter(|node| self.has_given_way(node));
+        let gave_way =
+            gave_way.filter(|node| Some(node) != self.local_node && inner.seen.get(node) != Some(&State::Dead));
+        let over: BTreeSet<Name> = idle.chain(gave_way).collect();
         let last = self.own.lock().unwrap_or_else(PoisonError::into_inner);
         let last = last.as_ref();
         Some(Beat {
@@ -227,7 +243,7 @@ impl<'a> Check<'a> {
                 Some(Brain::Known(name)) => Some(name.clone()),
                 _ => None,
             },
-            passed_over: over.filter(|node| inner.seen.get(node) == Some(&State::Alive)).collect(),
+            passed_over: over.into_iter().collect(),
             running: last.map(|beat| beat.running.clone()).unwrap_or_default(),
             took: self.begun.until(BootInstant::now()),
         })
@@ -255,6 +271,7 @@ impl<'a> Check<'a> {
             let kept = self.state_dir.leave_beat(&beat);
             *self.own.lock().unwrap_or_else(PoisonError::into_inner) = Some(beat);
             inner.troubles.extend(warnings::not_left(&kept, self.state_dir));
+            self.heed_drain(inner.brain.as_ref());
         }
         self.keep_watch(&mut inner);
     }
@@ -291,8 +308,16 @@ impl<'a> Check<'a> {
         let (Some(Brain::Known(brain)), Some(chain)) = (&inner.brain, self.config.chains.get(BRAIN)) else {
             return Vec::new();
         };
-        let living = |node: &&Name| inner.seen.get(*node) == Some(&State::Alive);
+        let drains = self.drains();
+        // Nobody waits for the answer of a drained node.
+        let living = |node: &&Name| match inner.seen.get(*node) {
+            Some(state) => *state == State::Alive,
+            None => drains.drain_of(node).is_some(),
+        };
         let why = |node: &'a Name| {
+            if let Some(drain) = drains.drain_of(node) {
+                return Some((node, format!("{node} is {}", drain.words())));
+            }
             if Some(node) == self.local_node {
                 return Some((node, format!("{node} has only just begun to work, and leads once {brain} gives way")));
             }

@@ -1,5 +1,6 @@
 //! Chains, and what a set of chains survives.
 
+use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 
 use crate::name::Name;
@@ -44,6 +45,15 @@ pub fn fatal_sets<'a>(chains: impl Iterator<Item = &'a Chain>) -> Vec<Chain> {
     }
     minimal.sort_unstable();
     minimal.into_iter().map(|index| chains[index].clone()).collect()
+}
+
+/// The order in which nodes lead while some are drained: those come last, as they lead only where no other lives.
+pub fn drained_last<'a>(chain: &'a [Name], is_drained: impl Fn(&Name) -> bool) -> Cow<'a, [Name]> {
+    if !chain.iter().any(&is_drained) {
+        return Cow::Borrowed(chain);
+    }
+    let (drained, others): (Chain, Chain) = chain.iter().cloned().partition(is_drained);
+    Cow::Owned([others, drained].concat())
 }
 
 /// A node's part in the chains, for people.

@@ -127,7 +127,7 @@ pub enum Command {
     /// `probe.timeout` in mirror.toml(5)), and for 2 s at least. Standbys read the beat of the brain by
     /// this command, over `[remote]`, and the next node that works takes the lead when it is stale.
     #[command(after_long_help = BEAT_STATUSES)]
-    Beat,
+    Beat(Beat),
 
     /// Pull, then push, and lose nothing
     ///
@@ -231,8 +231,8 @@ pub enum Command {
     /// restrict,command="mirror gate" ssh-ed25519 AAAA... mirror@moscow
     ///
     /// A node that logs in with the key may then ask for `status`, `start` and `stop` of the services of
-    /// *this* node's list, for its beat, whether it sees a node alive, for what it can do (`chain check
-    /// --live`), and for its word on a grant (`lease witness`); and fetch from and push to the repository of
+    /// *this* node's list, for its beat, for a check, whether it sees a node alive, for what it can do (`chain check
+    /// --live`), tell it which nodes are drained, and for its word on a grant (`lease witness`); and fetch from and push to the repository of
     /// [breath]. The commands are taken from this node's list: of what the caller sends, nothing is run. A
     /// `start` is for a service whose chain has this node.
     ///
@@ -245,6 +245,29 @@ pub enum Command {
     /// mirror-security(7) gives the whole recipe.
     #[command(after_long_help = GATE_STATUSES)]
     Gate(Gate),
+
+    /// Move everything off a node, and nothing to it, until undrain
+    ///
+    /// Every node that can be reached is told over `[remote]` (`seen_by`); one that is down learns of it from the brain
+    /// when it is back. Then the brain makes one check: what runs on the node leaves for the first living node of its
+    /// chain that is not drained, as by `promote --to`: stopped there, started here, under a lease by the lease. Where
+    /// another node is the brain, it is asked to make that check; two nodes never act at once. A drained node does not
+    /// lead either, as long as another node of the chain `brain` lives and works.
+    ///
+    /// Where no other node can take a service, it stays where it runs; what runs nowhere is started on no drained node
+    /// but the one where it ran last. A drain outlives reboots. When the command is ended in the middle, the next
+    /// check finishes it.
+    ///
+    /// examples/systemd/mirror-drain.service drains a node as it shuts down, and undrains it when it is up again.
+    #[command(after_long_help = DRAIN_STATUSES)]
+    Drain(Drain),
+
+    /// End a drain
+    ///
+    /// Every node is told, as by drain. Nothing is moved now: the services come back as their `failback` says, and the
+    /// brain's duty at the next checks.
+    #[command(after_long_help = UNDRAIN_STATUSES)]
+    Undrain(Undrain),
 
     /// Keep services where they are until resume
     ///

@@ -28,6 +28,7 @@ pub mod chain_check;
 pub mod chain_show;
 mod changes;
 pub mod completions;
+pub mod drain;
 mod everywhere;
 pub mod gate;
 pub mod help;
@@ -42,7 +43,9 @@ pub mod promote;
 pub mod resume;
 pub mod rollout;
 pub mod schema;
+mod spread;
 pub mod status;
+pub mod undrain;
 pub mod whois_brain;
 
 /// What every command starts from.
@@ -182,7 +185,9 @@ pub fn run(cli: &Cli) -> Result<ExitCode> {
     let status = match &cli.command {
         Command::Probe(arguments) => probe::run(arguments, &load()?),
         Command::WhoisBrain(arguments) => whois_brain::run(arguments, &load()?),
-        Command::Beat => beat::run(&load()?),
+        Command::Beat(arguments) => beat::run(arguments, &load()?),
+        Command::Drain(arguments) => drain::run(arguments, &load()?),
+        Command::Undrain(arguments) => undrain::run(arguments, &load()?),
         Command::Breathe(arguments) => breathe::run(arguments, &load()?),
         Command::Promote(arguments) => promote::run(arguments, &load()?),
         Command::Chain(Chain::Show(arguments)) => chain_show::run(arguments, &load()?),

@@ -13,6 +13,7 @@
 //!   value is in a [`register`]: a git ref, an etcd key or a file; [`lease::client`] opens the one that
 //!   the configuration names, and [`hold`] runs a service no longer than it is granted.
 //! - [`gate`] is the other end of [`remote`]: the forced command of a node's key.
+//! - [`notices`] spreads small facts that every node must know: which nodes are drained.
 //! - [`pause`] is the switch for maintenance, [`state::history`] what happened on this node.
 //! - [`output`] writes one object and tells the exit status.
 //!
@@ -38,6 +39,7 @@ pub mod link;
 pub mod links;
 pub mod local_node;
 pub mod name;
+pub mod notices;
 pub mod output;
 pub mod pause;
 pub mod probe;

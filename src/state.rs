@@ -11,6 +11,7 @@ mod beat;
 mod breath;
 mod directory;
 pub mod history;
+mod idle;
 mod links;
 mod notify;
 mod records;

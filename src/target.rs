@@ -21,6 +21,10 @@ pub struct TargetInputs {
     pub alive_for: BTreeMap<Name, Duration>,
     /// Nodes on which it could not be started lately.
     pub cooldown: BTreeSet<Name>,
+    /// Nodes to which nothing is moved.
+    pub drained: BTreeSet<Name>,
+    /// The node on which it was last seen to run, well or not.
+    pub last: Option<Name>,
 }
 
 /// The node that ought to run a service.
@@ -29,17 +33,42 @@ pub struct TargetInputs {
 /// well on a lower node stays there until a better node has been alive, and the service has been
 /// where it is, for `failback`. When every living node has been passed over, that is forgotten:
 /// to try again is better than to run nowhere.
+///
+/// Nothing is moved to a drained node. What runs on one leaves for the first living node that is neither drained nor
+/// passed over; where there is none it stays, and is started again where it ran last and nowhere else.
 pub fn choose<'a>(chain: &'a [Name], seen: &NodeStates, failback: Failback, inputs: &TargetInputs) -> Leader<'a> {
     if let Some(place) = inputs.on.as_ref().and_then(|on| chain.iter().position(|node| node == on))
         && seen.get(&chain[place]) == Some(&State::Alive)
     {
+        if inputs.drained.contains(&chain[place]) {
+            return leave_or_stay(chain, &chain[place], seen, inputs);
+        }
         return stay_or_return(&chain[..=place], seen, failback, inputs);
     }
-    let in_favour = || chain.iter().filter(|node| !inputs.cooldown.contains(*node));
+    let open = || chain.iter().filter(|node| !inputs.drained.contains(*node));
+    let in_favour = || open().filter(|node| !inputs.cooldown.contains(*node));
+    let last = || chain.iter().filter(|node| inputs.last.as_ref() == Some(*node));
+    let rest = || match leader(open(), seen) {
+        Leader::Nobody if !inputs.drained.is_empty() => leader(last(), seen),
+        settled => settled,
+    };
     match leader(in_favour(), seen) {
-        Leader::Nobody => leader(chain, seen),
+        Leader::Nobody => rest(),
         settled => settled,
     }
+}
+
+/// For a service that runs well on a drained node: the first other one that can take it. One that is in doubt takes
+/// nothing away from it, and keeps it from no other.
+fn leave_or_stay<'a>(chain: &'a [Name], current: &'a Name, seen: &NodeStates, inputs: &TargetInputs) -> Leader<'a> {
+    for node in chain.iter().filter(|node| !inputs.drained.contains(*node) && !inputs.cooldown.contains(*node)) {
+        match seen.get(node) {
+            Some(State::Alive) => return Leader::Known(node),
+            Some(State::Dead | State::Unknown) => {}
+            None => return Leader::Open(node),
+        }
+    }
+    Leader::Known(current)
 }
 
 /// For a service that runs well on the last of `chain`: there, or the first node before it whose
@@ -53,7 +82,7 @@ fn stay_or_return<'a>(chain: &'a [Name], seen: &NodeStates, failback: Failback, 
             inputs.on_for >= wait && inputs.alive_for.get(node).is_some_and(|alive| *alive >= wait)
         }
     };
-    for node in better.iter().filter(|node| !inputs.cooldown.contains(*node)) {
+    for node in better.iter().filter(|node| !inputs.cooldown.contains(*node) && !inputs.drained.contains(*node)) {
         match seen.get(node) {
             Some(State::Alive) if due(node) => return Leader::Known(node),
             Some(State::Alive | State::Dead) => {}

@@ -60,6 +60,8 @@ fn placement() -> impl Strategy<Value = TargetInputs> {
     let times = proptest::collection::vec(proptest::option::of(0..200_u64), NODES);
     let over = proptest::collection::vec(proptest::bool::weighted(0.2), NODES);
     (proptest::option::of(node()), 0..200_u64, times, over).prop_map(|(on, on_for, times, over)| TargetInputs {
+        last: on.clone(),
+        drained: BTreeSet::new(),
         on,
         on_for: Duration::from_secs(on_for),
         alive_for: names()
@@ -188,6 +190,7 @@ proptest! {
             on_for: waited,
             alive_for: names().into_iter().map(|name| (name, waited)).collect(),
             cooldown: BTreeSet::new(),
+            ..TargetInputs::default()
         };
         let head = || Leader::Known(&chain[0]);
         let last = || Leader::Known(&chain[chain.len() - 1]);

@@ -67,7 +67,7 @@ The node list: the first of these that exists.
 Only root and the user who runs \fBmirror\fR may be able to write it; see \fBmirror.toml\fR(5).
 .TP
 \fI/var/lib/mirror\fR, \fI$XDG_STATE_HOME/mirror\fR
-State, of root and of others, private whatever the umask: locks, the beat (\fIbeat.json\fR), since when nodes have been alive, where services were last seen, what was
+State, of root and of others, private whatever the umask: locks, the beat (\fIbeat.json\fR), which nodes are drained (\fIdrained.json\fR), since when nodes have been alive, where services were last seen, what was
 seen of their leases, the history (\fIhistory.jsonl\fR), and the state of \fBmirror\-hold\fR(1)
 (\fIhold\-SERVICE.json\fR).
 Losing it costs caution, never correctness.
@@ -81,7 +81,7 @@ The lock and the journal of \fBmirror\-breathe\fR(1).
 "#;
 
 /// Lines that work, and what each is for, by command.
-const EXAMPLES: [(&str, &[(&str, &str)]); 23] = [
+const EXAMPLES: [(&str, &[(&str, &str)]); 25] = [
     (
         "mirror-probe",
         &[
@@ -184,6 +184,14 @@ const EXAMPLES: [(&str, &[(&str, &str)]); 23] = [
             ("mirror gate --repo /srv/lease.git", "The same on the host that has the leases in a repository."),
         ],
     ),
+    (
+        "mirror-drain",
+        &[
+            ("mirror drain spb --why 'disk check'", "Take a node out for maintenance."),
+            ("mirror drain", "Take this node out."),
+        ],
+    ),
+    ("mirror-undrain", &[("mirror undrain spb", "Put it back.")]),
     (
         "mirror-pause",
         &[

@@ -13,7 +13,7 @@ use serde_json::Value;
 use crate::support::program::{Ran, command, mirror};
 
 /// The commands that print an object, as `mirror schema` is asked for them.
-const COMMANDS: [&[&str]; 19] = [
+const COMMANDS: [&[&str]; 21] = [
     &["probe"],
     &["whois-brain"],
     &["beat"],
@@ -27,6 +27,8 @@ const COMMANDS: [&[&str]; 19] = [
     &["lease", "migrate"],
     &["lease", "repair"],
     &["hold"],
+    &["drain"],
+    &["undrain"],
     &["pause"],
     &["resume"],
     &["status"],

@@ -13,6 +13,7 @@ mod chain_check;
 mod completions;
 mod config;
 mod decisions;
+mod drain;
 mod everywhere;
 mod examples;
 mod fuzz;

@@ -9,6 +9,7 @@ use crate::clock::{BootInstant, Deadline};
 use crate::config::Node;
 use crate::leader::at_work::{Answer, Heard, Sighting};
 use crate::name::Name;
+use crate::notices::{self, Notice};
 use crate::remote::question::Question;
 use crate::remote::{Remote, Report};
 
@@ -29,6 +30,8 @@ pub(super) struct Asked {
     pub(super) answer: Answer,
     /// The beats of others that the node has read.
     pub(super) told: Vec<(Name, Sighting)>,
+    /// The notices that the node has.
+    pub(super) notices: Vec<Notice>,
 }
 
 #[derive(Deserialize)]
@@ -36,6 +39,8 @@ struct Object {
     schema: String,
     at: String,
     beat: Option<ObjectBeat>,
+    #[serde(default)]
+    notices: serde_json::Value,
 }
 
 #[derive(Deserialize)]
@@ -63,7 +68,15 @@ pub(super) fn ask(remote: &Remote, (name, node): (&Name, &Node), deadline: Deadl
     let report = remote.ask(name, node, &Question::Beat.to_string(), deadline);
     let ended = BootInstant::now();
     let (answer, told) = read(&report, ended, SystemTime::now());
-    Asked { began, ended, answer, told }
+    Asked { began, ended, answer, told, notices: told_notices(&report) }
+}
+
+fn told_notices(report: &Report) -> Vec<Notice> {
+    let object: Option<Object> = serde_json::from_slice(&report.output).ok();
+    object
+        .filter(|object| object.schema == SCHEMA)
+        .map(|object| notices::from_json(&object.notices))
+        .unwrap_or_default()
 }
 
 /// Only a whole object of this schema counts, whatever the status is.

@@ -23,10 +23,15 @@ impl<'a> Check<'a> {
         let mut asked = BTreeSet::new();
         loop {
             let (seen, over) = (view.seen(), self.passed_over(watch));
-            match leader::leader_at_work(chain, &seen, &over) {
+            let order = self.order(chain);
+            match leader::leader_at_work(&order, &seen, &over) {
                 Leader::Known(name) if Some(name) == self.local_node => {
                     if self.gap {
                         self.ask_all(watch, |node| seen.get(node) != Some(&State::Dead) && !asked.contains(node));
+                        if self.order(chain) != order {
+                            // The others knew who is drained.
+                            return self.ask_the_brain(watch, view, may_probe);
+                        }
                     } else if let Some(other) = self.yields_to(watch, &seen) {
                         self.ask_all(watch, |node| *node == other);
                     }
@@ -34,7 +39,7 @@ impl<'a> Check<'a> {
                 }
                 Leader::Known(name) => {
                     let before =
-                        |node: &Name| chain.iter().take_while(|other| *other != name).any(|other| other == node);
+                        |node: &Name| order.iter().take_while(|other| *other != name).any(|other| other == node);
                     let wanted = |node: &Name| node == name || over.contains(node) && before(node);
                     let suspect = watch.is_suspect(name, BootInstant::now(), &self.judge(), &self.limits);
                     if suspect && may_probe {
@@ -55,7 +60,7 @@ impl<'a> Check<'a> {
                 // Another node is next, and was not looked at as long as the first one was enough.
                 Leader::Open(_) if may_probe && !asked.is_empty() => {
                     let nodes = self.nodes_to_probe()?;
-                    if self.probe_missing(&nodes, view, |seen| leader::leader_at_work(chain, seen, &over))? {
+                    if self.probe_missing(&nodes, view, |seen| leader::leader_at_work(&order, seen, &over))? {
                         return Ok(());
                     }
                 }
@@ -180,7 +185,8 @@ impl<'a> Check<'a> {
             threads.into_iter().filter_map(|(name, thread)| Some((name, thread.join().ok()?))).collect()
         });
         let began = asked.iter().map(|(name, asked)| ((*name).clone(), asked.began)).collect();
-        for (name, Asked { ended, answer, told, .. }) in asked {
+        for (name, Asked { ended, answer, told, notices, .. }) in asked {
+            self.hear_notices(&notices);
             watch.learn(name, answer, ended, (&self.judge(), self.comes_before(name)), &self.limits);
             for (node, sighting) in told {
                 if self.config.nodes.contains_key(&node) && Some(&node) != self.local_node {
@@ -194,6 +200,7 @@ impl<'a> Check<'a> {
     /// Whether a node comes before this one: only such a node can be passed over.
     fn comes_before(&self, node: &Name) -> bool {
         let Some(chain) = self.config.chains.get(BRAIN) else { return false };
+        let chain = self.order(chain);
         let place = |wanted: &Name| chain.iter().position(|node| node == wanted);
         match (place(node), self.local_node.and_then(place)) {
             (Some(at), Some(own)) => at < own,

@@ -56,8 +56,12 @@ impl Check<'_> {
                 troubles.push(Trouble { code: "clock-off", about: node.to_string(), message });
             }
         }
-        if let Some((first, _)) = self.not_leading(&inner).first() {
-            let message = self.why_not(&inner);
+        // A drain is a person's wish, and no trouble.
+        let drains = self.drains();
+        let not_leading: Vec<_> =
+            self.not_leading(&inner).into_iter().filter(|(node, _)| drains.drain_of(node).is_none()).collect();
+        if let Some((first, _)) = not_leading.first() {
+            let message = not_leading.iter().map(|(_, why)| why.as_str()).collect::<Vec<_>>().join("; ");
             troubles.push(Trouble { code: "passed-over", about: first.to_string(), message });
         }
         if self.mode == Mode::Check {

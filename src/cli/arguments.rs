@@ -300,6 +300,42 @@ pub struct Gate {
     pub repo: Vec<PathBuf>,
 }
 
+/// `mirror beat`.
+#[derive(Debug, Args)]
+pub struct Beat {
+    /// Learn these notices first, which another node tells: JSON in base64
+    #[arg(long, value_name = "TEXT", hide = true)]
+    pub learn: Option<String>,
+}
+
+/// `mirror drain`.
+#[derive(Debug, Args)]
+pub struct Drain {
+    /// The node [default: this one]
+    #[arg(value_name = "NODE", add = ArgValueCandidates::new(completion::nodes))]
+    pub node: Option<String>,
+
+    /// The reason, shown wherever the drain is shown
+    #[arg(long, value_name = "TEXT")]
+    pub why: Option<String>,
+}
+
+/// `mirror undrain`.
+#[derive(Debug, Args)]
+pub struct Undrain {
+    /// The node [default: this one]
+    #[arg(value_name = "NODE", add = ArgValueCandidates::new(completion::nodes))]
+    pub node: Option<String>,
+
+    /// The reason, kept in the history
+    #[arg(long, value_name = "TEXT")]
+    pub why: Option<String>,
+
+    /// End it only if it was begun with this --why: what a machine drained by itself, and no person
+    #[arg(long, value_name = "TEXT")]
+    pub if_why: Option<String>,
+}
+
 /// `mirror pause`.
 #[derive(Debug, Args)]
 pub struct Pause {

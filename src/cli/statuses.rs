@@ -108,6 +108,17 @@ pub(super) const HOLD_STATUSES: &str = concat!(
     "The command itself can end in any of these; hold-SERVICE.json in the state directory and\n",
     "the last line on stderr tell which it was."
 );
+pub(super) const DRAIN_STATUSES: &str = statuses!(
+    "drained: the node is drained, and nothing that is promoted runs there",
+    no: "not-moved: the node is drained, and a service stays there: no other node can\n     \
+         take it, or it is paused",
+    unknown: "unknown: no node knows of it, or it is unknown whether everything has left"
+);
+pub(super) const UNDRAIN_STATUSES: &str = statuses!(
+    "undrained: the node is not drained, now or since before",
+    no: "kept: --if-why: it was drained for another reason",
+    unknown: "unknown: no node knows of it"
+);
 pub(super) const PAUSE_STATUSES: &str = statuses!(
     "paused: what you named is paused, now or since before",
     unknown: "unknown: the pause could not be written or confirmed"

@@ -4,17 +4,22 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::Result;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::Context;
 use crate::at_work;
-use crate::clock::BootInstant;
+use crate::cli;
+use crate::clock::{BootInstant, Deadline};
 use crate::config::Limits;
 use crate::leader::at_work::{Beat, Watch, seconds};
 use crate::name::Name;
+use crate::notices::{self, Kind, Notice, Subject};
 use crate::output::{self, ExitStatus, Report, Style, millis};
 use crate::state::StateDir;
+use crate::usage_error::UsageError;
 
 /// Beats of others that were read longer ago say nothing.
 const HEARD: Duration = Duration::from_secs(120);
@@ -42,6 +47,8 @@ impl output::HasStatus for BeatVerdict {
 pub struct BeatFacts {
     /// What the last check left; null when none has ended since this machine booted.
     pub beat: Option<LastBeat>,
+    /// What this node knows of drained nodes, ends included.
+    pub notices: Vec<Notice>,
 }
 
 /// What a check left behind.
@@ -59,7 +66,7 @@ pub struct LastBeat {
     pub brain: Option<Name>,
     /// The node whose check it was.
     pub node: Name,
-    /// The living nodes that it passed over, as they are not at work.
+    /// The nodes that it passed over, as they are not at work or drained.
     pub passed_over: Vec<Name>,
     /// Where each service runs, as far as the check knew: services, each with its node.
     pub running: BTreeMap<Name, Name>,
@@ -111,7 +118,13 @@ impl output::ReportFacts for BeatFacts {
     }
 }
 
-pub(super) fn run(context: &Context) -> Result<ExitStatus> {
+/// How long learning may take, checks that are under way included.
+const LEARN_TIMEOUT: Duration = Duration::from_secs(5);
+
+pub(super) fn run(arguments: &cli::Beat, context: &Context) -> Result<ExitStatus> {
+    if let Some(text) = &arguments.learn {
+        learn(context, &notices_of(text)?, Deadline::after(LEARN_TIMEOUT))?;
+    }
     let (store, limits, now) = (StateDir::open(&context.config), Limits::of(&context.config), BootInstant::now());
     let beat = store.beat().filter(|beat| beat.left <= now);
     let age = beat.as_ref().map(|beat| beat.left.until(now));
@@ -125,6 +138,30 @@ pub(super) fn run(context: &Context) -> Result<ExitStatus> {
         ),
         None => (BeatVerdict::None, "No check has ended here since this machine booted.".to_owned()),
     };
-    let facts = BeatFacts { beat: beat.map(|beat| LastBeat::new(beat, &store.watch(), now)) };
+    let facts = BeatFacts {
+        beat: beat.map(|beat| LastBeat::new(beat, &store.watch(), now)),
+        notices: notices::read(&store, Kind::Drain).all().cloned().collect(),
+    };
     Ok(context.tell(&Report { verdict, reason, facts }))
+}
+
+fn notices_of(text: &str) -> Result<Vec<Notice>> {
+    let json = STANDARD.decode(text).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
+    json.map(|json| notices::from_json(&json)).ok_or_else(|| UsageError::new("--learn: it is no JSON in base64"))
+}
+
+/// Has this machine learn notices, and waits for the checks that began before it knew of a drain, or its end: a check
+/// reads the notices once it has its locks. Then a drain of this node is heeded.
+pub(super) fn learn(context: &Context, told: &[Notice], deadline: Deadline) -> Result<()> {
+    let (config, state_dir) = (&context.config, StateDir::open(&context.config));
+    let is_new = notices::learn(&state_dir, (config, context.local_node.as_ref()), told, deadline)?;
+    let Some(node) = context.local_node.as_ref() else { return Ok(()) };
+    let unheeded = told.iter().any(|notice| notice.subject == Subject::drain(node.clone()) && notice.holds);
+    if is_new || unheeded {
+        let is_idle = config.services.keys().all(|service| state_dir.is_idle(service, deadline));
+        if is_idle && unheeded {
+            notices::heed(&state_dir, node, deadline)?;
+        }
+    }
+    Ok(())
 }

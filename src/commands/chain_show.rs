@@ -15,6 +15,7 @@ use crate::config::{Config, Node};
 use crate::leader::{self, Brain, Leader, NodeStates, State};
 use crate::lease::client;
 use crate::name::Name;
+use crate::notices::Drained;
 use crate::output::{self, ExitStatus, Report, Style};
 use crate::pause::{self, Paused, Pauses, Switch};
 use crate::state::StateDir;
@@ -49,6 +50,8 @@ pub struct ChainShowFacts {
     /// What is paused, as far as this node knows: with `--probe` by asking where that is kept, else by
     /// what was last read of it. Where it cannot be asked, the reason says so.
     pub paused: Vec<Paused>,
+    /// The nodes that are drained, as far as this node knows.
+    pub drained: Vec<Drained>,
     /// The intervals.
     pub cycle: Cycle,
     /// The digest of the node list.
@@ -119,6 +122,8 @@ impl output::ReportFacts for ChainShowFacts {
         });
         let loud = |paused: &Paused| vec![style.bad("PAUSED"), super::pause::what(paused), paused.words()];
         let mut text = output::columns(&self.paused.iter().map(loud).collect::<Vec<_>>());
+        let loud = |drained: &Drained| vec![style.bad("DRAINED"), drained.node.to_string(), drained.words()];
+        text += &output::columns(&self.drained.iter().map(loud).collect::<Vec<_>>());
         text += &output::columns(&nodes.collect::<Vec<_>>());
         let chains = self.chains.iter().map(|shown| {
             let order: Vec<&str> = shown.nodes.iter().map(Name::as_str).collect();
@@ -140,11 +145,15 @@ pub(super) fn run(arguments: &cli::ChainShow, context: &Context) -> Result<ExitS
     let only = arguments.chain.as_deref().map(|name| config.chain(name)).transpose()?;
     let state_dir = StateDir::open(config);
     let check = context.check(&state_dir, Mode::Memory);
-    let mut brain = None;
+    let (drains, mut brain) = (check.drains(), None);
+    let drained = drains.drained();
     let seen = match &arguments.down {
         Some(down) => {
             let seen = as_if(down, config)?;
-            brain = config.chains.get(BRAIN).and_then(|chain| known(leader::leader(chain, &seen)));
+            brain = config.chains.get(BRAIN).and_then(|chain| {
+                let order = chain::drained_last(chain, |node| drained.contains(node));
+                known(leader::leader(order.iter(), &seen))
+            });
             Some(seen)
         }
         None if arguments.probe => {
@@ -176,6 +185,7 @@ pub(super) fn run(arguments: &cli::ChainShow, context: &Context) -> Result<ExitS
     };
     let facts = ChainShowFacts {
         paused: pauses.0,
+        drained: drains.all_drained(),
         nodes: members(config, only, seen.as_ref()),
         chains: config
             .chains
@@ -190,9 +200,11 @@ pub(super) fn run(arguments: &cli::ChainShow, context: &Context) -> Result<ExitS
             .map(|(name, service)| {
                 let chain = service.chain.clone();
                 let members = config.chains.get(&chain);
-                let target = seen.as_ref().zip(members).and_then(|(seen, members)| {
-                    known(target::choose(members, seen, service.failback, &TargetInputs::default()))
-                });
+                let inputs = TargetInputs { drained: drained.clone(), ..TargetInputs::default() };
+                let target = seen
+                    .as_ref()
+                    .zip(members)
+                    .and_then(|(seen, members)| known(target::choose(members, seen, service.failback, &inputs)));
                 Belonging { service: name.clone(), chain, target }
             })
             .collect(),
@@ -208,7 +220,8 @@ pub(super) fn run(arguments: &cli::ChainShow, context: &Context) -> Result<ExitS
     let loud =
         facts.paused.iter().map(|paused| format!("PAUSED: {}, {}. ", super::pause::what(paused), paused.words()));
     let why = check.why().map(|why| format!(" {why}.")).unwrap_or_default();
-    let reason = loud.collect::<String>() + &doubt + &reason + &why;
+    let down = facts.drained.iter().map(|drained| format!("DRAINED: {}, {}. ", drained.node, drained.words()));
+    let reason = loud.chain(down).collect::<String>() + &doubt + &reason + &why;
     if let Some(error) = state_dir.trouble() {
         state_dir.warn_unusable(&error);
     }

@@ -17,7 +17,7 @@ use crate::output::warnings::Warning;
 use crate::output::{
     self, ExitStatus, HasStatus as _, PendingWaits, Priority, Report, ReportFacts as _, Spinner, Style,
 };
-use crate::promote::{self, Options, PromoteVerdict, Request, ServiceOutcome};
+use crate::promote::{self, Options, PromoteVerdict, Promoted, Request, ServiceOutcome};
 use crate::service::Cause;
 use crate::state::StateDir;
 use crate::state::history;
@@ -132,6 +132,29 @@ pub(super) fn run(arguments: &cli::Promote, context: &Context) -> Result<ExitSta
     Ok(status)
 }
 
+/// One check of all services, or by hand where it is not `if_brain`; its object is the caller's.
+pub(super) fn check(context: &Context, if_brain: bool) -> Result<Promoted> {
+    let state_dir = StateDir::open(&context.config);
+    let check = if_brain.then(|| context.check(&state_dir, Mode::Check));
+    let request = Request {
+        config: &context.config,
+        local_node: context.local_node.as_ref(),
+        services: context.config.services.iter().collect(),
+        options: Options::default(),
+        check: check.as_ref(),
+        view: None,
+        output_mode: context.output_mode,
+        waits: PendingWaits::default(),
+    };
+    let promoted = promote::promote(&request, &state_dir)?;
+    let is_busy = promoted.services.iter().any(|service| service.verdict == PromoteVerdict::Busy);
+    if let Some(check) = check.filter(|_| !is_busy) {
+        let worst = worst(&promoted.services).and_then(|worst| history::slug(worst.verdict));
+        check.leave_beat(worst.as_deref().unwrap_or_default(), Some(promoted.running()));
+    }
+    Ok(promoted)
+}
+
 fn request<'a>(
     arguments: &'a cli::Promote,
     context: &'a Context,
@@ -178,10 +201,13 @@ fn distrusted(services: &[(&Name, &Service)], why: &str, arguments: &cli::Promot
     report(services.iter().map(|(name, _)| unknown(name)).collect(), None, arguments.why.clone())
 }
 
+fn worst(services: &[ServiceOutcome]) -> Option<&ServiceOutcome> {
+    services.iter().rev().max_by_key(|service| (service.verdict.status(), service.verdict as u8))
+}
+
 /// The worst verdict of all stands for all; unknown is worse than no.
 fn report(services: Vec<ServiceOutcome>, brain: Option<Name>, why: Option<String>) -> Report<PromoteFacts> {
-    let worst = services.iter().rev().max_by_key(|service| (service.verdict.status(), service.verdict as u8));
-    let verdict = worst.map_or(PromoteVerdict::Unknown, |worst| worst.verdict);
+    let verdict = worst(&services).map_or(PromoteVerdict::Unknown, |worst| worst.verdict);
     let reason = match services.as_slice() {
         [only] => only.reason.clone(),
         all => headline(all),

@@ -15,7 +15,7 @@ use crate::usage_error::UsageError;
 type Make = fn() -> serde_json::Value;
 
 /// The commands that print an object, a command of two words by both, and what makes its schema.
-const OBJECTS: [(&str, Make); 20] = [
+const OBJECTS: [(&str, Make); 22] = [
     ("probe", of::<probe::ProbeFacts>),
     ("whois-brain", of::<whois_brain::WhoisBrainFacts>),
     ("beat", of::<super::beat::BeatFacts>),
@@ -30,6 +30,8 @@ const OBJECTS: [(&str, Make); 20] = [
     ("lease-repair", of::<lease::repair::LeaseRepairFacts>),
     ("lease-witness", of::<lease::witness::LeaseWitnessFacts>),
     ("hold", of::<hold::HoldFacts>),
+    ("drain", of::<super::drain::DrainFacts>),
+    ("undrain", of::<super::undrain::UndrainFacts>),
     ("pause", of::<pause::PauseFacts>),
     ("resume", of::<resume::ResumeFacts>),
     ("status", of::<super::status::StatusFacts>),

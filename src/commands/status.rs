@@ -23,8 +23,8 @@ mod text;
 mod watch;
 
 pub use facts::{
-    BreathSummary, CooldownStatus, LastCheck, LeaseStatus, NodeStatus, PauseStatus, ServiceState, ServiceStatus,
-    StatusFacts, StatusVerdict,
+    BreathSummary, CooldownStatus, DrainStatus, LastCheck, LeaseStatus, NodeStatus, PauseStatus, ServiceState,
+    ServiceStatus, StatusFacts, StatusVerdict,
 };
 pub use here::{Here, HereBeat, HereBreath, HereCheck, HereCondition, HereLease, HereService, LastMove, SeenRunning};
 
@@ -150,6 +150,7 @@ fn report(context: &Context, told: &Told<'_>, alone: bool) -> Report<StatusFacts
         nodes,
         brain: told.brain().cloned(),
         pauses,
+        drains: told.drains(),
         cooldowns,
         warnings: findings.into_warnings(),
         digest: context.config.digest.clone(),

@@ -14,6 +14,7 @@ use crate::leader::Brain;
 use crate::leader::at_work::AtWork;
 use crate::links;
 use crate::name::Name;
+use crate::notices::Drained;
 use crate::output::{self, ExitStatus, Report, Style};
 use crate::state::StateDir;
 use crate::state::history;
@@ -72,6 +73,9 @@ pub struct BrainNode {
     /// Whether its own watchdog has finished a check lately: by what the last check of this node learned,
     /// or with `--check` and `--at-work` by asking.
     pub at_work: AtWork,
+    /// By whom it is drained, as far as this node knows; null when it is not. A drained node does not lead as long as
+    /// another one of the chain lives and works.
+    pub drained: Option<Drained>,
 }
 
 impl output::ReportFacts for WhoisBrainFacts {
@@ -79,14 +83,15 @@ impl output::ReportFacts for WhoisBrainFacts {
     const SCHEMA: &'static str = "mirror.whois-brain/1";
 
     fn text(&self, style: Style) -> String {
-        let rows = self.nodes.iter().map(|BrainNode { report, at_work }| {
+        let rows = self.nodes.iter().map(|BrainNode { report, at_work, drained }| {
             let mark = if Some(&report.node) == self.brain.as_ref() { "*" } else { " " };
             let at_work = match at_work {
                 AtWork::Yes => style.good("at work"),
                 AtWork::No => style.bad("not at work"),
                 AtWork::Unasked => String::new(),
             };
-            [vec![mark.to_owned()], report.row(style), vec![at_work]].concat()
+            let drained = drained.as_ref().map_or_else(String::new, |_| style.doubtful("drained"));
+            [vec![mark.to_owned()], report.row(style), vec![at_work, drained]].concat()
         });
         output::columns(&rows.collect::<Vec<_>>())
     }
@@ -140,6 +145,7 @@ pub(super) fn run(arguments: &cli::WhoisBrain, context: &Context) -> Result<Exit
     let reason = if arguments.check { brain.sentence_to(local_node) } else { brain.sentence() };
     let reason = reason + &more(&check, &brain, mode);
     let report = |name: &Name, node| NodeReport::new(name, node, view.answers.get(name).and_then(Option::as_ref));
+    let drained = check.drains().all_drained();
     let facts = WhoisBrainFacts {
         i_am_brain,
         chain: chain.clone(),
@@ -147,7 +153,11 @@ pub(super) fn run(arguments: &cli::WhoisBrain, context: &Context) -> Result<Exit
         nodes: chain
             .iter()
             .filter_map(|name| Some((name, config.nodes.get(name)?)))
-            .map(|(name, node)| BrainNode { report: report(name, node), at_work: check.at_work(name) })
+            .map(|(name, node)| BrainNode {
+                report: report(name, node),
+                at_work: check.at_work(name),
+                drained: drained.iter().find(|drained| drained.node == *name).cloned(),
+            })
             .collect(),
         brain: if let Brain::Known(name) = brain { Some(name) } else { None },
     };

@@ -7,6 +7,7 @@ use crate::leader::{NodeStates, State};
 use crate::lease::client::LeaseError;
 use crate::lease::{Latest, LeaseRecord};
 use crate::name::Name;
+use crate::notices::Notices;
 use crate::pause::Paused;
 use crate::state::{ServiceRecord, Uptimes};
 
@@ -41,6 +42,7 @@ pub(super) struct Observed {
     record: ServiceRecord,
     uptimes: Uptimes,
     second_opinion: Option<SecondOpinion>,
+    drains: Notices,
     done: Done,
 }
 
@@ -55,8 +57,14 @@ impl Observed {
             record,
             uptimes,
             second_opinion: None,
+            drains: Notices::default(),
             done: Done::default(),
         }
+    }
+
+    /// With the nodes that are drained.
+    pub(super) fn with_drains(self, drains: Notices) -> Self {
+        Self { drains, ..self }
     }
 
     // what was seen
@@ -122,6 +130,15 @@ impl Observed {
     /// The node on which the service was last seen to run well.
     pub(super) fn running_on(&self) -> Option<&Name> {
         self.record.running_on.as_ref().map(|placement| &placement.location.node)
+    }
+
+    /// The notices of the nodes that are drained.
+    pub(super) fn drains(&self) -> &Notices {
+        &self.drains
+    }
+
+    pub(super) fn is_drained(&self, node: &Name) -> bool {
+        self.drains.drain_of(node).is_some()
     }
 
     pub(super) fn uptimes(&self) -> &Uptimes {

@@ -9,7 +9,7 @@ use crate::pause::Paused;
 use crate::service::{Cause, Inhaled};
 
 /// What became of a service.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum PromoteVerdict {
     /// It runs on its target and nowhere else; nothing was touched.
@@ -66,7 +66,7 @@ impl HasStatus for PromoteVerdict {
 }
 
 /// What makes sure that the old instance is stopped.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Fencing {
     /// Nothing: an old node is dead or cut off, and said nothing.

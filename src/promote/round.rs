@@ -30,6 +30,7 @@ use crate::clock::BootInstant;
 use crate::leader::Brain;
 use crate::links;
 use crate::name::Name;
+use crate::notices::{self, Kind, Notices};
 use crate::state::history;
 use crate::state::{Lock, Uptimes};
 use crate::view::View;
@@ -74,6 +75,10 @@ impl<'a> Round<'a> {
         let request = self.shared.request();
         let takeovers = self.read_leases(scope);
         let began = BootInstant::now();
+        // From here on the locks are held: what is drained later is heeded by the next check.
+        if let Some(check) = request.check {
+            check.read_drains_anew();
+        }
         let (view, brain) = Look::new(request, self.shared.remote(), self.records.all()).take()?;
         // A view that was given was learned from by the probe that took it.
         if !request.options.dry_run && request.view.is_none() {
@@ -89,7 +94,9 @@ impl<'a> Round<'a> {
             return Ok((brain.clone(), not_brain(request, other)));
         }
         let uptimes = self.shared.uptime().add(&view.seen(), began);
-        let ended = self.start(scope, locks, takeovers, (&view, uptimes));
+        let read = || notices::read(self.shared.state_dir(), Kind::Drain);
+        let drains = request.check.map_or_else(read, Check::drains);
+        let ended = self.start(scope, (locks, takeovers), (&view, uptimes), &drains);
         Ok(self.collect(&ended, brain))
     }
 
@@ -117,9 +124,9 @@ impl<'a> Round<'a> {
     fn start<'scope>(
         &self,
         scope: &'scope Scope<'scope, '_>,
-        locks: Vec<Option<Lock>>,
-        mut takeovers: BTreeMap<&'a Name, PendingTakeover<'scope, 'a>>,
+        (locks, mut takeovers): (Vec<Option<Lock>>, BTreeMap<&'a Name, PendingTakeover<'scope, 'a>>),
         (view, uptimes): (&View, Uptimes),
+        drains: &Notices,
     ) -> Receiver<ServiceOutcome>
     where
         'a: 'scope,
@@ -128,7 +135,7 @@ impl<'a> Round<'a> {
         let mut questions = Vec::new();
         for (service, lock) in self.shared.request().services.iter().zip(locks) {
             let Some(record) = self.records.all().get(service.0) else { continue };
-            let observed = Observed::new(view.seen(), record.clone(), uptimes.clone());
+            let observed = Observed::new(view.seen(), record.clone(), uptimes.clone()).with_drains(drains.clone());
             let execution = Execution::new(self.goal(service), self.shared, observed);
             let (first, answers) = execution.first_questions();
             questions.extend(first);

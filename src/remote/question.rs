@@ -8,6 +8,9 @@ use crate::name::Name;
 /// The longest digest of a node list, in characters.
 const MAX_DIGEST: usize = 64;
 
+/// The longest text that is sent to be learned, in characters: the reasons of a dozen notices.
+const MAX_NOTICES: usize = 64 * 1024;
+
 /// How a peer of the mesh asks for refs, around the path.
 const REFS: (&str, &str) = ("git -C ", " for-each-ref '--format=%(objectname) %(refname)' 'refs/breath/*'");
 
@@ -18,6 +21,10 @@ pub(crate) enum Question {
     Reached,
     /// The beat of its last check.
     Beat,
+    /// The beat, once it has learned these notices: JSON in base64.
+    Learn(String),
+    /// To make one check, as the brain: it moves nothing unless it is the brain by its own word.
+    Check,
     /// Whether it sees these nodes alive, or where none is named, all.
     Probe(Vec<Name>),
     /// What it can do itself, within this time, in ms.
@@ -55,6 +62,8 @@ impl Question {
                 first.into_iter().chain(since.into_iter().flatten()).collect()
             }
             Self::Beat => vec!["beat", "--json"].into_iter().map(str::to_owned).collect(),
+            Self::Learn(notices) => ["beat", "--json", "--learn", notices].map(str::to_owned).to_vec(),
+            Self::Check => ["promote", "--json", "--if-brain"].map(str::to_owned).to_vec(),
             Self::Probe(nodes) => {
                 ["probe", "--json"].into_iter().chain(nodes.iter().map(Name::as_str)).map(str::to_owned).collect()
             }
@@ -83,6 +92,8 @@ impl Question {
         let question = match words.as_slice() {
             ["true"] => Self::Reached,
             ["mirror", "beat", "--json"] => Self::Beat,
+            ["mirror", "beat", "--json", "--learn", notices] => Self::Learn(base64_of(notices)?),
+            ["mirror", "promote", "--json", "--if-brain"] => Self::Check,
             ["mirror", "probe", "--json", nodes @ ..] => {
                 Self::Probe(nodes.iter().map(|node| node.parse().ok()).collect::<Option<_>>()?)
             }
@@ -128,6 +139,12 @@ impl fmt::Display for Question {
     }
 }
 
+fn base64_of(text: &str) -> Option<String> {
+    let is_digit = |c: char| c.is_ascii_alphanumeric() || matches!(c, '+' | '/' | '=');
+    let fits = !text.is_empty() && text.len() <= MAX_NOTICES && text.chars().all(is_digit);
+    fits.then(|| text.to_owned())
+}
+
 fn digest_of(text: &str) -> Option<String> {
     let fits = !text.is_empty() && text.len() <= MAX_DIGEST && text.chars().all(|c| c.is_ascii_hexdigit());
     fits.then(|| text.to_owned())
@@ -154,7 +171,8 @@ mod tests {
             r"git -C '/srv/it'\''s' for-each-ref '--format=%(objectname) %(refname)' 'refs/breath/*'"
         );
         let probes = [vec![], vec![name("spb")], vec![name("spb"), name("almaty")]].map(Question::Probe);
-        let questions = [Question::Reached, Question::Beat, refs, witness];
+        let learn = Question::Learn("W3sia2luZCI6ImRyYWluIn1d/+==".to_owned());
+        let questions = [Question::Reached, Question::Beat, Question::Check, learn, refs, witness];
         for question in others.into_iter().chain(probes).chain(questions) {
             assert_eq!(Question::parse(&question.to_string()), Some(question));
         }
@@ -172,6 +190,10 @@ mod tests {
             "mirror chain check --here --json --within 05ms",
             "mirror lease witness --json bot --holder a --epoch 1 --digest ;id",
             "mirror promote --json",
+            "mirror promote --json --if-brain --to spb",
+            "mirror beat --json --learn",
+            "mirror beat --json --learn $(id)",
+            "mirror beat --json --learn a;id",
             "git -C '/srv' for-each-ref '--format=%(objectname) %(refname)' 'refs/breath/*'; id",
             "git -C '/srv'$(id)'' for-each-ref '--format=%(objectname) %(refname)' 'refs/breath/*'",
             "mirror hold bot -- sh",

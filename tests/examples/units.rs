@@ -33,6 +33,7 @@ fn the_units_are_confined() {
     for (unit, drop_ins, most) in [
         ("mirror-check.service", &[][..], 2.5),
         ("mirror-breathe.service", &[], 2.5),
+        ("mirror-drain.service", &[], 2.5),
         ("mirror-check.service", &["mirror-user.conf"], 1.5),
         ("mirror-breathe.service", &["mirror-user.conf"], 1.5),
         ("service-under-lease.service", &[], 4.5),

@@ -21,6 +21,18 @@ fn a_request_that_may_not_be_is_told_apart_from_those_that_may() {
 }
 
 #[test]
+fn a_drain_passes_the_gate_and_the_brain_makes_a_check() {
+    let world = World::new(Through::Default);
+    world.on("a", "promote --if-brain").expect(0, "started");
+    let object = world.on("c", "drain a --why disk").expect(0, "drained");
+    assert_eq!(object["seen_by"], serde_json::json!(["a", "b", "c"]), "{object:#}");
+    assert_eq!(object["moved"][0]["target"], "b", "{object:#}");
+    assert_eq!(world.bot.runs_on(), ["b"]);
+    let object = world.on("b", "undrain a").expect(0, "undrained");
+    assert_eq!(object["seen_by"], serde_json::json!(["a", "b", "c"]), "{object:#}");
+}
+
+#[test]
 fn a_request_ends_at_its_deadline() {
     let world = World::new(Through::Default);
     world.bot.before("status", "a", "echo $$ >\"$dir/hangs\"; exec sleep 3600");

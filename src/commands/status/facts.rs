@@ -6,6 +6,7 @@ use serde::Serialize;
 use super::here::{Here, HereBeat, HereBreath, HereLease};
 use crate::leader::at_work::AtWork;
 use crate::name::{Name, list};
+use crate::notices::Drained;
 use crate::output::{ExitStatus, HasStatus};
 use crate::pause::Paused;
 use crate::state::Warning;
@@ -46,6 +47,8 @@ pub struct StatusFacts {
     pub breath: Option<BreathSummary>,
     /// What is paused, and who knows of it.
     pub pauses: Vec<PauseStatus>,
+    /// The nodes that are drained, and who knows of it.
+    pub drains: Vec<DrainStatus>,
     /// The nodes that are passed over for a service because a start failed there or did not last.
     pub cooldowns: Vec<CooldownStatus>,
     /// What is wrong or not known, and trouble beside the task.
@@ -198,6 +201,16 @@ impl PauseStatus {
         let what = crate::commands::pause::what(&self.paused);
         format!("{what}, {}; known to {}", self.paused.words(), list(&self.seen_by))
     }
+}
+
+/// A drained node, and who knows of it.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct DrainStatus {
+    /// The node, and by whom it is drained.
+    #[serde(flatten)]
+    pub drained: Drained,
+    /// The nodes that know of it.
+    pub seen_by: Vec<Name>,
 }
 
 /// A node that is passed over for a service.

@@ -13,6 +13,7 @@ use crate::config::{Breath, Limits, Service};
 use crate::git::Git;
 use crate::lease::LeaseState;
 use crate::name::Name;
+use crate::notices::{self, Drained, Kind};
 use crate::output::millis;
 use crate::pause::{self, Paused};
 use crate::promote::{self, CooldownReport};
@@ -38,6 +39,9 @@ pub struct Here {
     pub breath: Option<HereBreath>,
     /// What is paused, as far as it knows.
     pub pauses: Vec<Paused>,
+    /// The nodes that are drained, as far as it knows.
+    #[serde(default)]
+    pub drains: Vec<Drained>,
     /// Why its state cannot be kept; null when it can.
     pub state_trouble: Option<String>,
 }
@@ -195,6 +199,7 @@ pub(in crate::commands) fn look(context: &Context, deadline: Deadline) -> Here {
             services: threads.into_iter().filter_map(|thread| thread.join().ok()).collect(),
             breath: breath.join().ok().flatten(),
             pauses: pause::known(config, &state_dir).0,
+            drains: notices::read(&state_dir, Kind::Drain).all_drained(),
             state_trouble: state_dir.trouble().map(|error| format!("{}: {error}", state_dir.directory().display())),
         }
     })

@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
 use super::facts::{
-    BreathSummary, CooldownStatus, LastCheck, LeaseStatus, NodeStatus, PauseStatus, ServiceState, ServiceStatus,
+    BreathSummary, CooldownStatus, DrainStatus, LastCheck, LeaseStatus, NodeStatus, PauseStatus, ServiceState,
+    ServiceStatus,
 };
 use super::here::{Here, HereBeat, HereCondition, HereService};
-use crate::chain::BRAIN;
+use crate::chain::{self, BRAIN};
 use crate::commands::everywhere::Refusal;
 use crate::config::{Config, Node, Service};
 use crate::leader::at_work::AtWork;
@@ -71,8 +72,10 @@ impl<'a> Told<'a> {
         let mut beats = self.all().filter_map(|(_, said)| said.here.beat.as_ref()).filter(|beat| beat.fresh).peekable();
         if beats.peek().is_none() {
             let chain = self.config.chains.get(BRAIN)?;
-            return match leader::final_leader(chain, &self.states()) {
-                Leader::Known(name) => Some(name),
+            let drains = self.drains();
+            let order = chain::drained_last(chain, |node| drains.iter().any(|drain| drain.drained.node == *node));
+            return match leader::final_leader(order.iter(), &self.states()) {
+                Leader::Known(name) => self.config.nodes.get_key_value(name).map(|(name, _)| name),
                 _ => None,
             };
         }
@@ -124,8 +127,12 @@ impl<'a> Told<'a> {
 
     pub(super) fn services(&self, pauses: &[PauseStatus], cooldowns: &[CooldownStatus]) -> Vec<ServiceStatus> {
         let pauses = Pauses(pauses.iter().map(|pause| pause.paused.clone()).collect());
+        let drains = self.drains();
         let service = |(name, service): (&Name, &Service)| {
-            let cooling = |node: &Name| cooldowns.iter().any(|down| down.service == *name && down.node == *node);
+            let cooling = |node: &Name| {
+                cooldowns.iter().any(|down| down.service == *name && down.node == *node)
+                    || drains.iter().any(|drain| drain.drained.node == *node)
+            };
             self.service(name, service, pauses.of(name), &cooling)
         };
         self.config.services.iter().map(service).collect()
@@ -233,6 +240,19 @@ impl<'a> Told<'a> {
                 match all.iter_mut().find(|known| known.paused == *paused) {
                     Some(known) => known.seen_by.push(name.clone()),
                     None => all.push(PauseStatus { paused: paused.clone(), seen_by: vec![name.clone()] }),
+                }
+            }
+        }
+        all
+    }
+
+    pub(super) fn drains(&self) -> Vec<DrainStatus> {
+        let mut all: Vec<DrainStatus> = Vec::new();
+        for (name, said) in self.all() {
+            for drained in &said.here.drains {
+                match all.iter_mut().find(|known| known.drained == *drained) {
+                    Some(known) => known.seen_by.push(name.clone()),
+                    None => all.push(DrainStatus { drained: drained.clone(), seen_by: vec![name.clone()] }),
                 }
             }
         }

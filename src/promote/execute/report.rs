@@ -23,6 +23,9 @@ pub(super) fn outcome(
     let paused = observed.paused().cloned();
     let silent = silent_steps(&observed);
     let mut reason = plan.reason + &passed_over_sentences(goal, &observed);
+    for node in goal.chain() {
+        reason.extend(observed.drains().drain_of(node).map(|drain| format!(" {node} is {}.", drain.words())));
+    }
     let (record, mut steps) = observed.into_parts();
     let cooldowns = cooldowns(&record, Now::take());
     for CooldownReport { node, until, why, .. } in &cooldowns {

@@ -35,7 +35,8 @@ impl<'p> Planner<'p> {
         let holder = &observed.unfinished_claim()?.holder;
         let can_run = observed.is_alive(holder) && !observed.is_silent(holder);
         let cools_down = cooldown::cools_down(&observed.record().failures, holder, self.now.boot);
-        (self.goal.chain().contains(holder) && can_run && !cools_down).then_some(holder)
+        let is_drained = observed.is_drained(holder);
+        (self.goal.chain().contains(holder) && can_run && !cools_down && !is_drained).then_some(holder)
     }
 
     pub(super) fn under_lease(&self, target: Name) -> Plan {
@@ -111,6 +112,7 @@ impl<'p> Planner<'p> {
                 format!("it did not run on {holder}")
             }
             (true, ..) if self.goal.options().to.is_some() => "by hand".to_owned(),
+            (true, ..) if observed.is_drained(holder) => format!("{holder} is drained"),
             (true, ..) => format!("{target} comes before {holder}"),
             _ => format!("{holder} is not known to live"),
         }

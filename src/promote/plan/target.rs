@@ -19,6 +19,11 @@ impl<'p> Planner<'p> {
             return if failed.contains(committed) { self.next_after(&failed) } else { Ok(committed.clone()) };
         }
         if let Some(to) = self.goal.options().to {
+            if let Some(drain) = observed.drains().drain_of(to).filter(|_| !observed.is_healthy(to)) {
+                let reason =
+                    format!("{to} is {}; end that by mirror undrain {to}, or name another node.", drain.words());
+                return Err((PromoteVerdict::Refused, reason));
+            }
             return match (observed.is_alive(to), observed.is_dead(to)) {
                 (true, _) => Ok(to.clone()),
                 (_, true) => Err((PromoteVerdict::Refused, format!("{to} is dead; name a living node."))),
@@ -39,7 +44,16 @@ impl<'p> Planner<'p> {
             Leader::Known(node) => self.unless_in_vain(node),
             Leader::Nobody => {
                 let chain = &self.goal.service().chain;
-                Err((PromoteVerdict::Refused, format!("Every node of the chain {chain} is dead.")))
+                let is_drained = |node: &&Name| observed.is_alive(node) && observed.is_drained(node);
+                let drained = list(self.goal.chain().iter().filter(is_drained));
+                let reason = if drained.is_empty() {
+                    format!("Every node of the chain {chain} is dead.")
+                } else {
+                    format!(
+                        "{name} was started nowhere: every living node of the chain {chain} is drained ({drained})."
+                    )
+                };
+                Err((PromoteVerdict::Refused, reason))
             }
             Leader::InDoubt(node) | Leader::Open(node) => {
                 let reason = format!("Where {name} belongs is unknown: {node} could not be asked.");
@@ -63,6 +77,8 @@ impl<'p> Planner<'p> {
             on_for: remembered.map_or(Duration::ZERO, |placement| placement.since.until(self.now.boot)),
             alive_for: observed.uptimes().alive_for(self.now.boot),
             cooldown: self.cooling().chain(&silent).cloned().collect(),
+            drained: observed.drains().drained(),
+            last: observed.running_on().cloned(),
         };
         let target = |placement: &TargetInputs| {
             target::choose(self.goal.chain(), observed.nodes(), self.goal.service().failback, placement)
@@ -102,7 +118,10 @@ impl<'p> Planner<'p> {
     /// where a try is due, any other.
     fn next_after(&self, failed: &BTreeSet<&Name>) -> Result<Name, (PromoteVerdict, String)> {
         let silent: BTreeSet<&Name> = self.skippable().collect();
-        let can_try = |node: &&Name| self.observed.is_alive(node) && !failed.contains(node) && !silent.contains(node);
+        let can_try = |node: &&Name| {
+            let observed = self.observed;
+            observed.is_alive(node) && !failed.contains(node) && !silent.contains(node) && !observed.is_drained(node)
+        };
         let candidates = || self.goal.chain().iter().filter(can_try);
         let is_try_due = cooldown::next_try(&self.observed.record().failures, self.now.boot).is_none()
             || self.observed.is_retrying();
