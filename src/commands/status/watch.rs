@@ -115,7 +115,7 @@ impl Watch {
                 Ok(Event::Signal(SIGTSTP)) => self.suspend(),
                 Ok(Event::Signal(SIGCONT)) => self.resume(),
                 Ok(Event::Signal(signal)) => self.end_by(signal),
-                Ok(Event::Keys(keys)) if keys != b"q" && keys != b"Q" => {}
+                Ok(Event::Keys(keys)) if !terminal::has_q(&keys) => {}
                 Ok(Event::Keys(_)) | Err(RecvTimeoutError::Disconnected) => {
                     drop(self.terminal);
                     exec::end_all();

@@ -89,10 +89,41 @@ impl Drop for Terminal {
     }
 }
 
+/// Whether q is among the keys. A key without a letter, such as an arrow, comes as a sequence that may hold one.
+pub(super) fn has_q(keys: &[u8]) -> bool {
+    let mut keys = keys.iter();
+    while let Some(key) = keys.next() {
+        match key {
+            b'q' | b'Q' => return true,
+            0x1b if matches!(keys.as_slice().first(), Some(b'[' | b'O')) => {
+                keys.next();
+                keys.by_ref().find(|byte| (0x40..=0x7e).contains(*byte));
+            }
+            _ => {}
+        }
+    }
+    false
+}
+
 fn keyboard() -> Option<File> {
     let stdin = io::stdin();
     if stdin.is_terminal() {
         return stdin.as_fd().try_clone_to_owned().ok().map(File::from);
     }
     OpenOptions::new().read(true).write(true).open("/dev/tty").ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_q_counts_wherever_it_is_typed_and_an_arrow_is_none() {
+        for keys in ["q", "Q", "xq", "x\x1b[Aq", "\x1b[15~q", "\x1bq"] {
+            assert!(has_q(keys.as_bytes()), "{keys:?}");
+        }
+        for keys in ["", "x", "\x1b[A", "\x1bOq", "\x1b", "\x1b[", "\r"] {
+            assert!(!has_q(keys.as_bytes()), "{keys:?}");
+        }
+    }
 }
