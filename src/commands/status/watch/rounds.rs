@@ -28,7 +28,7 @@ const TELL_EVERY: Duration = Duration::from_secs(1);
 
 /// Something that a round asked for.
 pub(super) enum Answer {
-    Said(Name, Result<Said, Refusal>),
+    Said(Name, Box<Result<Said, Refusal>>),
     Seen(Result<View>),
 }
 
@@ -106,7 +106,7 @@ impl Rounds {
             Answer::Said(name, said) => {
                 let wait = self.pending.remove(&name).map(|since| since.elapsed());
                 if is_current {
-                    self.round.said.insert(name, said);
+                    self.round.said.insert(name, *said);
                 } else if said.is_ok() {
                     // It only takes longer than the others: the next rounds wait for it.
                     let wait = wait.unwrap_or_default();
@@ -129,7 +129,7 @@ impl Rounds {
             let (context, dead) = (Arc::clone(&self.context), Arc::clone(&dead));
             self.spawn(move || {
                 let said = ask(&context, &name, deadline, &dead);
-                Answer::Said(name, said)
+                Answer::Said(name, Box::new(said))
             });
         }
     }
