@@ -29,7 +29,12 @@ impl<'a> Check<'a> {
                     if self.gap {
                         self.ask_all(watch, |node| seen.get(node) != Some(&State::Dead) && !asked.contains(node));
                         if self.order(chain) != order {
-                            // The others knew who is drained.
+                            // The others knew who is drained: another node is next, and was not looked at.
+                            if may_probe {
+                                let order = self.order(chain);
+                                let walk = |seen: &NodeStates| leader::leader_at_work(&order, seen, &over);
+                                self.probe_missing(&self.nodes_to_probe()?, view, walk)?;
+                            }
                             return self.ask_the_brain(watch, view, may_probe);
                         }
                     } else if let Some(other) = self.yields_to(watch, &seen) {

@@ -151,7 +151,7 @@ fn systemd_takes_the_units() {
         fs::write(&copy, text.replace("=mirror --", &format!("={} --", env!("CARGO_BIN_EXE_mirror")))).unwrap();
         units.push(copy);
     }
-    assert_eq!(units.len(), 9, "{units:?}");
+    assert_eq!(units.len(), 10, "{units:?}");
     let output = command("systemd-analyze", place.path()).args(["--man=no", "verify"]).args(&units).output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
     // Words about other units are no concern of ours.

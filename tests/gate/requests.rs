@@ -1,7 +1,7 @@
 //! What is done of requests that a node sends, and when it ends.
 
-use super::world::{NONCE, Through, World, program};
-use crate::support::mirror::Started;
+use super::world::{NODES, NONCE, Through, World, program};
+use crate::support::mirror::{MIRROR, Started};
 use crate::support::processes::{lives, pid_in, wait_until_gone};
 use crate::support::wait_for;
 
@@ -23,6 +23,12 @@ fn a_request_that_may_not_be_is_told_apart_from_those_that_may() {
 #[test]
 fn a_drain_passes_the_gate_and_the_brain_makes_a_check() {
     let world = World::new(Through::Default);
+    // Its check asks other nodes, as the client does.
+    for node in NODES {
+        let (bin, list) = (world.path().join("bin"), world.list(node));
+        let gate = format!("{MIRROR} --config {} --self {node} gate", list.display());
+        world.force(node, &format!("PATH={}:$PATH {gate}", bin.display()));
+    }
     world.on("a", "promote --if-brain").expect(0, "started");
     let object = world.on("c", "drain a --why disk").expect(0, "drained");
     assert_eq!(object["seen_by"], serde_json::json!(["a", "b", "c"]), "{object:#}");
