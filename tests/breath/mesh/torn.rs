@@ -35,7 +35,9 @@ fn torn() -> Torn {
     Torn { net, old, new }
 }
 
-const STATES: [(&str, fn(&Repo)); 8] = [
+type Tear = fn(&Repo);
+
+const STATES: [(&str, Tear); 8] = [
     ("nothing written yet", |_| {}),
     ("a file is new", |repo| _ = repo.write("base", &LONG.repeat(2000))),
     ("a file is new in part", |repo| _ = repo.write("base", &LONG.repeat(2000)[..5000])),
