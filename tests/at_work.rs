@@ -108,7 +108,8 @@ proptest! {
         limits in limits(), first in 0..20_000_u64, which in 0..2_usize,
     ) {
         // Exactly every other one: a check that takes its time has the timeout of a probe for it.
-        let beats: Vec<Duration> = ticks(MS(1), limits.check, 400, &[0]).into_iter().skip(which).step_by(2).collect();
+        let count = 400 + usize::try_from(u128::from(first) / limits.check.as_millis()).expect("few");
+        let beats: Vec<Duration> = ticks(MS(1), limits.check, count, &[0]).into_iter().skip(which).step_by(2).collect();
         let mut standby = Standby::new(limits, true);
         let begin = beats[0] + MS(first);
         for at in ticks(begin, limits.check, 300, &[0]) {
