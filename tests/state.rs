@@ -111,7 +111,7 @@ fn state_of_an_earlier_version_is_closed_to_others() {
 fn a_cache_that_another_user_can_have_written_runs_no_program_of_his() {
     let place = Place::new(GIT_LEASE);
     place.shell("git init -q --bare lease.git && \"$MIRROR\" promote").expect(0, "started");
-    let cache = place.state().join("lease-bot.git");
+    let cache = place.state().join("lease-_all.git");
     let config = cache.join(".git/config");
     let owned = place.network.path().join("owned");
     for loose in [cache.clone(), cache.join(".git"), config.clone()] {

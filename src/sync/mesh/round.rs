@@ -187,7 +187,7 @@ impl Session<'_> {
 
     /// Brings the branch to where it belongs, and offers it.
     pub(super) fn advance(&mut self) -> Result<Standing, SyncError> {
-        for _ in 0..MAX_TRIES {
+        for tries_left in (0..MAX_TRIES).rev() {
             let (refs, main) = self.read_refs()?;
             if let Some(settled) =
                 main.as_ref().filter(|main| records::is_settled(self.worktree, &refs, main, &self.id))
@@ -207,7 +207,12 @@ impl Session<'_> {
                             self.note_inhale(main.as_deref(), commit, target.replayed)?;
                             Some(commit.clone())
                         }
-                        Ok(false) => continue,
+                        Ok(false) if tries_left > 0 => continue,
+                        // Somebody commits faster than the tree can be moved: what is here goes out all the same.
+                        Ok(false) => {
+                            standing.blocked = Some(self.raced());
+                            main
+                        }
                         Err(error) => {
                             standing.blocked = Some(error);
                             main
@@ -227,8 +232,12 @@ impl Session<'_> {
             }
             return Ok(standing);
         }
+        Err(self.raced())
+    }
+
+    fn raced(&self) -> SyncError {
         let reason = format!("{} moved at every try; nothing is lost", self.mesh.breath.branch);
-        Err(SyncError::Verdict(BreatheVerdict::Raced, reason, Vec::new()))
+        SyncError::Verdict(BreatheVerdict::Raced, reason, Vec::new())
     }
 
     /// Moves this clone's ref to the branch, before anything is pushed: an acknowledgement that is lost
