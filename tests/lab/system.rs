@@ -467,15 +467,17 @@ impl System {
             for unit in &shipped {
                 fs::copy(unit, lab.disk(node).join("etc/units").join(unit.file_name().unwrap_or_default()))?;
             }
-            let mut wanted = "mirror-check.timer mirror-breathe.timer".to_owned();
             if self.lease().is_some() {
                 let unit = examples().join("systemd/service-under-lease.service");
                 fs::copy(unit, lab.disk(node).join("etc/units/juno.service"))?;
-                wanted += " juno.service";
             }
             std::thread::sleep(some_of(Duration::from_secs(1)));
             lab.must(node, "systemctl daemon-reload")?;
-            lab.must(node, &format!("systemctl enable --now {wanted}"))?;
+            lab.must(node, "systemctl enable --now mirror-check.timer mirror-breathe.timer")?;
+            if self.lease().is_some() {
+                // The brain may stop it at this very moment, which ends the start.
+                lab.must(node, "systemctl enable juno.service && { systemctl start juno.service || :; }")?;
+            }
         }
         Ok(())
     }
