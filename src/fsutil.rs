@@ -8,16 +8,21 @@ mod walk;
 pub use walk::Missing;
 
 use std::ffi::{OsStr, OsString};
-use std::fs::File;
+use std::fs::{File, TryLockError};
 use std::io::{self, ErrorKind, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
+use crate::clock::Deadline;
+
+/// How often a lock is tried that another process holds.
+const LOCK_PAUSE: Duration = Duration::from_millis(2);
 const PRIVATE_FILE: Mode = Mode::RUSR.union(Mode::WUSR);
 
 /// Whether a replaced file must survive a power cut.
@@ -164,6 +169,21 @@ pub fn replace(path: &Path, bytes: &[u8], durability: Durability) -> io::Result<
 pub fn lock_file(path: &Path) -> io::Result<File> {
     let (directory, name) = parent(path)?;
     open_at(directory.as_fd(), name, Access::Lock).map_err(|error| named(path, error))
+}
+
+/// Tries a lock again and again until the deadline, as long as another process holds it.
+///
+/// # Errors
+/// `WouldBlock` where it is still held then; else why it cannot be had.
+pub fn wait_for_lock(deadline: Deadline, try_lock: impl Fn() -> Result<(), TryLockError>) -> Result<(), TryLockError> {
+    loop {
+        match try_lock() {
+            Err(TryLockError::WouldBlock) if !deadline.has_passed() => {
+                std::thread::sleep(LOCK_PAUSE.min(deadline.left()))
+            }
+            tried => return tried,
+        }
+    }
 }
 
 fn parent(path: &Path) -> io::Result<(OwnedFd, &OsStr)> {

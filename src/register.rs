@@ -102,21 +102,28 @@ pub struct RegisterOf<S> {
 
 impl<S: RegisterStore> Register for RegisterOf<S> {
     fn read(&self, deadline: Deadline) -> ReadOutcome {
-        let mut read = Err(no_answer());
-        self.store.read_each(&[&self.name], deadline, &mut |_, outcome| read = outcome);
-        read
+        read_one(&self.store, &self.name, deadline)
     }
 
     fn compare_and_swap(&self, expected: Option<&Version>, new: &NewText<'_>, deadline: Deadline) -> CasOutcome {
-        let swap = Swap { name: &self.name, expected, new: *new };
-        let mut swapped = CasOutcome::Unknown(no_answer());
-        self.store.swap_each(&[swap], deadline, &mut |_, outcome| swapped = outcome);
-        swapped
+        swap_one(&self.store, Swap { name: &self.name, expected, new: *new }, deadline)
     }
 
     fn history(&self, max: usize, deadline: Deadline) -> Result<Vec<VersionedText>, StoreError> {
         self.store.history_of(&self.name, max, deadline)
     }
+}
+
+fn read_one(store: &(impl RegisterStore + ?Sized), name: &str, deadline: Deadline) -> ReadOutcome {
+    let mut read = Err(no_answer());
+    store.read_each(&[name], deadline, &mut |_, outcome| read = outcome);
+    read
+}
+
+fn swap_one(store: &(impl RegisterStore + ?Sized), swap: Swap<'_>, deadline: Deadline) -> CasOutcome {
+    let mut swapped = CasOutcome::Unknown(no_answer());
+    store.swap_each(&[swap], deadline, &mut |_, outcome| swapped = outcome);
+    swapped
 }
 
 impl<S: RegisterStore + ?Sized> RegisterStore for Box<S> {

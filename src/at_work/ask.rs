@@ -67,26 +67,21 @@ pub(super) fn ask(remote: &Remote, (name, node): (&Name, &Node), deadline: Deadl
     let began = BootInstant::now();
     let report = remote.ask(name, node, &Question::Beat.to_string(), deadline);
     let ended = BootInstant::now();
-    let (answer, told) = read(&report, ended, SystemTime::now());
-    Asked { began, ended, answer, told, notices: told_notices(&report) }
-}
-
-fn told_notices(report: &Report) -> Vec<Notice> {
-    let object: Option<Object> = serde_json::from_slice(&report.output).ok();
-    object
-        .filter(|object| object.schema == SCHEMA)
-        .map(|object| notices::from_json(&object.notices))
-        .unwrap_or_default()
+    let (answer, told, notices) = read(&report, ended, SystemTime::now());
+    Asked { began, ended, answer, told, notices }
 }
 
 /// Only a whole object of this schema counts, whatever the status is.
-fn read(report: &Report, now: BootInstant, wall: SystemTime) -> (Answer, Vec<(Name, Sighting)>) {
-    let object = parse(String::from_utf8_lossy(&report.output).trim(), now, wall);
-    object.unwrap_or_else(|| (Answer::Unreadable(why(report)), Vec::new()))
+fn read(report: &Report, now: BootInstant, wall: SystemTime) -> (Answer, Vec<(Name, Sighting)>, Vec<Notice>) {
+    let object: Option<Object> = serde_json::from_str(String::from_utf8_lossy(&report.output).trim()).ok();
+    let object = object.filter(|object| object.schema == SCHEMA);
+    let notices = object.as_ref().map(|object| notices::from_json(&object.notices)).unwrap_or_default();
+    let answer = object.and_then(|object| answer(object, now, wall));
+    let (answer, told) = answer.unwrap_or_else(|| (Answer::Unreadable(why(report)), Vec::new()));
+    (answer, told, notices)
 }
 
-fn parse(line: &str, now: BootInstant, wall: SystemTime) -> Option<(Answer, Vec<(Name, Sighting)>)> {
-    let object: Object = serde_json::from_str(line).ok().filter(|object: &Object| object.schema == SCHEMA)?;
+fn answer(object: Object, now: BootInstant, wall: SystemTime) -> Option<(Answer, Vec<(Name, Sighting)>)> {
     let Some(beat) = object.beat else { return Some((Answer::NoBeat, Vec::new())) };
     let sighting = |age_ms: f64| Some(Sighting::new(now, Duration::try_from_secs_f64(age_ms / 1000.0).ok()?));
     let told = beat.heard.into_iter().filter_map(|heard| Some((heard.node, sighting(heard.age_ms)?))).collect();

@@ -89,8 +89,7 @@ pub(super) fn look(context: &Context, deadline: Deadline) -> Result<Report<Statu
     let question = question_of_all(deadline, &dead);
     let (view, answers) = std::thread::scope(|scope| {
         let view = scope.spawn(|| view_of_all(context, &dead));
-        let own = || Said { here: here::look(context, deadline), clock_offset_ms: Some(0.0) };
-        let answers = everywhere::ask_all(context, &question, own, said);
+        let answers = everywhere::ask_all(context, &question, || own(context, deadline), said);
         let broke_off = |_| Err(anyhow::anyhow!("the probe broke off"));
         (view.join().unwrap_or_else(broke_off), answers)
     });
@@ -106,13 +105,17 @@ fn question_of_all(deadline: Deadline, dead: &Dead) -> Question<'_> {
 
 /// What this node knows, without another.
 fn here_alone(context: &Context, deadline: Deadline) -> Report<StatusFacts> {
-    let said = || Said { here: here::look(context, deadline), clock_offset_ms: Some(0.0) };
-    let answers = context.local_node.iter().map(|name| (name, Ok(said()))).collect();
+    let answers = context.local_node.iter().map(|name| (name, Ok(own(context, deadline)))).collect();
     let told = Told { config: &context.config, view: View::default(), answers };
     let mut report = report(context, &told, true);
     let here = told.answers.into_iter().find_map(|(_, said)| said.ok()).map(|said| said.here);
     report.facts.here = Some(here.unwrap_or_else(|| here::look(context, deadline)));
     report
+}
+
+/// What this node says of itself.
+fn own(context: &Context, deadline: Deadline) -> Said {
+    Said { here: here::look(context, deadline), clock_offset_ms: Some(0.0) }
 }
 
 fn said(object: everywhere::Object) -> Option<Said> {

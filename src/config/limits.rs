@@ -53,19 +53,23 @@ impl Limits {
 
     /// What an answer may take.
     pub fn answer(&self) -> Duration {
-        (self.link * 4).clamp(ANSWER.0, ANSWER.1.max(self.check / 2))
+        (self.link * 4).clamp(ANSWER.0, self.longest_answer())
     }
 
     /// The same of a node that has not answered yet: on a busy machine a login takes seconds, and under a
     /// timer it ends with the check. Where checks are rare, half of the time between two of them; where they
     /// are frequent it goes on by itself, and no check waits for it.
     pub fn first_answer(&self) -> Duration {
-        if self.is_frequent() { self.answer() } else { ANSWER.1.max(self.check / 2) }
+        if self.is_frequent() { self.answer() } else { self.longest_answer() }
     }
 
     /// How many questions a node that has never answered may leave unanswered until there is doubt.
     pub fn first_questions(&self) -> u32 {
         if self.is_frequent() { 3 } else { 1 }
+    }
+
+    fn longest_answer(&self) -> Duration {
+        ANSWER.1.max(self.check / 2)
     }
 
     fn is_frequent(&self) -> bool {

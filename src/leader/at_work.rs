@@ -188,11 +188,16 @@ impl Known {
         matches!(self.last, Some(Last::Beat | Last::NoBeat))
     }
 
-    /// How old the youngest beat is that anybody has had.
     fn is_due(&self, now: BootInstant, limits: &Limits) -> bool {
         self.due <= now.plus(limits.interval() / 10)
     }
 
+    /// Whether nobody has had a beat for long enough, after so many questions in a row that brought none.
+    fn is_silent(&self, now: BootInstant, failed: u32, limits: &Limits) -> bool {
+        self.youngest(now).map_or(failed >= limits.first_questions(), |age| age > limits.silent())
+    }
+
+    /// How old the youngest beat is that anybody has had.
     fn youngest(&self, now: BootInstant) -> Option<Duration> {
         let read = self.beat.as_ref().map(|beat| beat.sighting.age(now));
         let told = self.told.map(|told| told.age(now));
@@ -375,10 +380,7 @@ impl Watch {
     /// then they are asked at the same time, and no answer waits for another.
     pub fn is_suspect(&self, node: &Name, now: BootInstant, judge: &Judge<'_>, limits: &Limits) -> bool {
         let Some(known) = self.nodes.get(node) else { return false };
-        let silent = match known.youngest(now) {
-            Some(age) => age > limits.silent(),
-            None => known.failed + 1 >= limits.first_questions(),
-        };
+        let silent = known.is_silent(now, known.failed.saturating_add(1), limits);
         judge.steady && known.is_due(now, limits) && known.passed_over.is_none() && silent
     }
 
@@ -387,10 +389,7 @@ impl Watch {
     pub fn is_in_doubt(&self, node: &Name, began: BootInstant, judge: &Judge<'_>, limits: &Limits) -> bool {
         let Some(known) = self.nodes.get(node) else { return false };
         let unreadable = matches!(known.last, Some(Last::Unreadable(_)));
-        let silent = match known.youngest(began) {
-            Some(age) => age > limits.silent(),
-            None => known.failed >= limits.first_questions(),
-        };
+        let silent = known.is_silent(began, known.failed, limits);
         judge.steady && unreadable && known.passed_over.is_none() && silent
     }
 

@@ -275,20 +275,16 @@ impl Opener {
                 let opened: Mutex<Option<EtcdStore>> = Mutex::default();
                 let open = move || {
                     let mut opened = opened.lock().unwrap_or_else(PoisonError::into_inner);
-                    if opened.is_none() {
-                        *opened = Some(self.open_etcd()?);
-                    }
-                    let store: Box<dyn RegisterStore + Send> = Box::new(opened.clone().ok_or_else(no_store)?);
-                    Ok(store)
+                    let store = match &*opened {
+                        Some(store) => store.clone(),
+                        None => opened.insert(self.open_etcd()?).clone(),
+                    };
+                    Ok(Box::new(store) as Box<dyn RegisterStore + Send>)
                 };
                 SharedStore::new(Joined::Reads, Box::new(open))
             }
         }
     }
-}
-
-fn no_store() -> anyhow::Error {
-    anyhow::anyhow!("no store")
 }
 
 /// Opens the register called `name` in the configured store, without connecting to it; none without a

@@ -1,8 +1,7 @@
 //! The notices in a node's state: one file for each kind, which is missing as long as nothing was ever set.
 
-use std::fs::{File, TryLockError};
+use std::fs::File;
 use std::io;
-use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -16,7 +15,6 @@ use crate::state::history::{self, Entry, Event};
 
 /// The name and version of the written form.
 const SCHEMA: &str = "mirror.notices/1";
-const LOCK_INTERVAL: Duration = Duration::from_millis(2);
 /// A longer file would not be read again.
 const MAX_FILE: usize = 4 * 1024 * 1024;
 
@@ -129,17 +127,5 @@ fn record(state_dir: &StateDir, local_node: Option<&Name>, notice: &Notice) {
 }
 
 fn lock(state_dir: &StateDir, kind: Kind, deadline: Deadline) -> io::Result<File> {
-    let name = format!("{}.lock", kind.file());
-    let lock = state_dir.lock_file(&name)?;
-    loop {
-        match lock.try_lock() {
-            Ok(()) => return Ok(lock),
-            Err(TryLockError::Error(error)) => return Err(error),
-            Err(TryLockError::WouldBlock) if deadline.has_passed() => {
-                let directory = state_dir.directory().display();
-                return Err(io::Error::other(format!("{directory}/{name}: another process holds the lock")));
-            }
-            Err(TryLockError::WouldBlock) => std::thread::sleep(LOCK_INTERVAL),
-        }
-    }
+    state_dir.lock_file_by(&format!("{}.lock", kind.file()), deadline)
 }

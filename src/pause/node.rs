@@ -1,8 +1,7 @@
 //! The switch of one node: a file in its state.
 
-use std::fs::{File, TryLockError};
 use std::io;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use super::{Paused, Pauses};
 use crate::clock::Deadline;
@@ -13,7 +12,6 @@ use crate::state::StateDir;
 
 const FILE: &str = "paused.json";
 const LOCK: &str = "paused.json.lock";
-const LOCK_INTERVAL: Duration = Duration::from_millis(2);
 /// A longer text is not written: the reasons of a hundred services are shorter.
 const MAX_TEXT: usize = 64 * 1024;
 
@@ -39,7 +37,7 @@ pub(super) fn turn(
     change: impl Fn(&mut Pauses),
 ) -> Result<(Pauses, Pauses), StoreError> {
     let failed = |error: io::Error| StoreError::Failed(error.to_string());
-    let _lock = lock(state_dir, deadline)?;
+    let _lock = state_dir.lock_file_by(LOCK, deadline).map_err(failed)?;
     let before = read(state_dir);
     let mut after = before.clone();
     change(&mut after);
@@ -51,20 +49,4 @@ pub(super) fn turn(
         state_dir.replace(FILE, text.as_bytes(), Durability::Durable).map_err(failed)?;
     }
     Ok((before, after))
-}
-
-fn lock(state_dir: &StateDir, deadline: Deadline) -> Result<File, StoreError> {
-    let failed = |error: io::Error| StoreError::Failed(error.to_string());
-    let lock = state_dir.lock_file(LOCK).map_err(failed)?;
-    loop {
-        match lock.try_lock() {
-            Ok(()) => return Ok(lock),
-            Err(TryLockError::Error(error)) => return Err(failed(error)),
-            Err(TryLockError::WouldBlock) if deadline.has_passed() => {
-                let directory = state_dir.directory().display();
-                return Err(StoreError::Failed(format!("{directory}/{LOCK}: another process holds the lock")));
-            }
-            Err(TryLockError::WouldBlock) => std::thread::sleep(LOCK_INTERVAL),
-        }
-    }
 }

@@ -18,7 +18,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use self::gateway::Gateway;
-use super::{CasOutcome, NewText, ReadOutcome, Register, RegisterOf, RegisterStore, StoreError, Swap};
+use super::{CasOutcome, ReadOutcome, RegisterOf, RegisterStore, StoreError, Swap};
 use super::{Version, VersionedText};
 use crate::clock::Deadline;
 
@@ -171,8 +171,7 @@ impl RegisterStore for EtcdStore {
 }
 
 /// A register in a key of an etcd cluster.
-#[derive(Debug)]
-pub struct EtcdRegister(RegisterOf<EtcdStore>);
+pub type EtcdRegister = RegisterOf<EtcdStore>;
 
 impl EtcdRegister {
     /// The register at `key`.
@@ -180,21 +179,7 @@ impl EtcdRegister {
     /// # Errors
     /// When there is no endpoint, or a certificate or key cannot be used.
     pub fn new(cluster: Cluster, key: &str) -> anyhow::Result<Self> {
-        Ok(Self(RegisterOf { store: EtcdStore::new(cluster, "")?, name: key.to_owned() }))
-    }
-}
-
-impl Register for EtcdRegister {
-    fn read(&self, deadline: Deadline) -> ReadOutcome {
-        self.0.read(deadline)
-    }
-
-    fn compare_and_swap(&self, expected: Option<&Version>, new: &NewText<'_>, deadline: Deadline) -> CasOutcome {
-        self.0.compare_and_swap(expected, new, deadline)
-    }
-
-    fn history(&self, max: usize, deadline: Deadline) -> Result<Vec<VersionedText>, StoreError> {
-        self.0.history(max, deadline)
+        Ok(Self { store: EtcdStore::new(cluster, "")?, name: key.to_owned() })
     }
 }
 

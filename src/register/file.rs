@@ -4,7 +4,6 @@ use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, ErrorKind, Read};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 
@@ -13,9 +12,6 @@ use super::{Version, VersionedText};
 use crate::clock::Deadline;
 use crate::fsutil::{self, Durability};
 use crate::hex::hex;
-
-/// How often a lock is tried that another process holds.
-const LOCK_RETRY: Duration = Duration::from_millis(2);
 
 /// A register in a file. The lock is on a second file, `PATH.lock`, because the file itself is
 /// replaced at each write.
@@ -39,14 +35,12 @@ impl FileRegister {
     fn lock(&self, shared: bool, deadline: Deadline) -> Result<File, StoreError> {
         let path = self.sibling(".lock");
         let file = fsutil::lock_file(&path).map_err(|error| StoreError::Failed(error.to_string()))?;
-        loop {
-            match if shared { file.try_lock_shared() } else { file.try_lock() } {
-                Ok(()) => return Ok(file),
-                Err(TryLockError::Error(error)) => return Err(failed(&path, &error)),
-                Err(TryLockError::WouldBlock) if deadline.has_passed() => {
-                    return Err(StoreError::Failed(format!("{}: another process holds the lock", path.display())));
-                }
-                Err(TryLockError::WouldBlock) => std::thread::sleep(LOCK_RETRY.min(deadline.left())),
+        let try_lock = || if shared { file.try_lock_shared() } else { file.try_lock() };
+        match fsutil::wait_for_lock(deadline, try_lock) {
+            Ok(()) => Ok(file),
+            Err(TryLockError::Error(error)) => Err(failed(&path, &error)),
+            Err(TryLockError::WouldBlock) => {
+                Err(StoreError::Failed(format!("{}: another process holds the lock", path.display())))
             }
         }
     }

@@ -26,7 +26,7 @@ use anyhow::{Context, Result};
 use xshell::{Cmd, cmd};
 
 use self::objects::Object;
-use super::{CasOutcome, NewText, ReadOutcome, Register, RegisterOf, RegisterStore, StoreError, Swap};
+use super::{CasOutcome, ReadOutcome, RegisterOf, RegisterStore, StoreError, Swap};
 use super::{Version, VersionedText};
 use crate::clock::Deadline;
 use crate::exec::{Ended, Finished};
@@ -147,8 +147,7 @@ fn failed(error: &anyhow::Error) -> StoreError {
 }
 
 /// A register in one ref of a git remote.
-#[derive(Debug)]
-pub struct GitRegister(RegisterOf<GitStore>);
+pub type GitRegister = RegisterOf<GitStore>;
 
 impl GitRegister {
     /// The register at the ref `reference`; for the rest, see [`GitStore::open`].
@@ -157,20 +156,6 @@ impl GitRegister {
     /// When the cache cannot be used.
     pub fn open(cache: &Path, remote: &str, reference: &str, by: &str, ssh_command: Option<&str>) -> Result<Self> {
         let store = GitStore::open(cache, remote, "", by, ssh_command)?;
-        Ok(Self(RegisterOf { store, name: reference.to_owned() }))
-    }
-}
-
-impl Register for GitRegister {
-    fn read(&self, deadline: Deadline) -> ReadOutcome {
-        self.0.read(deadline)
-    }
-
-    fn compare_and_swap(&self, expected: Option<&Version>, new: &NewText<'_>, deadline: Deadline) -> CasOutcome {
-        self.0.compare_and_swap(expected, new, deadline)
-    }
-
-    fn history(&self, max: usize, deadline: Deadline) -> Result<Vec<VersionedText>, StoreError> {
-        self.0.history(max, deadline)
+        Ok(Self { store, name: reference.to_owned() })
     }
 }

@@ -18,7 +18,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::{CasOutcome, NewText, ReadOutcome, Register, RegisterStore, StoreError, Swap};
-use super::{Version, VersionedText, no_answer};
+use super::{Version, VersionedText, no_answer, read_one, swap_one};
 use crate::clock::Deadline;
 
 /// A trip begins when no question has come for this long: the threads of many services reach the same
@@ -269,14 +269,6 @@ impl Drop for SharedRegister {
     }
 }
 
-impl SharedRegister {
-    fn read_alone(&self, deadline: Deadline) -> ReadOutcome {
-        let mut read = Err(no_answer());
-        self.store.with_store(|store| store.read_each(&[&self.name], deadline, &mut |_, found| read = found))?;
-        read
-    }
-}
-
 /// The answer, for which another process may have a longer deadline.
 fn await_answer<T>(answer: &Receiver<T>, deadline: Deadline) -> Option<T> {
     answer.recv_timeout(deadline.left() + LATE).ok()
@@ -285,7 +277,7 @@ fn await_answer<T>(answer: &Receiver<T>, deadline: Deadline) -> Option<T> {
 impl Register for SharedRegister {
     fn read(&self, deadline: Deadline) -> ReadOutcome {
         if self.store.joined == Joined::Nothing {
-            return self.read_alone(deadline);
+            return self.store.with_store(|store| read_one(store, &self.name, deadline))?;
         }
         let (sender, answer) = mpsc::channel();
         self.store.join(Read { name: self.name.clone(), deadline, answer: sender });
@@ -295,9 +287,7 @@ impl Register for SharedRegister {
     fn compare_and_swap(&self, expected: Option<&Version>, new: &NewText<'_>, deadline: Deadline) -> CasOutcome {
         if self.store.joined != Joined::All {
             let swap = Swap { name: &self.name, expected, new: *new };
-            let mut swapped = CasOutcome::Unknown(no_answer());
-            let asked = self.store.with_store(|store| store.swap_each(&[swap], deadline, &mut |_, did| swapped = did));
-            return asked.map_or_else(CasOutcome::Unknown, |()| swapped);
+            return self.store.with_store(|store| swap_one(store, swap, deadline)).unwrap_or_else(CasOutcome::Unknown);
         }
         let (sender, answer) = mpsc::channel();
         self.store.join(OwnedSwap {

@@ -1,25 +1,25 @@
 //! The state directory: where it is, its files, its locks.
 
 use std::ffi::OsStr;
-use std::fs::File;
+use std::fs::{File, TryLockError};
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use crate::clock::Deadline;
 use crate::config::Config;
-use crate::fsutil::{Access, Durability, Missing, PrivateDirectory};
+use crate::fsutil::{self, Access, Durability, Missing, PrivateDirectory};
 use crate::name::Name;
 use crate::output::warnings;
 
 /// How long a lock around one small read and write is waited for. Its holder can be frozen, and a
 /// service may have to be stopped meanwhile.
 const LOCK_TIMEOUT: Duration = Duration::from_millis(250);
-const LOCK_INTERVAL: Duration = Duration::from_millis(2);
 /// A longer file is not ours: ten thousand nodes need less than 2 MiB.
 const MAX_FILE: u64 = 8 * 1024 * 1024;
 /// The beginnings of the names of our files.
@@ -193,6 +193,18 @@ impl StateDir {
         self.made()?.file(name, Access::Lock)
     }
 
+    /// A lock file, locked; an error where another process still holds it at the deadline.
+    pub(crate) fn lock_file_by(&self, name: &str, deadline: Deadline) -> io::Result<File> {
+        let file = self.lock_file(name)?;
+        fsutil::wait_for_lock(deadline, || file.try_lock()).map_err(|error| match error {
+            TryLockError::Error(error) => error,
+            TryLockError::WouldBlock => {
+                io::Error::other(format!("{}/{name}: another process holds the lock", self.path.display()))
+            }
+        })?;
+        Ok(file)
+    }
+
     /// What a file holds; none when there is no such file. The error says what is wrong with it.
     /// Where the directory cannot be used, nothing of ours is in it.
     pub(crate) fn parsed<T>(
@@ -305,21 +317,15 @@ fn is_own(name: &OsStr) -> bool {
 
 /// Whether the lock was had in time.
 pub(super) fn lock_soon(file: &File) -> bool {
-    let given_up = Instant::now() + LOCK_TIMEOUT;
-    while matches!(file.try_lock(), Err(std::fs::TryLockError::WouldBlock)) {
-        if Instant::now() >= given_up {
-            return false;
-        }
-        std::thread::sleep(LOCK_INTERVAL);
-    }
-    true
+    let locked = fsutil::wait_for_lock(Deadline::after(LOCK_TIMEOUT), || file.try_lock());
+    !matches!(locked, Err(TryLockError::WouldBlock))
 }
 
 fn try_lock(file: File) -> io::Result<Option<Lock>> {
     match file.try_lock() {
         Ok(()) => Ok(Some(Lock(Arc::new(file)))),
-        Err(std::fs::TryLockError::WouldBlock) => Ok(None),
-        Err(std::fs::TryLockError::Error(error)) => Err(error),
+        Err(TryLockError::WouldBlock) => Ok(None),
+        Err(TryLockError::Error(error)) => Err(error),
     }
 }
 

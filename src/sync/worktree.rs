@@ -13,8 +13,6 @@ use crate::git::{self, Git};
 
 /// Left by a breath that found another one running, which then breathes once more.
 const WANTED: &str = "wanted";
-/// The pause between two tries to get the lock.
-const LOCK_PAUSE: Duration = Duration::from_millis(5);
 
 /// A work tree with its branch.
 pub(super) struct Worktree {
@@ -30,15 +28,11 @@ pub(super) struct Worktree {
 impl Worktree {
     /// Takes the lock that allows one breath at a time in a repository.
     pub(super) fn lock(&mut self) -> Result<(), SyncError> {
-        self.lock_by(None)
+        self.lock_waiting(Deadline::after(Duration::ZERO))
     }
 
     /// The same, and waits for another breath until the deadline.
     pub(super) fn lock_waiting(&mut self, deadline: Deadline) -> Result<(), SyncError> {
-        self.lock_by(Some(deadline))
-    }
-
-    fn lock_by(&mut self, deadline: Option<Deadline>) -> Result<(), SyncError> {
         let shared = self.git.common().join("mirror");
         for dir in [&shared, &self.dir] {
             if dir.is_symlink() {
@@ -48,12 +42,7 @@ impl Worktree {
         }
         let path = shared.join("breath.lock");
         let file = fsutil::lock_file(&path).map_err(anyhow::Error::new)?;
-        let mut locked = file.try_lock();
-        while matches!(locked, Err(TryLockError::WouldBlock)) && deadline.is_some_and(|deadline| !deadline.has_passed())
-        {
-            std::thread::sleep(LOCK_PAUSE);
-            locked = file.try_lock();
-        }
+        let mut locked = fsutil::wait_for_lock(deadline, || file.try_lock());
         if matches!(locked, Err(TryLockError::WouldBlock)) {
             // The other one looks for it once it has let go, so it may have done so already.
             fsutil::replace(&shared.join(WANTED), b"", Durability::Cached).map_err(anyhow::Error::new)?;

@@ -81,7 +81,7 @@ pub struct MigratedLease {
     pub verdict: LeaseMigrateVerdict,
     /// The same as a sentence for people.
     pub reason: String,
-    /// For whom it is claimed in the new store; null if it is not there.
+    /// The node for which it is claimed in the new store; null if it is not there.
     pub holder: Option<Name>,
     /// The epoch there.
     pub epoch: Option<u64>,
@@ -175,11 +175,8 @@ pub(in crate::commands) fn not_migrated(context: &Context, new: &Config, deadlin
     if client::place(from) == client::place(to) {
         return Vec::new();
     }
-    let is_leased = |config: &Config, name: &Name| config.services.get(name).is_some_and(|it| it.lease.is_some());
-    let registers: Vec<(&Name, SharedRegister)> = (old.services.keys())
-        .filter(|name| is_leased(old, name) && is_leased(new, name))
-        .map(|name| (name, store.register(name.as_str())))
-        .collect();
+    let registers: Vec<(&Name, SharedRegister)> =
+        leased_in_both(old, new).map(|name| (name, store.register(name.as_str()))).collect();
     let missing = |(name, register): &(&Name, SharedRegister)| {
         let lease = LeaseRegister { register, service: name };
         match lease.read(deadline) {
@@ -210,21 +207,25 @@ fn new_list(arguments: &cli::LeaseMigrate, old: &Config) -> Result<Config> {
     Ok(loaded.config)
 }
 
-/// Those under a lease in both lists.
-fn services<'a>(arguments: &cli::LeaseMigrate, old: &'a Config, new: &Config) -> Result<Vec<&'a Name>> {
+/// The services that are under a lease in both lists.
+fn leased_in_both<'a>(old: &'a Config, new: &Config) -> impl Iterator<Item = &'a Name> {
     let is_leased = |config: &Config, name: &Name| config.services.get(name).is_some_and(|it| it.lease.is_some());
-    let is_in_both = |name: &&Name| is_leased(old, name) && is_leased(new, name);
+    old.services.keys().filter(move |name| is_leased(old, name) && is_leased(new, name))
+}
+
+/// Those that are to be moved.
+fn services<'a>(arguments: &cli::LeaseMigrate, old: &'a Config, new: &Config) -> Result<Vec<&'a Name>> {
     let file = arguments.file.display();
     match &arguments.service {
         Some(name) => {
             let (name, _) = old.service(name)?;
-            match is_in_both(&name) {
+            match leased_in_both(old, new).any(|leased| leased == name) {
                 true => Ok(vec![name]),
                 false => Err(UsageError::new(format!("{file}: {name} is not under a lease in both lists"))),
             }
         }
         None => {
-            let all: Vec<&Name> = old.services.keys().filter(is_in_both).collect();
+            let all: Vec<&Name> = leased_in_both(old, new).collect();
             match all.is_empty() {
                 false => Ok(all),
                 true => Err(UsageError::new(format!("{file}: no service is under a lease in both lists"))),

@@ -234,25 +234,23 @@ impl<'a> Told<'a> {
     }
 
     pub(super) fn pauses(&self) -> Vec<PauseStatus> {
-        let mut all: Vec<PauseStatus> = Vec::new();
-        for (name, said) in self.all() {
-            for paused in &said.here.pauses {
-                match all.iter_mut().find(|known| known.paused == *paused) {
-                    Some(known) => known.seen_by.push(name.clone()),
-                    None => all.push(PauseStatus { paused: paused.clone(), seen_by: vec![name.clone()] }),
-                }
-            }
-        }
-        all
+        let known = self.known_to(|here| &here.pauses);
+        known.into_iter().map(|(paused, seen_by)| PauseStatus { paused, seen_by }).collect()
     }
 
     pub(super) fn drains(&self) -> Vec<DrainStatus> {
-        let mut all: Vec<DrainStatus> = Vec::new();
+        let known = self.known_to(|here| &here.drains);
+        known.into_iter().map(|(drained, seen_by)| DrainStatus { drained, seen_by }).collect()
+    }
+
+    /// Each fact once, and which nodes have it.
+    fn known_to<T: Clone + PartialEq>(&self, of: impl Fn(&Here) -> &[T]) -> Vec<(T, Vec<Name>)> {
+        let mut all: Vec<(T, Vec<Name>)> = Vec::new();
         for (name, said) in self.all() {
-            for drained in &said.here.drains {
-                match all.iter_mut().find(|known| known.drained == *drained) {
-                    Some(known) => known.seen_by.push(name.clone()),
-                    None => all.push(DrainStatus { drained: drained.clone(), seen_by: vec![name.clone()] }),
+            for fact in of(&said.here) {
+                match all.iter_mut().find(|(known, _)| known == fact) {
+                    Some((_, seen_by)) => seen_by.push(name.clone()),
+                    None => all.push((fact.clone(), vec![name.clone()])),
                 }
             }
         }

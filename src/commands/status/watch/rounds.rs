@@ -13,7 +13,7 @@ use crate::clock::Deadline;
 use crate::commands::everywhere::{self, Dead, Refusal};
 use crate::commands::status::facts::StatusFacts;
 use crate::commands::status::merge::{Said, Told};
-use crate::commands::status::{here, question_of_all, report, said};
+use crate::commands::status::{own, question_of_all, report, said};
 use crate::commands::{Context, view_of_all};
 use crate::name::Name;
 use crate::output::Report;
@@ -123,8 +123,8 @@ impl Rounds {
         let (dead, deadline) = (Arc::new(Dead::default()), Deadline::after(self.within));
         let (context, found) = (Arc::clone(&self.context), Arc::clone(&dead));
         self.spawn(move || Answer::Seen(view_of_all(&context, &found)));
-        let names: Vec<Name> = self.context.config.nodes.keys().cloned().collect();
-        for name in names.into_iter().filter(|name| !self.pending.contains_key(name)).collect::<Vec<_>>() {
+        let idle = self.context.config.nodes.keys().filter(|name| !self.pending.contains_key(*name));
+        for name in idle.cloned().collect::<Vec<_>>() {
             self.pending.insert(name.clone(), self.begun);
             let (context, dead) = (Arc::clone(&self.context), Arc::clone(&dead));
             self.spawn(move || {
@@ -155,7 +155,7 @@ impl Rounds {
 
 fn ask(context: &Context, name: &Name, deadline: Deadline, dead: &Dead) -> Result<Said, Refusal> {
     if context.local_node.as_ref() == Some(name) {
-        return Ok(Said { here: here::look(context, deadline), clock_offset_ms: Some(0.0) });
+        return Ok(own(context, deadline));
     }
     let Ok(node) = context.config.node(name.as_str()) else {
         return Err(Refusal::Unclear("it is not in the node list".to_owned()));
