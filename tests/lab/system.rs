@@ -74,8 +74,8 @@ pub(crate) enum System {
         /// Where its lease is, if it has one; the service runs under `mirror hold` then, with timers
         /// as examples/systemd/service-under-lease.service has it.
         lease: Option<LeaseClient>,
-        /// How long a read of it is relied on.
-        valid: &'static str,
+        /// How long a read of it is relied on, where that is neither what the example has nor 2 s.
+        valid: Option<&'static str>,
         /// What hangs on every node of a second service, if there is one.
         beside: Option<Hanging>,
         /// How they breathe.
@@ -95,96 +95,24 @@ pub(crate) enum System {
 }
 
 /// The protocol's own numbers: a check every 5 s, a breath every 12 s.
-pub(crate) const PROTOCOL: System = System::Mirror {
-    example: "five-mirrors.toml",
-    failback: None,
-    timers: false,
-    lease: None,
-    valid: "2s",
-    beside: None,
-    breathing: Breathing::AsListed,
-};
+pub(crate) const PROTOCOL: System = mirror("five-mirrors.toml", false, None);
 /// A check every 200 ms or faster.
-pub(crate) const FAST: System = System::Mirror {
-    example: "fast.toml",
-    failback: None,
-    timers: false,
-    lease: None,
-    valid: "2s",
-    beside: None,
-    breathing: Breathing::AsListed,
-};
+pub(crate) const FAST: System = mirror("fast.toml", false, None);
 /// The protocol's numbers again, kept by systemd's timers.
-pub(crate) const TIMERS: System = System::Mirror {
-    example: "five-mirrors.toml",
-    failback: None,
-    timers: true,
-    lease: None,
-    valid: "2s",
-    beside: None,
-    breathing: Breathing::AsListed,
-};
+pub(crate) const TIMERS: System = mirror("five-mirrors.toml", true, None);
 /// A check every 200 ms, and a lease.
-pub(crate) const LEASE_FAST: System = System::Mirror {
-    example: "fast.toml",
-    failback: None,
-    timers: false,
-    lease: Some(LeaseClient::Git),
-    valid: "2s",
-    beside: None,
-    breathing: Breathing::AsListed,
-};
+pub(crate) const LEASE_FAST: System = mirror("fast.toml", false, Some(LeaseClient::Git));
 /// The protocol's numbers, and a lease.
-pub(crate) const LEASE: System = System::Mirror {
-    example: "five-mirrors.toml",
-    failback: None,
-    timers: false,
-    lease: Some(LeaseClient::Git),
-    valid: "2s",
-    beside: None,
-    breathing: Breathing::AsListed,
-};
+pub(crate) const LEASE: System = mirror("five-mirrors.toml", false, Some(LeaseClient::Git));
 /// The same by the units in examples/systemd/, the one for a service under a lease among them, which
 /// is enabled at boot.
-pub(crate) const LEASE_UNITS: System = System::Mirror {
-    example: "five-mirrors.toml",
-    failback: None,
-    timers: true,
-    lease: Some(LeaseClient::Git),
-    valid: "2s",
-    beside: None,
-    breathing: Breathing::AsListed,
-};
+pub(crate) const LEASE_UNITS: System = mirror("five-mirrors.toml", true, Some(LeaseClient::Git));
 /// A check every 200 ms, and a lease in an etcd.
-pub(crate) const LEASE_ETCD: System = System::Mirror {
-    example: "fast.toml",
-    failback: None,
-    timers: false,
-    lease: Some(LeaseClient::Etcd),
-    valid: "2s",
-    beside: None,
-    breathing: Breathing::AsListed,
-};
+pub(crate) const LEASE_ETCD: System = mirror("fast.toml", false, Some(LeaseClient::Etcd));
 /// The shortest lease that is shipped.
-pub(crate) const FAST_LEASE: System = System::Mirror {
-    example: "fast-lease.toml",
-    failback: None,
-    timers: false,
-    lease: Some(LeaseClient::Git),
-    valid: "400ms",
-    beside: None,
-    breathing: Breathing::AsListed,
-};
+pub(crate) const FAST_LEASE: System = mirror("fast-lease.toml", false, Some(LeaseClient::Git));
 /// The same in an etcd.
-pub(crate) const FAST_LEASE_ETCD: System = System::Mirror {
-    example: "fast-lease.toml",
-    failback: None,
-    timers: false,
-    lease: Some(LeaseClient::Etcd),
-    valid: "400ms",
-    beside: None,
-    breathing: Breathing::AsListed,
-};
+pub(crate) const FAST_LEASE_ETCD: System = mirror("fast-lease.toml", false, Some(LeaseClient::Etcd));
 /// A check every 200 ms, and a breath with the other nodes.
 pub(crate) const FAST_MESH: System = mesh(Breathing::Mesh);
 /// All that can be measured side by side.
@@ -206,16 +134,14 @@ pub(crate) const SYSTEMS: [System; 15] = [
     System::Sequential,
 ];
 
+const fn mirror(example: &'static str, timers: bool, lease: Option<LeaseClient>) -> System {
+    let (failback, valid, beside, breathing) = (None, None, None, Breathing::AsListed);
+    System::Mirror { example, failback, timers, lease, valid, beside, breathing }
+}
+
 const fn mesh(breathing: Breathing) -> System {
-    System::Mirror {
-        example: "fast.toml",
-        failback: None,
-        timers: false,
-        lease: None,
-        valid: "2s",
-        beside: None,
-        breathing,
-    }
+    let (example, failback, timers, lease, valid, beside) = ("fast.toml", None, false, None, None, None);
+    System::Mirror { example, failback, timers, lease, valid, beside, breathing }
 }
 
 /// The chains, both holding all five, as in the examples.
@@ -277,22 +203,20 @@ impl System {
 
     /// The same with another time until a service returns to a better node, where that can be set.
     pub(crate) fn failing_back_after(&self, span: &'static str) -> Self {
-        match self {
-            &Self::Mirror { example, timers, lease, valid, beside, breathing, .. } => {
-                Self::Mirror { example, failback: Some(span), timers, lease, valid, beside, breathing }
-            }
-            other => other.clone(),
+        let mut system = self.clone();
+        if let Self::Mirror { failback, .. } = &mut system {
+            *failback = Some(span);
         }
+        system
     }
 
     /// The same with reads of the lease that are relied on for another time.
     pub(crate) fn relying_for(&self, span: &'static str) -> Self {
-        match self {
-            &Self::Mirror { example, failback, timers, lease, beside, breathing, .. } => {
-                Self::Mirror { example, failback, timers, lease, valid: span, beside, breathing }
-            }
-            other => other.clone(),
+        let mut system = self.clone();
+        if let Self::Mirror { valid, .. } = &mut system {
+            *valid = Some(span);
         }
+        system
     }
 
     /// The same with a second service, of which this hangs on every node.
@@ -529,7 +453,10 @@ impl System {
             );
         }
         let own = |key: &str| Some(text.parse::<toml::Table>().ok()?.get("lease")?.get(key)?.as_str()?.to_owned());
-        let (valid, grace) = (own("valid").unwrap_or((*valid).to_owned()), own("grace").unwrap_or("1s".to_owned()));
+        let (valid, grace) = (
+            valid.map(str::to_owned).or(own("valid")).unwrap_or("2s".to_owned()),
+            own("grace").unwrap_or("1s".to_owned()),
+        );
         let words = format!("valid = \"{valid}\"\ngrace = \"{grace}\"\n");
         match lease {
             None => {}
