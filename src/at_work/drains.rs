@@ -47,9 +47,8 @@ impl<'a> Check<'a> {
         if told.is_empty() {
             return;
         }
-        let drains = told.iter().filter(|notice| notice.subject.kind == Kind::Drain).cloned();
         let mut known = self.drains();
-        known.merge(drains);
+        known.merge(told.iter().cloned());
         *self.drains.lock().unwrap_or_else(PoisonError::into_inner) = Some(known);
         if self.mode == Mode::Check && self.local_node.is_some() {
             let learned =

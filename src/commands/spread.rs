@@ -1,6 +1,5 @@
 //! Sets notices on every node that can be reached, and hears what the nodes know.
 
-use std::collections::BTreeSet;
 use std::time::SystemTime;
 
 use anyhow::{Result, bail};
@@ -13,6 +12,7 @@ use super::everywhere::{self, Dead, Refusal};
 use super::{Context, beat, view_of_all};
 use crate::at_work;
 use crate::clock::Deadline;
+use crate::config::Node;
 use crate::leader::State;
 use crate::lease::client;
 use crate::name::Name;
@@ -28,12 +28,10 @@ const MAX_TRIES: usize = 3;
 
 /// What is to be set.
 pub(super) struct Wanted<'a> {
-    /// The subjects, all of one kind.
-    pub(super) subjects: Vec<Subject>,
+    /// What it is about.
+    pub(super) subject: Subject,
     /// Whether it begins or ends.
     pub(super) holds: bool,
-    /// Of a pause: whether it stops the automatic alone.
-    pub(super) auto_only: bool,
     /// The reason.
     pub(super) why: Option<&'a str>,
     /// In which order the nodes are told.
@@ -110,22 +108,20 @@ pub(super) fn set(context: &Context, wanted: &Wanted<'_>) -> Result<Spread> {
     if wanted.why.as_ref().is_some_and(long) {
         return Err(UsageError::new(format!("--why: it is longer than {MAX_TEXT} bytes")));
     }
-    let Some(kind) = wanted.subjects.first().map(|subject| subject.kind) else { bail!("there is nothing to set") };
     let dead = Dead::default();
     std::thread::scope(|scope| {
         let view = scope.spawn(|| view_of_all(context, &dead));
         let deadline = Deadline::after(everywhere::timeout(context, None));
-        let round = Round { context, remote: context.remote(), kind, dead: &dead, deadline };
+        let round = Round { context, remote: context.remote(), kind: wanted.subject.kind, dead: &dead, deadline };
         let before = round.known();
         let mut known = before.clone();
         let mut told = Vec::new();
         for _ in 0..MAX_TRIES {
-            let set: Vec<Notice> =
-                wanted.subjects.iter().map(|subject| wanted.notice(subject, &known, context)).collect();
-            known.merge(set.iter().cloned());
+            let set = wanted.notice(&known, context);
+            known.add(set.clone());
             told = round.tell_all(&set, wanted.order);
             known.merge(told_by(&told));
-            if set.iter().all(|notice| known.get(&notice.subject).is_some_and(|now| now.holds == wanted.holds)) {
+            if wanted.is_met(&known) {
                 break;
             }
         }
@@ -156,16 +152,14 @@ pub(super) fn known(context: &Context, kind: Kind) -> Notices {
 
 impl Wanted<'_> {
     /// The notice that is set; the one that is known where it says the same.
-    fn notice(&self, subject: &Subject, known: &Notices, context: &Context) -> Notice {
-        let is_same = |notice: &&Notice| notice.holds == self.holds && notice.auto_only == self.auto_only;
-        if let Some(same) = known.get(subject).filter(is_same).filter(|same| same.stamp > 0) {
+    fn notice(&self, known: &Notices, context: &Context) -> Notice {
+        if let Some(same) = known.get(&self.subject).filter(|notice| notice.holds == self.holds) {
             return same.clone();
         }
         let now = SystemTime::now();
         Notice {
-            subject: subject.clone(),
+            subject: self.subject.clone(),
             holds: self.holds,
-            auto_only: self.auto_only,
             heeded: false,
             by: client::signed_by(context.local_node.as_ref()),
             why: self.why.map(str::to_owned),
@@ -175,7 +169,7 @@ impl Wanted<'_> {
     }
 
     fn is_met(&self, notices: &Notices) -> bool {
-        self.subjects.iter().all(|subject| notices.get(subject).is_some_and(|notice| notice.holds == self.holds))
+        notices.get(&self.subject).is_some_and(|notice| notice.holds == self.holds)
     }
 
     fn untold(&self, name: &Name, refusal: &Refusal, view: &View) -> Untold {
@@ -187,30 +181,27 @@ impl Wanted<'_> {
 
 impl<'a> Round<'a> {
     /// Tells all nodes in this order.
-    fn tell_all(&self, set: &[Notice], order: Order<'_>) -> Vec<Heard<'a>> {
-        let (mut heard, other) = match order {
-            Order::First(node) => (self.tell(set, |name| name == node), node),
-            Order::Last(node) => (self.tell(set, |name| name != node), node),
+    fn tell_all(&self, set: &Notice, order: Order<'_>) -> Vec<Heard<'a>> {
+        let (node, is_first) = match order {
+            Order::First(node) => (node, true),
+            Order::Last(node) => (node, false),
         };
-        let mut known: Notices = set.iter().cloned().collect();
+        let mut heard = self.tell(Some(set), |name| (name == node) == is_first);
+        let mut known = Notices::from_iter([set.clone()]);
         known.merge(told_by(&heard));
-        let subjects: BTreeSet<&Subject> = set.iter().map(|notice| &notice.subject).collect();
-        let set: Vec<Notice> = known.all().filter(|notice| subjects.contains(&notice.subject)).cloned().collect();
-        heard.extend(match order {
-            Order::First(_) => self.tell(&set, |name| name != other),
-            Order::Last(_) => self.tell(&set, |name| name == other),
-        });
+        heard.extend(self.tell(known.get(&set.subject), |name| (name == node) != is_first));
         let place = |name: &Name| self.context.config.nodes.get_index_of(name);
         heard.sort_by_key(|(name, _)| place(name));
         heard
     }
 
     /// Tells these nodes at once, this one if it is among them; a machine that is no node learns it too.
-    fn tell(&self, set: &[Notice], wanted: impl Fn(&Name) -> bool) -> Vec<Heard<'a>> {
+    fn tell(&self, set: Option<&Notice>, wanted: impl Fn(&Name) -> bool) -> Vec<Heard<'a>> {
         let context = self.context;
         let is_here = context.local_node.as_ref().is_none_or(&wanted);
         std::thread::scope(|scope| {
-            let own = is_here.then(|| scope.spawn(|| beat::learn(context, set, self.deadline)));
+            let own = is_here
+                .then(|| scope.spawn(|| beat::learn(context, set.map_or(&[], std::slice::from_ref), self.deadline)));
             let is_other = |name: &Name| context.local_node.as_ref() != Some(name) && wanted(name);
             let others = context.config.nodes.iter().filter(|(name, _)| is_other(name));
             let ask = |(name, node)| (name, scope.spawn(move || self.tell_one((name, node), set)));
@@ -227,12 +218,10 @@ impl<'a> Round<'a> {
         })
     }
 
-    fn tell_one(&self, node: (&Name, &crate::config::Node), set: &[Notice]) -> Result<Vec<Notice>, Refusal> {
-        let question = if set.is_empty() {
-            Question::Beat
-        } else {
-            Question::Learn(STANDARD.encode(serde_json::to_vec(set).unwrap_or_default()))
-        };
+    fn tell_one(&self, node: (&Name, &Node), set: Option<&Notice>) -> Result<Vec<Notice>, Refusal> {
+        let question = set.map_or(Question::Beat, |set| {
+            Question::Learn(STANDARD.encode(serde_json::to_vec(&[set]).unwrap_or_default()))
+        });
         let question = everywhere::Question {
             command: question.to_string(),
             schema: at_work::SCHEMA,
@@ -245,7 +234,7 @@ impl<'a> Round<'a> {
     fn known(&self) -> Notices {
         let mut known = notices::read(&StateDir::open(&self.context.config), self.kind);
         if self.context.local_node.is_none() {
-            known.merge(told_by(&self.tell(&[], |_| true)).into_iter().filter(|told| told.subject.kind == self.kind));
+            known.merge(told_by(&self.tell(None, |_| true)).into_iter().filter(|told| told.subject.kind == self.kind));
         }
         known
     }

@@ -73,7 +73,7 @@ pub struct BrainNode {
     /// Whether its own watchdog has finished a check lately: by what the last check of this node learned,
     /// or with `--check` and `--at-work` by asking.
     pub at_work: AtWork,
-    /// By whom it is drained, as far as this node knows; null when it is not. A drained node does not lead as long as
+    /// Who drained it, as far as this node knows; null when it is not drained. A drained node does not lead as long as
     /// another one of the chain lives and works.
     pub drained: Option<Drained>,
 }

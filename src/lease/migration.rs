@@ -9,8 +9,7 @@
 //! - **Reserve.** A mark in the new register shows that it can be written, and keeps nodes that have the new
 //!   list too early from claiming there. Nothing else has changed: the old register is in force.
 //! - **Close.** A mark replaces the old lease by compare-and-swap. From then on nothing can be granted by the
-//!   old register: a node that reads it is told of no lease, and a swap by a brain fails, as the register has
-//!   another version. Only the last holder can be running, until a read that it began before is `valid` old.
+//!   old register: a node that reads it finds no lease, and the swap of a brain fails because the version has changed. Only the last holder can be running, until a read that it began before is `valid` old.
 //! - **Wait** until that holder has confirmed a stop, or for `valid + grace`, by the take rule. The claim is
 //!   published to this node's witness first, which ends the failsafe of the holder.
 //! - **Open.** The claim, with the last holder as its previous one, is written into the new register. The
@@ -105,8 +104,7 @@ fn after_closing(mark: &Mark, new: &Content, place: &str) -> MigrationStep {
     }
 }
 
-/// The claim that ends the lease in the old register. `head` is whom it is claimed for if it was never
-/// claimed; the other fields are the write's own.
+/// The claim that ends the lease in the old register. It is for `head` if the lease was never claimed; the other fields are the write's own.
 pub fn closing_claim(old: Option<&LeaseRecord>, head: &Name, written: LeaseRecord) -> LeaseRecord {
     LeaseRecord {
         holder: old.map_or(head, |record| &record.holder).clone(),

@@ -28,7 +28,6 @@ impl Kind {
     pub(crate) const fn file(self) -> &'static str {
         match self {
             Self::Drain => "drained.json",
-            Self::Pause => "paused.json",
         }
     }
 }
@@ -65,26 +64,19 @@ pub fn learn(
     told: &[Notice],
     deadline: Deadline,
 ) -> io::Result<bool> {
-    let mut is_new = false;
-    for kind in [Kind::Drain] {
-        let told = told.iter().filter(|notice| notice.subject.kind == kind && notice.subject.is_known(config));
-        let told: Vec<Notice> = told.cloned().collect();
-        if told.is_empty() {
-            continue;
-        }
-        let known = read(state_dir, kind);
-        if told.iter().all(|notice| !known.clone().add(notice.clone())) {
-            continue;
-        }
-        let _lock = lock(state_dir, kind, deadline)?;
-        let mut notices = read(state_dir, kind);
-        let news = notices.merge(told);
-        notices.keep_known(config);
-        write(state_dir, kind, &notices)?;
-        news.iter().for_each(|notice| record(state_dir, local_node, notice));
-        is_new = true;
+    let kind = Kind::Drain;
+    let told: Vec<Notice> = told.iter().filter(|notice| notice.subject.is_known(config)).cloned().collect();
+    let known = read(state_dir, kind);
+    if told.iter().all(|notice| !known.clone().add(notice.clone())) {
+        return Ok(false);
     }
-    Ok(is_new)
+    let _lock = lock(state_dir, kind, deadline)?;
+    let mut notices = read(state_dir, kind);
+    let news = notices.merge(told);
+    notices.keep_known(config);
+    write(state_dir, kind, &notices)?;
+    news.iter().for_each(|notice| record(state_dir, local_node, notice));
+    Ok(true)
 }
 
 /// Notes that the node, which is this one, heeds its drain: no check here leads any more.
@@ -112,17 +104,13 @@ fn write(state_dir: &StateDir, kind: Kind, notices: &Notices) -> io::Result<()> 
 }
 
 fn record(state_dir: &StateDir, local_node: Option<&Name>, notice: &Notice) {
-    let (kind, of, by) = (notice.subject.kind, notice.subject.of.as_ref(), &notice.by);
-    let what = of.map_or_else(|| "Every service".to_owned(), Name::to_string);
-    let scope = if notice.auto_only { ", for the automatic only" } else { "" };
-    let (event, reason) = match (kind, notice.holds) {
-        (Kind::Drain, true) => (Event::Drain, format!("{what} is drained by {by}.")),
-        (Kind::Drain, false) => (Event::Undrain, format!("{what} is no longer drained, by {by}.")),
-        (Kind::Pause, true) => (Event::Pause, format!("{what} is paused by {by}{scope}.")),
-        (Kind::Pause, false) => (Event::Resume, format!("{what} is no longer paused, by {by}.")),
+    let (node, by) = (&notice.subject.of, &notice.by);
+    let (event, reason) = match notice.holds {
+        true => (Event::Drain, format!("{node} is drained by {by}.")),
+        false => (Event::Undrain, format!("{node} is no longer drained, by {by}.")),
     };
-    let (node, service) = if kind == Kind::Drain { (of.cloned(), None) } else { (None, of.cloned()) };
-    let entry = Entry { node, service, why: notice.why.clone(), ..Entry::new(local_node, event, reason) };
+    let (node, why) = (Some(node.clone()), notice.why.clone());
+    let entry = Entry { node, why, ..Entry::new(local_node, event, reason) };
     history::record(state_dir, &entry);
 }
 

@@ -206,7 +206,7 @@ impl PauseStatus {
 /// A drained node, and who knows of it.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct DrainStatus {
-    /// The node, and by whom it is drained.
+    /// The node, and who drained it.
     #[serde(flatten)]
     pub drained: Drained,
     /// The nodes that know of it.

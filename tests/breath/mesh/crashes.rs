@@ -138,7 +138,7 @@ fn which(program: &str) -> String {
 }
 
 #[test]
-fn a_breath_that_is_killed_at_any_step_loses_nothing_whoever_commits_next() {
+fn a_breath_that_is_killed_at_any_step_loses_nothing_by_the_next_commit() {
     let all = std::env::var("MIRROR_TEST_CRASHES").is_ok_and(|value| value == "all");
     let mut run = Run::new();
     let mut kills = 0;

@@ -34,7 +34,7 @@ pub(super) struct History {
 }
 
 impl History {
-    /// Makes a commit. The same one with the same parents is the same commit, whoever makes it.
+    /// Makes a commit. The same change on the same parents is the same commit on every node.
     pub(super) fn commit(&self, parents: &[&str], change: Option<u32>, is_shared: bool) -> String {
         self.commit_by(0, parents, change, is_shared)
     }
