@@ -44,6 +44,10 @@ const MAX_LINE: usize = 200;
 const TRIM_INTERVAL: Duration = Duration::from_millis(20);
 /// How long a process may clean up after SIGTERM before it gets SIGKILL.
 const TERM_TIMEOUT: Duration = Duration::from_millis(50);
+/// How long the other processes of a killed group are waited for: the kernel ends them when it gets round
+/// to it, and one that waits for a disk not before that answers.
+const GROUP_EXIT_TIMEOUT: Duration = Duration::from_millis(500);
+const GROUP_EXIT_INTERVAL: Duration = Duration::from_millis(2);
 
 /// A process to be started.
 pub struct Exec<'a> {
@@ -323,6 +327,11 @@ impl Running {
         self.ended_within(TERM_TIMEOUT)?;
         let _ = rustix::process::kill_process_group(self.pid(), Signal::KILL);
         self.reap()?;
+        // What others of the group had open they close only while they end.
+        let end = Deadline::after(GROUP_EXIT_TIMEOUT);
+        while rustix::process::test_kill_process_group(self.pid()).is_ok() && !end.has_passed() {
+            std::thread::sleep(GROUP_EXIT_INTERVAL);
+        }
         Ok(())
     }
 }

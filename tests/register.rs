@@ -386,7 +386,7 @@ struct InGit {
 impl InGit {
     fn new() -> Self {
         let directory = tempfile::tempdir().unwrap();
-        git(directory.path(), &["init", "--quiet", "--bare", "remote"], b"");
+        git(directory.path(), &["init", "--quiet", "-b", "main", "--bare", "remote"], b"");
         Self { directory, url: None, ssh: None, opened: 0.into() }
     }
 

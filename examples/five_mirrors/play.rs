@@ -21,7 +21,7 @@ use crate::stage::Stage;
 
 const SERVICE: &str = "bot";
 /// The longest wait for a recovery, far longer than the promise.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(180);
 const LOOK: Duration = Duration::from_millis(20);
 
 const OWN_HOSTS: &str = "

@@ -55,7 +55,7 @@ fn git(round_trip: Duration) {
     let directory = tempfile::tempdir().expect("a directory");
     let (client, repository) = (Client::new(), directory.path().join("lease.git"));
     let sshd = Sshd::new(&client);
-    let made = Command::new("git").args(["init", "-q", "--bare"]).arg(&repository).status().expect("git");
+    let made = Command::new("git").args(["init", "-q", "-b", "main", "--bare"]).arg(&repository).status().expect("git");
     assert!(made.success());
     let relay = Relay::before(sshd.port(), round_trip);
     let alias = format!("-o HostKeyAlias=[127.0.0.1]:{}", sshd.port());

@@ -26,7 +26,7 @@ const REFUSED: [(&str, Leave); 6] = [
     ("deep/er/git~1", |repo| _ = repo.write("deep/er/git~1", "y\n").write("deep/er/good", "y\n")),
     ("inner/", |repo| {
         fs::create_dir(repo.path().join("inner")).unwrap();
-        crate::world::git(&repo.path().join("inner"), &["init", "-q"]);
+        crate::world::git(&repo.path().join("inner"), &["init", "-q", "-b", "main"]);
     }),
 ];
 

@@ -137,7 +137,7 @@ fn a_nested_repository_is_named_and_not_committed() {
     let repo = world.clone_as("one");
     for name in ["empty", "deep/full"] {
         fs::create_dir_all(repo.path().join(name)).unwrap();
-        git(&repo.path().join(name), &["init", "-q"]);
+        git(&repo.path().join(name), &["init", "-q", "-b", "main"]);
     }
     Repo(repo.path().join("deep/full")).write("x", "x\n").commit("inner");
     repo.git(&["worktree", "add", "-q", "linked", "-b", "side"]);

@@ -141,7 +141,7 @@ fn a_service_moves_when_its_node_falls_and_every_line_is_an_object() {
         }
         let mut watched = Watched::new(SERVICE, "");
         let bare = watched.file("bare.git");
-        git(&watched, &["init", "-q", "--bare", bare.to_str().unwrap()]);
+        git(&watched, &["init", "-q", "-b", "main", "--bare", bare.to_str().unwrap()]);
         git(&watched, &["clone", "-q", bare.to_str().unwrap(), "."]);
         // busybox is called with the shell's name.
         if shell == "busybox" {

@@ -76,7 +76,7 @@ fn git_reaches_no_other_repository_and_no_other_service() {
     let dir = world.path();
     let dir = dir.display();
     let other = format!("{dir}/other.git");
-    world.git(&world.path(), &["init", "-q", "--bare", &other]);
+    world.git(&world.path(), &["init", "-q", "-b", "main", "--bare", &other]);
     std::os::unix::fs::symlink(&other, world.path().join("link.git")).unwrap();
     for command in [
         format!("git-upload-pack '{other}'"),

@@ -45,7 +45,7 @@ pub(crate) fn furnish(lab: &Path, hosts: &[Host], system: &System) -> Result<()>
     if system.lease() == Some(LeaseClient::Git) {
         let lease_client = bare.with_file_name("lease.git");
         shell(&format!(
-            "git init -q --bare '{0}' && git -C '{0}' config core.logAllRefUpdates true",
+            "git init -q -b main --bare '{0}' && git -C '{0}' config core.logAllRefUpdates true",
             lease_client.display()
         ))?;
         script(&bin.join("git-receive-pack"), RECEIVE)?;

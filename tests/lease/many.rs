@@ -36,7 +36,7 @@ impl Fleet {
         fleet.network.rewrite(&(list + more));
         let bin = fleet.network.path().join("bin");
         std::fs::create_dir(&bin).unwrap();
-        let made = fleet.network.program("git", ["init", "-q", "--bare", "lease.git"]).status();
+        let made = fleet.network.program("git", ["init", "-q", "-b", "main", "--bare", "lease.git"]).status();
         assert!(made.unwrap().success());
         let log = fleet.network.path().join("gits");
         let script =

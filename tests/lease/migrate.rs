@@ -39,8 +39,10 @@ impl Store<'_> {
     fn make(&self, directory: &Path) {
         match self {
             Self::Git(name) => {
-                let made =
-                    std::process::Command::new("git").args(["init", "-q", "--bare"]).arg(directory.join(name)).status();
+                let made = std::process::Command::new("git")
+                    .args(["init", "-q", "-b", "main", "--bare"])
+                    .arg(directory.join(name))
+                    .status();
                 assert!(made.unwrap().success());
             }
             Self::File(name) => std::fs::create_dir(directory.join(name)).unwrap(),

@@ -201,7 +201,8 @@ fn a_start_that_the_lease_refuses_takes_no_effect_under_any_login_shell() {
     let nodes: Vec<_> =
         nodes.into_iter().map(|(name, lines)| (name, lines.replacen("ForceCommand ", &path, 1))).collect();
     let register = bin.path().join("lease.git");
-    let made = std::process::Command::new("git").args(["init", "-q", "--bare"]).arg(&register).status().unwrap();
+    let made =
+        std::process::Command::new("git").args(["init", "-q", "-b", "main", "--bare"]).arg(&register).status().unwrap();
     assert!(made.success());
     let more = format!(
         "lease = {{ guard = \"tick\", valid = \"20s\" }}\ntimeout = \"3s\"\n[cycle]\ncheck = \"1s\"\n\

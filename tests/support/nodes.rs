@@ -43,7 +43,7 @@ impl Nodes {
             let directory = nodes.path(name);
             fs::create_dir_all(directory.join("bin")).unwrap();
             nodes.install(name, &format!("exec {MIRROR} \"$@\""));
-            git(&directory, &["init", "-q", "--bare", "origin"]);
+            git(&directory, &["init", "-q", "-b", "main", "--bare", "origin"]);
             git(&directory, &["init", "-q", "-b", "main", "repo"]);
             git(&directory.join("repo"), &["remote", "add", "origin", "../origin"]);
         }
