@@ -12,6 +12,8 @@ mod hooks;
 mod net;
 #[path = "mesh/origin.rs"]
 mod origin;
+#[path = "mesh/races.rs"]
+mod races;
 #[path = "mesh/resolutions.rs"]
 mod resolutions;
 #[path = "mesh/rules.rs"]

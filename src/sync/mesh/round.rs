@@ -187,7 +187,10 @@ impl Session<'_> {
 
     /// Brings the branch to where it belongs, and offers it.
     pub(super) fn advance(&mut self) -> Result<Standing, SyncError> {
+        // The other half is for the push.
+        let half = self.deadline.left() / 2;
         for tries_left in (0..MAX_TRIES).rev() {
+            let may_try_again = tries_left > 0 && self.deadline.left() > half;
             let (refs, main) = self.read_refs()?;
             if let Some(settled) =
                 main.as_ref().filter(|main| records::is_settled(self.worktree, &refs, main, &self.id))
@@ -207,7 +210,7 @@ impl Session<'_> {
                             self.note_inhale(main.as_deref(), commit, target.replayed)?;
                             Some(commit.clone())
                         }
-                        Ok(false) if tries_left > 0 => continue,
+                        Ok(false) if may_try_again => continue,
                         // Somebody commits faster than the tree can be moved: what is here goes out all the same.
                         Ok(false) => {
                             standing.blocked = Some(self.raced());
