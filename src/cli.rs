@@ -271,9 +271,10 @@ pub enum Command {
 
     /// Keep services where they are until resume
     ///
-    /// While a service is paused, `mirror promote`, also with --to, moves, stops and starts nothing of it,
-    /// on every node that sees the pause. With a lease that is all nodes, because the pause is in a
-    /// register beside the leases; without one it is only this node, because the pause is in its state.
+    /// While a service is paused, `mirror promote` moves, stops and starts nothing of it, on every node that sees the
+    /// pause; with --to only where the pause is --auto-only. With a lease that is all nodes, because the pause is in a
+    /// register beside the leases. Without one every node that can be reached is told over `[remote]` (`seen_by`), and
+    /// one that is down learns of it from the brain when it is back.
     /// `where` in the object says which. When a service is in place, `promote` says so and ends
     /// in 0; else it ends in 1, `paused`, having touched nothing. The status is not 0, because a script
     /// takes 0 for "it runs there". A takeover that has begun is finished.

@@ -1,4 +1,4 @@
-//! Small facts that a person sets and that every node must know: a node is drained.
+//! Small facts that a person sets and that every node must know: a node is drained, a service is paused.
 //!
 //! There is one way to spread them. The command that sets one tells every node it can reach (`mirror beat --learn`),
 //! each node keeps all of them in its state, and every answer about a beat tells them. A check merges what it hears,
@@ -35,12 +35,22 @@ const MAX_STAMP: u64 = 253_402_300_800_000;
 /// A longer reason, or name of who gave it, is not taken.
 pub const MAX_TEXT: usize = 2000;
 
+/// Stands for the person behind a pause that is damaged; no node or host has such a name.
+pub const UNKNOWN_PERSON: &str = "an unknown person";
+
+/// Why what cannot be read counts as a pause.
+pub fn unreadable(what: &str) -> String {
+    format!("{what}, so it may have been a pause; `mirror resume` or `mirror pause` writes it anew")
+}
+
 /// What a notice is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Kind {
     /// A node is drained: nothing is moved there, and what runs there leaves.
     Drain,
+    /// A service, or every service, is paused.
+    Pause,
 }
 
 /// What a notice is about, by name.
@@ -48,8 +58,8 @@ pub enum Kind {
 pub struct Subject {
     /// The kind.
     pub kind: Kind,
-    /// The node that is drained.
-    pub of: Name,
+    /// The node that is drained, or the service that is paused; null for every service.
+    pub of: Option<Name>,
 }
 
 /// One fact, as it was last set.
@@ -60,7 +70,10 @@ pub struct Notice {
     pub subject: Subject,
     /// Whether it holds; false for an end.
     pub holds: bool,
-    /// Whether the node itself knows of it, and no check is under way there that does not. From then on
+    /// Of a pause: whether only the automatic stops, and `promote --to` does not.
+    #[serde(default)]
+    pub auto_only: bool,
+    /// Of a drain: whether the node itself knows of it, and no check is under way there that does not. From then on
     /// it does not lead.
     #[serde(default)]
     pub heeded: bool,
@@ -94,13 +107,19 @@ pub struct Notices(BTreeMap<Subject, Notice>);
 impl Subject {
     /// A node's drain.
     pub const fn drain(node: Name) -> Self {
-        Self { kind: Kind::Drain, of: node }
+        Self { kind: Kind::Drain, of: Some(node) }
+    }
+
+    /// The pause of a service, or of all.
+    pub const fn pause(service: Option<Name>) -> Self {
+        Self { kind: Kind::Pause, of: service }
     }
 
     /// Whether it is about something that the node list has.
     fn is_known(&self, config: &Config) -> bool {
-        match self.kind {
-            Kind::Drain => config.nodes.contains_key(&self.of),
+        match (self.kind, &self.of) {
+            (Kind::Drain, node) => node.as_ref().is_some_and(|node| config.nodes.contains_key(node)),
+            (Kind::Pause, service) => service.as_ref().is_none_or(|service| config.services.contains_key(service)),
         }
     }
 }
@@ -108,19 +127,23 @@ impl Subject {
 impl Drained {
     /// In words, as the end of a sentence.
     pub fn words(&self) -> String {
-        words(&self.at, &self.by, self.why.as_deref())
+        words("drained", &self.at, &self.by, self.why.as_deref())
     }
 }
 
-fn words(at: &str, by: &str, why: Option<&str>) -> String {
+fn words(word: &str, at: &str, by: &str, why: Option<&str>) -> String {
     let why = why.map_or_else(String::new, |why| format!(": {why}"));
-    format!("drained since {at} by {by}{why}")
+    format!("{word} since {at} by {by}{why}")
 }
 
 impl Notice {
     /// In words, as the end of a sentence: since when, by which user, and why.
     pub fn words(&self) -> String {
-        words(&self.at, &self.by, self.why.as_deref())
+        let word = match self.subject.kind {
+            Kind::Drain => "drained",
+            Kind::Pause => "paused",
+        };
+        words(word, &self.at, &self.by, self.why.as_deref())
     }
 
     /// Whether it counts and the other one does not. Two that were set at the same time by the same user differ in
@@ -132,7 +155,10 @@ impl Notice {
 
     fn fits(&self) -> bool {
         let short = |text: &str| text.len() <= MAX_TEXT;
-        self.stamp <= MAX_STAMP && short(&self.by) && short(&self.at) && self.why.as_deref().is_none_or(short)
+        (1..=MAX_STAMP).contains(&self.stamp)
+            && short(&self.by)
+            && short(&self.at)
+            && self.why.as_deref().is_none_or(short)
     }
 }
 
@@ -150,12 +176,12 @@ impl Notices {
         true
     }
 
-    /// Takes many; those that are news: they begin or end something.
+    /// Takes many; those that are news: they begin or end something, or change its terms.
     pub fn merge(&mut self, others: impl IntoIterator<Item = Notice>) -> Vec<Notice> {
         let mut news = Vec::new();
         for notice in others {
-            let held = self.holding(&notice.subject).is_some();
-            if self.add(notice.clone()) && held != notice.holds {
+            let before = self.holding(&notice.subject).map(|known| known.auto_only);
+            if self.add(notice.clone()) && before != notice.holds.then_some(notice.auto_only) {
                 news.push(notice);
             }
         }
@@ -172,13 +198,19 @@ impl Notices {
         self.0.get(subject)
     }
 
-    fn drains(&self) -> impl Iterator<Item = &Notice> {
-        self.0.values().filter(|notice| notice.holds && notice.subject.kind == Kind::Drain)
+    /// Each notice that holds.
+    pub fn all_holding(&self) -> impl Iterator<Item = &Notice> {
+        self.0.values().filter(|notice| notice.holds)
     }
 
     /// All, ends included.
     pub fn all(&self) -> impl Iterator<Item = &Notice> {
         self.0.values()
+    }
+
+    /// What other nodes are told: what is of this node alone stays here.
+    pub fn told(&self) -> impl Iterator<Item = &Notice> {
+        self.all().filter(|notice| notice.stamp > 0)
     }
 
     /// The notice by which a node is drained.
@@ -189,13 +221,18 @@ impl Notices {
 
     /// The nodes that are drained.
     pub fn drained(&self) -> BTreeSet<Name> {
-        self.drains().map(|notice| notice.subject.of.clone()).collect()
+        let drains = self.all_holding().filter(|notice| notice.subject.kind == Kind::Drain);
+        drains.filter_map(|notice| notice.subject.of.clone()).collect()
     }
 
     /// Each of them, and who drained it.
     pub fn all_drained(&self) -> Vec<Drained> {
-        let drained = |Notice { subject, by, why, at, .. }: Notice| Drained { node: subject.of, by, why, at };
-        self.drains().cloned().map(drained).collect()
+        let drains = self.all_holding().filter(|notice| notice.subject.kind == Kind::Drain);
+        let drained = |notice: &Notice| {
+            let Notice { by, why, at, .. } = notice.clone();
+            Some(Drained { node: notice.subject.of.clone()?, by, why, at })
+        };
+        drains.filter_map(drained).collect()
     }
 
     /// The stamp of a notice that is set now.

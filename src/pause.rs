@@ -1,13 +1,11 @@
 //! One switch for maintenance: a paused service is not moved.
 //!
 //! The switch is a text in a register of its own, beside those of the services, so that every node
-//! sees it; without a lease, it is a [file](node) in the state of the node on which it was turned. It
+//! sees it; without a lease it is a [notice](crate::notices) in the state of every node that could be told. It
 //! stops promotions only. A pause extends no lease: the holder keeps reading the register, so a pause
 //! that one node has not seen cannot lead to two instances.
 //!
 //! A switch that a power cut emptied counts as a pause of everything, as it may have been one.
-
-mod node;
 
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -20,6 +18,7 @@ use crate::config::Config;
 use crate::lease::Nonce;
 use crate::lease::client::{self, LeaseError};
 use crate::name::Name;
+use crate::notices::{self, Kind, Notice, Notices, UNKNOWN_PERSON};
 use crate::register::shared::SharedStore;
 use crate::register::{self, CasOutcome, NewText, Register, StoreError, VersionedText};
 use crate::state::StateDir;
@@ -32,8 +31,6 @@ const NAME: &str = "_pause";
 const SEEN: &str = "paused-seen.json";
 /// How often the switch is tried again when others turn it at the same time.
 const MAX_TRIES: usize = 20;
-/// Stands for the person behind a switch that is damaged; no node or host has such a name.
-const UNKNOWN_PERSON: &str = "an unknown person";
 
 /// What is paused: one service, or all.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -46,6 +43,9 @@ pub struct Paused {
     pub why: Option<String>,
     /// Since when: RFC 3339, UTC, by the calendar clock of who paused it.
     pub at: String,
+    /// Whether only the automatic stops: `promote --to` moves it all the same.
+    #[serde(default)]
+    pub auto_only: bool,
 }
 
 /// All that is paused.
@@ -58,14 +58,14 @@ pub struct Pauses(pub Vec<Paused>);
 pub enum Place {
     /// In a register beside those of the leases: every node sees it.
     Register,
-    /// In the state of the node on which it was turned: only that node sees it.
+    /// In the state of the nodes that could be told.
     Node,
 }
 
 /// The switch.
 #[derive(Debug)]
 pub struct Switch {
-    /// None where it is a file of this node.
+    /// None where it is in the state of the nodes.
     register: Option<Box<dyn Register + Send>>,
 }
 
@@ -82,8 +82,9 @@ impl Paused {
         Self {
             service: None,
             by: UNKNOWN_PERSON.to_owned(),
-            why: Some(format!("{what}, so it may have been a pause; `mirror resume` or `mirror pause` writes it anew")),
+            why: Some(notices::unreadable(what)),
             at: humantime::format_rfc3339_millis(at).to_string(),
+            auto_only: false,
         }
     }
 
@@ -94,14 +95,21 @@ impl Paused {
     /// In words, as the end of a sentence: since when, by which user, and why.
     pub fn words(&self) -> String {
         let why = self.why.as_ref().map_or_else(String::new, |why| format!(": {why}"));
-        format!("paused since {} by {}{why}", self.at, self.by)
+        let scope = if self.auto_only { ", for the automatic only" } else { "" };
+        format!("paused since {} by {}{scope}{why}", self.at, self.by)
     }
 }
 
 impl Pauses {
-    /// The pause that holds for a service.
+    /// The pause that holds for a service; one that stops everything before one that stops the automatic.
     pub fn of(&self, service: &Name) -> Option<&Paused> {
-        self.0.iter().find(|paused| paused.service.as_ref().is_none_or(|paused| paused == service))
+        let of = self.0.iter().filter(|paused| paused.service.as_ref().is_none_or(|paused| paused == service));
+        of.min_by_key(|paused| paused.auto_only)
+    }
+
+    /// The pause that stops a promotion of a service: by hand, with `--to`, or any other.
+    pub fn that_stops(&self, service: &Name, by_hand: bool) -> Option<&Paused> {
+        self.of(service).filter(|paused| !(by_hand && paused.auto_only))
     }
 
     /// Whether all services are paused at once.
@@ -109,10 +117,11 @@ impl Pauses {
         self.0.iter().any(|paused| paused.service.is_none())
     }
 
-    /// Adds what is not paused yet; an existing pause keeps its time and its reason.
+    /// Adds what is not paused yet; an existing pause of the same kind keeps its time and its reason.
     pub fn pause(&mut self, wanted: &[Paused]) {
         for new in wanted {
-            self.0.retain(|old| !(old.is_unreadable() && old.service == new.service));
+            let is_other = |old: &Paused| old.is_unreadable() || old.auto_only != new.auto_only;
+            self.0.retain(|old| !(old.service == new.service && is_other(old)));
             if !self.0.iter().any(|old| old.service == new.service) {
                 self.0.push(new.clone());
             }
@@ -135,6 +144,21 @@ impl Pauses {
             return Err(format!("it does not say that it is {SCHEMA:?}"));
         }
         Ok(Self(line.paused))
+    }
+
+    /// What these notices say.
+    pub fn of_notices(notices: &Notices) -> Self {
+        let pause = |notice: &Notice| Paused {
+            service: notice.subject.of.clone(),
+            by: notice.by.clone(),
+            why: notice.why.clone(),
+            at: notice.at.clone(),
+            auto_only: notice.auto_only,
+        };
+        let pauses = notices.all_holding().filter(|notice| notice.subject.kind == Kind::Pause);
+        let mut all: Vec<Paused> = pauses.map(pause).collect();
+        all.sort_by_key(|paused| paused.service.is_none());
+        Self(all)
     }
 
     fn parse_bytes(bytes: &[u8]) -> Result<Self, String> {
@@ -171,7 +195,7 @@ impl Switch {
     /// # Errors
     /// When it could not be read, or holds something else.
     pub fn read(&self, state_dir: &StateDir, deadline: Deadline) -> Result<Pauses, StoreError> {
-        let Some(register) = &self.register else { return Ok(node::read(state_dir)) };
+        let Some(register) = &self.register else { return Ok(of_nodes(state_dir)) };
         let pauses = pauses(register.read(deadline)?.as_ref())?;
         remember(state_dir, &pauses);
         Ok(pauses)
@@ -188,7 +212,9 @@ impl Switch {
         deadline: Deadline,
         change: impl Fn(&mut Pauses),
     ) -> Result<(Pauses, Pauses), StoreError> {
-        let Some(register) = &self.register else { return node::turn(state_dir, deadline, change) };
+        let Some(register) = &self.register else {
+            return Err(StoreError::Failed("there is no register, so the nodes have to be told".to_owned()));
+        };
         let turned = turn(register.as_ref(), summary, deadline, change)?;
         remember(state_dir, &turned.1);
         Ok(turned)
@@ -216,7 +242,11 @@ pub fn in_force(switch: &Switch, state_dir: &StateDir, deadline: Deadline) -> Re
 
 /// What is paused as far as this node knows without asking another one.
 pub fn known(config: &Config, state_dir: &StateDir) -> Pauses {
-    if config.lease.is_some() { seen(state_dir).unwrap_or_default() } else { node::read(state_dir) }
+    if config.lease.is_some() { seen(state_dir).unwrap_or_default() } else { of_nodes(state_dir) }
+}
+
+fn of_nodes(state_dir: &StateDir) -> Pauses {
+    Pauses::of_notices(&notices::read(state_dir, Kind::Pause))
 }
 
 fn seen(state_dir: &StateDir) -> Option<Pauses> {

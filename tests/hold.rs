@@ -129,7 +129,8 @@ impl Field {
 
     /// What `hold-bot.json` says.
     fn shown(&self) -> serde_json::Value {
-        serde_json::from_slice(&std::fs::read(self.path("state/hold-bot.json")).unwrap()).unwrap()
+        let file = self.path("state/hold-bot.json");
+        serde_json::from_slice(&wait_for("the hold tells of itself", || std::fs::read(&file).ok())).unwrap()
     }
 }
 

@@ -10,6 +10,8 @@ use crate::support::mirror::{Network, Said, run};
 use crate::support::service::{Bot, LOCAL};
 use crate::support::sockets::Port;
 
+mod everywhere;
+
 /// Two living nodes that are both this machine, and a service; every node has a state of its own.
 struct Field {
     network: Network,

@@ -550,13 +550,13 @@ fn pause_resume_and_history() {
     let list = "[nodes]\na = \"192.0.2.1\"\n[chains]\nbot = [\"a\"]\n\
                 [services.bot]\nstatus = \"true\"\nstart = \"true\"\nstop = \"true\"\n";
     let place = Place::new(list);
-    let object = pause.keeps(&place.run("pause bot --why disks"), "paused", 0);
+    let object = pause.keeps(&place.run("pause bot --why disks --self a"), "paused", 0);
     assert_eq!(object["paused"][0]["why"], "disks");
     pause.keeps(&place.run("pause --self a"), "paused", 0);
-    resume.keeps(&place.run("resume bot"), "refused", 1);
-    resume.keeps(&place.run("resume"), "resumed", 0);
+    resume.keeps(&place.run("resume bot --self a"), "refused", 1);
+    resume.keeps(&place.run("resume --self a"), "resumed", 0);
     let object = history.keeps(&place.run("history"), "listed", 0);
-    assert_eq!(object["entries"].as_array().map(Vec::len), Some(3), "{object}");
+    assert_eq!(object["entries"].as_array().map(Vec::len), Some(4), "{object}");
     place.rewrite(&format!("lease = {{ store = \"file\", path = \"nowhere\" }}\n{list}"));
     pause.keeps(&place.run("pause"), "unknown", 3);
     resume.keeps(&place.run("resume"), "unknown", 3);

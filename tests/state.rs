@@ -216,7 +216,7 @@ fn a_pause_that_the_checks_of_another_user_do_not_see_is_not_called_done() {
     as_other("resume").expect(0, "resumed");
     // A directory that belongs to root is root's.
     let mut command = other.command(other.mirror(), ["pause"]);
-    command.env("STATE_DIRECTORY", place.state()).env("MIRROR_CONFIG", place.network.config());
+    command.env("STATE_DIRECTORY", place.state()).env("MIRROR_CONFIG", place.network.config()).env("MIRROR_SELF", "a");
     let object = run(command).expect(3, "unknown");
     assert!(reason(&object).contains("belongs to user 0"), "{object:#}");
 }

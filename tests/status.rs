@@ -161,14 +161,17 @@ fn cool_downs_pauses_and_a_breath_in_conflict_are_shown() {
     );
     assert!(down["until"].as_str().unwrap() > down["since"].as_str().unwrap());
     assert_eq!((&object["services"][0]["node"], &object["services"][0]["target"]), (&json!("c"), &json!("c")));
-    assert_eq!((&object["pauses"][0]["why"], &object["pauses"][0]["seen_by"]), (&json!("disk"), &json!(["a"])));
+    assert_eq!(
+        (&object["pauses"][0]["why"], &object["pauses"][0]["seen_by"]),
+        (&json!("disk"), &json!(["a", "b", "c"]))
+    );
     assert_eq!(object["services"][0]["paused"]["why"], "disk");
     assert_eq!(object["breath"]["conflicts"], json!(["b"]));
     let breath = &node(&object, "b")["breath"];
     assert_eq!((&breath["ahead"], &breath["behind"], &breath["verdict"]), (&json!(1), &json!(1), &json!("conflict")));
     assert!(breath["last_in_step"].is_string() && breath["head"].is_string(), "{breath:#}");
     let history = stage.nodes.on("b", "history").expect(0, "listed");
-    assert_eq!(history["entries"].as_array().unwrap().last().unwrap()["event"], "breath");
+    assert!(history["entries"].as_array().unwrap().iter().any(|entry| entry["event"] == "breath"), "{history:#}");
 }
 
 #[test]

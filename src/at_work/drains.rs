@@ -47,8 +47,9 @@ impl<'a> Check<'a> {
         if told.is_empty() {
             return;
         }
+        let drains = told.iter().filter(|notice| notice.subject.kind == Kind::Drain).cloned();
         let mut known = self.drains();
-        known.merge(told.iter().cloned());
+        known.merge(drains);
         *self.drains.lock().unwrap_or_else(PoisonError::into_inner) = Some(known);
         if self.mode == Mode::Check && self.local_node.is_some() {
             let learned =

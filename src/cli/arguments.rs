@@ -346,6 +346,10 @@ pub struct Pause {
     /// The reason, shown wherever the pause is shown
     #[arg(long, value_name = "TEXT")]
     pub why: Option<String>,
+
+    /// Stop the automatic only: `promote --to` moves a service all the same
+    #[arg(long)]
+    pub auto_only: bool,
 }
 
 /// `mirror resume`.

@@ -121,7 +121,7 @@ pub(super) const UNDRAIN_STATUSES: &str = statuses!(
 );
 pub(super) const PAUSE_STATUSES: &str = statuses!(
     "paused: what you named is paused, now or since before",
-    unknown: "unknown: the pause could not be written or confirmed"
+    unknown: "unknown: the pause could not be written or confirmed, or no node could be told"
 );
 pub(super) const RESUME_STATUSES: &str = statuses!(
     "resumed: what you named is not paused, now or since before",

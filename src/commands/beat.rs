@@ -47,7 +47,7 @@ impl output::HasStatus for BeatVerdict {
 pub struct BeatFacts {
     /// What the last check left; null when none has ended since this machine booted.
     pub beat: Option<LastBeat>,
-    /// What this node knows of drained nodes, ends included.
+    /// What this node knows of drained nodes and, without a lease, of pauses, ends included.
     pub notices: Vec<Notice>,
 }
 
@@ -140,7 +140,10 @@ pub(super) fn run(arguments: &cli::Beat, context: &Context) -> Result<ExitStatus
     };
     let facts = BeatFacts {
         beat: beat.map(|beat| LastBeat::new(beat, &store.watch(), now)),
-        notices: notices::read(&store, Kind::Drain).all().cloned().collect(),
+        notices: [Kind::Drain, Kind::Pause]
+            .iter()
+            .flat_map(|kind| notices::read(&store, *kind).told().cloned().collect::<Vec<_>>())
+            .collect(),
     };
     Ok(context.tell(&Report { verdict, reason, facts }))
 }

@@ -142,8 +142,9 @@ pub(super) fn run(arguments: &cli::Drain, context: &Context) -> Result<ExitStatu
     let node = node(arguments.node.as_deref(), context)?;
     let spinner = Spinner::start(context.output_mode, "telling the nodes, and moving what runs there");
     let wanted = Wanted {
-        subject: Subject::drain(node.clone()),
+        subjects: vec![Subject::drain(node.clone())],
         holds: true,
+        auto_only: false,
         why: arguments.why.as_deref(),
         order: Order::First(node),
     };

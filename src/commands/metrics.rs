@@ -109,6 +109,10 @@ fn add_node(metrics: &mut Metrics, here: &Here, context: &Context) {
         verdict.get_or_create(&vec![("verdict", beat.verdict.clone())]).set(1.0);
     }
     metrics.one("paused", "How many pauses this node knows of", Some(here.pauses.len() as f64));
+    let drained = metrics.family("node_drained", "A node that is drained, as far as this node knows");
+    for drain in &here.drains {
+        drained.get_or_create(&vec![("node", drain.node.to_string())]).set(1.0);
+    }
 }
 
 fn add_services(metrics: &mut Metrics, here: &Here) {

@@ -157,7 +157,11 @@ fn deliver(context: &Context, state_dir: &StateDir, deadline: Deadline, outcome:
     if receivers.is_empty() {
         return;
     }
-    let part = Part { local_node: context.local_node.as_ref(), is_brain: is_brain(context, state_dir) };
+    let part = Part {
+        local_node: context.local_node.as_ref(),
+        is_brain: is_brain(context, state_dir),
+        has_lease: context.config.lease.is_some(),
+    };
     let (past, before, now) = (history::read(state_dir), state_dir.notify_record(), SystemTime::now());
     let mut record = before.clone();
     let mut all_told = true;

@@ -5,12 +5,15 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::Context;
+use super::drain::untold_rows;
 use super::pause::{Turned, rows, turn};
+use super::spread::{self, Order, Untold, Wanted};
 use crate::cli;
 use crate::lease::client;
 use crate::name::{self, Name};
+use crate::notices::{Kind, Subject};
 use crate::output::{self, ExitStatus, Report, Style};
-use crate::pause::{Paused, Place};
+use crate::pause::{Paused, Pauses, Place};
 use crate::state::StateDir;
 use crate::state::history::{self, Entry, Event};
 
@@ -47,14 +50,18 @@ pub struct ResumeFacts {
     pub changed: bool,
     /// All that is paused still; empty when that is unknown.
     pub paused: Vec<Paused>,
+    /// The nodes that know of it; null with a lease, and where it was refused.
+    pub seen_by: Option<Vec<Name>>,
+    /// The nodes that could not be told. They learn of it from the brain.
+    pub untold: Vec<Untold>,
 }
 
 impl output::ReportFacts for ResumeFacts {
     type Verdict = ResumeVerdict;
     const SCHEMA: &'static str = "mirror.resume/1";
 
-    fn text(&self, _: Style) -> String {
-        rows(&self.paused)
+    fn text(&self, style: Style) -> String {
+        rows(&self.paused) + &untold_rows(&self.untold, style)
     }
 }
 
@@ -68,11 +75,16 @@ pub(super) fn run(arguments: &cli::Resume, context: &Context) -> Result<ExitStat
         named => name::list(named.iter().copied()),
     };
     let by = client::signed_by(context.local_node.as_ref());
-    let Turned { place, done, unseen } = turn(context, &format!("resumed {names} by {by}"), |pauses| {
+    let resume = |pauses: &mut Pauses| {
         if services.is_empty() || !pauses.all() {
             pauses.resume(&services);
         }
-    });
+    };
+    let turned = match all_paused(context, &services) {
+        Some(turned) => turned,
+        None => turn(context, &format!("resumed {names} by {by}"), resume, &wanted(arguments, context, &services))?,
+    };
+    let Turned { place, done, unseen, scope, seen_by, untold } = turned;
     let (verdict, reason, changed, paused) = match (done, unseen) {
         (Ok((_, after)), _) if after.all() => {
             let reason = "Every service is paused; `mirror resume` without a name ends that.".to_owned();
@@ -85,15 +97,41 @@ pub(super) fn run(arguments: &cli::Resume, context: &Context) -> Result<ExitStat
         (Ok((before, after)), None) if before == after => {
             (ResumeVerdict::Resumed, format!("{names}: was not paused."), false, after.0)
         }
-        (Ok((_, after)), None) => (ResumeVerdict::Resumed, format!("{names}: no longer paused."), true, after.0),
+        (Ok((_, after)), None) => {
+            (ResumeVerdict::Resumed, format!("{names}: no longer paused; {scope}."), true, after.0)
+        }
         (Err(doubt), _) => {
             (ResumeVerdict::Unknown, format!("Whether {names} is still paused is unknown: {doubt}."), false, Vec::new())
         }
     };
-    if changed {
+    if changed && place == Place::Register {
         let entry =
             Entry { why: arguments.why.clone(), ..Entry::new(context.local_node.as_ref(), Event::Resume, &reason) };
         history::record(&StateDir::open(&context.config), &entry);
     }
-    Ok(context.tell(&Report { verdict, reason, facts: ResumeFacts { place, changed, paused } }))
+    Ok(context.tell(&Report { verdict, reason, facts: ResumeFacts { place, changed, paused, seen_by, untold } }))
+}
+
+/// Without a lease: that everything is paused at once, which is not ended for one service.
+fn all_paused(context: &Context, services: &[&Name]) -> Option<Turned> {
+    if services.is_empty() || context.config.lease.is_some() {
+        return None;
+    }
+    let pauses = Pauses::of_notices(&spread::known(context, Kind::Pause));
+    pauses.all().then(|| Turned {
+        place: Place::Node,
+        done: Ok((pauses.clone(), pauses)),
+        unseen: None,
+        scope: String::new(),
+        seen_by: None,
+        untold: Vec::new(),
+    })
+}
+
+/// What is set on the nodes: all ends when no service is named.
+fn wanted<'a>(arguments: &'a cli::Resume, context: &Context, services: &[&Name]) -> Wanted<'a> {
+    let named = services.iter().map(|service| Subject::pause(Some((*service).clone())));
+    let all = context.config.services.keys().map(|service| Subject::pause(Some(service.clone())));
+    let subjects = if services.is_empty() { all.chain([Subject::pause(None)]).collect() } else { named.collect() };
+    Wanted { subjects, holds: false, auto_only: false, why: arguments.why.as_deref(), order: Order::Together }
 }

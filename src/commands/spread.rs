@@ -12,7 +12,6 @@ use super::everywhere::{self, Dead, Refusal};
 use super::{Context, beat, view_of_all};
 use crate::at_work;
 use crate::clock::Deadline;
-use crate::config::Node;
 use crate::leader::State;
 use crate::lease::client;
 use crate::name::Name;
@@ -28,10 +27,12 @@ const MAX_TRIES: usize = 3;
 
 /// What is to be set.
 pub(super) struct Wanted<'a> {
-    /// What it is about.
-    pub(super) subject: Subject,
+    /// The subjects, all of one kind.
+    pub(super) subjects: Vec<Subject>,
     /// Whether it begins or ends.
     pub(super) holds: bool,
+    /// Of a pause: whether it stops the automatic alone.
+    pub(super) auto_only: bool,
     /// The reason.
     pub(super) why: Option<&'a str>,
     /// In which order the nodes are told.
@@ -45,6 +46,8 @@ pub(super) enum Order<'a> {
     First(&'a Name),
     /// This one last: it leads once the others have given way.
     Last(&'a Name),
+    /// All at once.
+    Together,
 }
 
 /// A node that could not be told.
@@ -62,6 +65,8 @@ pub struct Untold {
 pub(super) struct Spread {
     /// What was known before.
     pub(super) before: Notices,
+    /// What is known now.
+    pub(super) after: Notices,
     /// The nodes that have it, in the order of the list.
     pub(super) seen_by: Vec<Name>,
     /// The others.
@@ -78,7 +83,8 @@ impl Spread {
         if untold.is_empty() {
             return String::new();
         }
-        format!(" {} could not be told, and learns of it from the others.", untold.join(", "))
+        let learns = if self.seen_by.is_empty() { "" } else { ", and learns of it from the others" };
+        format!(" {} could not be told{learns}.", untold.join(", "))
     }
 
     /// How many nodes have it, for people.
@@ -108,17 +114,19 @@ pub(super) fn set(context: &Context, wanted: &Wanted<'_>) -> Result<Spread> {
     if wanted.why.as_ref().is_some_and(long) {
         return Err(UsageError::new(format!("--why: it is longer than {MAX_TEXT} bytes")));
     }
+    let Some(kind) = wanted.subjects.first().map(|subject| subject.kind) else { bail!("there is nothing to set") };
     let dead = Dead::default();
     std::thread::scope(|scope| {
         let view = scope.spawn(|| view_of_all(context, &dead));
         let deadline = Deadline::after(everywhere::timeout(context, None));
-        let round = Round { context, remote: context.remote(), kind: wanted.subject.kind, dead: &dead, deadline };
+        let round = Round { context, remote: context.remote(), kind, dead: &dead, deadline };
         let before = round.known();
         let mut known = before.clone();
         let mut told = Vec::new();
         for _ in 0..MAX_TRIES {
-            let set = wanted.notice(&known, context);
-            known.add(set.clone());
+            let set: Vec<Notice> =
+                wanted.subjects.iter().map(|subject| wanted.notice(subject, &known, context)).collect();
+            known.merge(set.iter().cloned());
             told = round.tell_all(&set, wanted.order);
             known.merge(told_by(&told));
             if wanted.is_met(&known) {
@@ -136,7 +144,7 @@ pub(super) fn set(context: &Context, wanted: &Wanted<'_>) -> Result<Spread> {
                 Err(refusal) => untold.push(wanted.untold(name, &refusal, &view)),
             }
         }
-        Ok(Spread { before, seen_by, untold, view })
+        Ok(Spread { before, after: known, seen_by, untold, view })
     })
 }
 
@@ -152,14 +160,16 @@ pub(super) fn known(context: &Context, kind: Kind) -> Notices {
 
 impl Wanted<'_> {
     /// The notice that is set; the one that is known where it says the same.
-    fn notice(&self, known: &Notices, context: &Context) -> Notice {
-        if let Some(same) = known.get(&self.subject).filter(|notice| notice.holds == self.holds) {
+    fn notice(&self, subject: &Subject, known: &Notices, context: &Context) -> Notice {
+        let is_same = |notice: &&Notice| notice.holds == self.holds && notice.auto_only == self.auto_only;
+        if let Some(same) = known.get(subject).filter(is_same).filter(|same| same.stamp > 0) {
             return same.clone();
         }
         let now = SystemTime::now();
         Notice {
-            subject: self.subject.clone(),
+            subject: subject.clone(),
             holds: self.holds,
+            auto_only: self.auto_only,
             heeded: false,
             by: client::signed_by(context.local_node.as_ref()),
             why: self.why.map(str::to_owned),
@@ -169,7 +179,8 @@ impl Wanted<'_> {
     }
 
     fn is_met(&self, notices: &Notices) -> bool {
-        notices.get(&self.subject).is_some_and(|notice| notice.holds == self.holds)
+        let is_so = |notice: &Notice| notice.holds == self.holds && notice.auto_only == self.auto_only;
+        self.subjects.iter().all(|subject| notices.get(subject).is_some_and(is_so))
     }
 
     fn untold(&self, name: &Name, refusal: &Refusal, view: &View) -> Untold {
@@ -181,27 +192,31 @@ impl Wanted<'_> {
 
 impl<'a> Round<'a> {
     /// Tells all nodes in this order.
-    fn tell_all(&self, set: &Notice, order: Order<'_>) -> Vec<Heard<'a>> {
-        let (node, is_first) = match order {
-            Order::First(node) => (node, true),
-            Order::Last(node) => (node, false),
+    fn tell_all(&self, set: &[Notice], order: Order<'_>) -> Vec<Heard<'a>> {
+        let (apart, is_first) = match order {
+            Order::First(node) => (Some(node), true),
+            Order::Last(node) => (Some(node), false),
+            Order::Together => (None, true),
         };
-        let mut heard = self.tell(Some(set), |name| (name == node) == is_first);
-        let mut known = Notices::from_iter([set.clone()]);
-        known.merge(told_by(&heard));
-        heard.extend(self.tell(known.get(&set.subject), |name| (name == node) != is_first));
+        let is_early = |name: &Name| apart.is_none_or(|node| (name == node) == is_first);
+        let mut heard = self.tell(set, is_early);
+        if apart.is_some() {
+            let mut known: Notices = set.iter().cloned().collect();
+            known.merge(told_by(&heard));
+            let set: Vec<Notice> = set.iter().filter_map(|notice| known.get(&notice.subject)).cloned().collect();
+            heard.extend(self.tell(&set, |name| !is_early(name)));
+        }
         let place = |name: &Name| self.context.config.nodes.get_index_of(name);
         heard.sort_by_key(|(name, _)| place(name));
         heard
     }
 
     /// Tells these nodes at once, this one if it is among them; a machine that is no node learns it too.
-    fn tell(&self, set: Option<&Notice>, wanted: impl Fn(&Name) -> bool) -> Vec<Heard<'a>> {
+    fn tell(&self, set: &[Notice], wanted: impl Fn(&Name) -> bool) -> Vec<Heard<'a>> {
         let context = self.context;
         let is_here = context.local_node.as_ref().is_none_or(&wanted);
         std::thread::scope(|scope| {
-            let own = is_here
-                .then(|| scope.spawn(|| beat::learn(context, set.map_or(&[], std::slice::from_ref), self.deadline)));
+            let own = is_here.then(|| scope.spawn(|| beat::learn(context, set, self.deadline)));
             let is_other = |name: &Name| context.local_node.as_ref() != Some(name) && wanted(name);
             let others = context.config.nodes.iter().filter(|(name, _)| is_other(name));
             let ask = |(name, node)| (name, scope.spawn(move || self.tell_one((name, node), set)));
@@ -218,10 +233,12 @@ impl<'a> Round<'a> {
         })
     }
 
-    fn tell_one(&self, node: (&Name, &Node), set: Option<&Notice>) -> Result<Vec<Notice>, Refusal> {
-        let question = set.map_or(Question::Beat, |set| {
-            Question::Learn(STANDARD.encode(serde_json::to_vec(&[set]).unwrap_or_default()))
-        });
+    fn tell_one(&self, node: (&Name, &crate::config::Node), set: &[Notice]) -> Result<Vec<Notice>, Refusal> {
+        let question = if set.is_empty() {
+            Question::Beat
+        } else {
+            Question::Learn(STANDARD.encode(serde_json::to_vec(set).unwrap_or_default()))
+        };
         let question = everywhere::Question {
             command: question.to_string(),
             schema: at_work::SCHEMA,
@@ -234,12 +251,12 @@ impl<'a> Round<'a> {
     fn known(&self) -> Notices {
         let mut known = notices::read(&StateDir::open(&self.context.config), self.kind);
         if self.context.local_node.is_none() {
-            known.merge(told_by(&self.tell(None, |_| true)).into_iter().filter(|told| told.subject.kind == self.kind));
+            known.merge(told_by(&self.tell(&[], |_| true)).into_iter().filter(|told| told.subject.kind == self.kind));
         }
         known
     }
 
     fn known_here(&self) -> Vec<Notice> {
-        notices::read(&StateDir::open(&self.context.config), self.kind).all().cloned().collect()
+        notices::read(&StateDir::open(&self.context.config), self.kind).told().cloned().collect()
     }
 }

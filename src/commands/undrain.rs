@@ -83,8 +83,9 @@ pub(super) fn run(arguments: &cli::Undrain, context: &Context) -> Result<ExitSta
     }
     let spinner = Spinner::start(context.output_mode, "telling the nodes");
     let wanted = Wanted {
-        subject: Subject::drain(node.clone()),
+        subjects: vec![Subject::drain(node.clone())],
         holds: false,
+        auto_only: false,
         why: arguments.why.as_deref(),
         order: Order::Last(node),
     };

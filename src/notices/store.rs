@@ -2,14 +2,16 @@
 
 use std::fs::File;
 use std::io;
+use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Kind, Notice, Notices};
+use super::{Kind, Notice, Notices, Subject, UNKNOWN_PERSON, unreadable};
 use crate::clock::Deadline;
 use crate::config::Config;
 use crate::fsutil::Durability;
 use crate::name::Name;
+use crate::output::warnings;
 use crate::state::StateDir;
 use crate::state::history::{self, Entry, Event};
 
@@ -24,29 +26,72 @@ struct Written {
     notices: Vec<Notice>,
 }
 
+/// The pauses of one node, as earlier versions wrote them.
+#[derive(Deserialize)]
+struct Earlier {
+    paused: Vec<EarlierPause>,
+}
+
+/// A pause of this node alone: an earlier version made it, or its file is damaged.
+#[derive(Deserialize)]
+struct EarlierPause {
+    service: Option<Name>,
+    by: String,
+    why: Option<String>,
+    at: String,
+}
+
 impl Kind {
-    pub(crate) const fn file(self) -> &'static str {
+    const fn file(self) -> &'static str {
         match self {
             Self::Drain => "drained.json",
+            Self::Pause => "paused.json",
         }
     }
 }
 
-/// What is known of one kind. A damaged file counts as none, with a warning: the next answer of another node fills it
-/// again.
+/// What is known of one kind. A damaged file of drains counts as none, with a warning: the next answer of another node
+/// fills it again. A damaged file of pauses counts as a pause of everything on this node, as it may have been one.
 pub fn read(state_dir: &StateDir, kind: Kind) -> Notices {
-    match state_dir.parsed(kind.file(), parse) {
-        None => Notices::default(),
-        Some(Ok(notices)) => notices,
-        Some(Err(what)) => {
+    match (state_dir.parsed(kind.file(), parse), kind) {
+        (None, _) => Notices::default(),
+        (Some(Ok(notices)), _) => notices,
+        (Some(Err(what)), Kind::Drain) => {
             state_dir.warn_damaged(&what);
             Notices::default()
         }
+        (Some(Err(what)), Kind::Pause) => {
+            let message = format!("{what}; everything counts as paused until `mirror resume` or `mirror pause`");
+            warnings::warn("state-damaged", message);
+            let written = state_dir.modified(kind.file()).unwrap_or(SystemTime::UNIX_EPOCH);
+            let pause = EarlierPause {
+                service: None,
+                by: UNKNOWN_PERSON.to_owned(),
+                why: Some(unreadable(&what)),
+                at: humantime::format_rfc3339_millis(written).to_string(),
+            };
+            std::iter::once(pause.into()).collect()
+        }
     }
 }
 
-pub(crate) fn parse(bytes: &[u8]) -> Result<Notices, String> {
-    let written: Written = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
+impl From<EarlierPause> for Notice {
+    /// With no stamp: it is not spread.
+    fn from(EarlierPause { service, by, why, at }: EarlierPause) -> Self {
+        let subject = Subject::pause(service);
+        Self { subject, holds: true, auto_only: false, heeded: false, by, why, at, stamp: 0 }
+    }
+}
+
+fn parse(bytes: &[u8]) -> Result<Notices, String> {
+    let written = match serde_json::from_slice::<Written>(bytes) {
+        Ok(written) => written,
+        // As earlier versions wrote it.
+        Err(error) => {
+            let earlier: Earlier = serde_json::from_slice(bytes).map_err(|_| error.to_string())?;
+            return Ok(earlier.paused.into_iter().map(Notice::from).collect());
+        }
+    };
     if written.schema != SCHEMA {
         return Err(format!("it does not say that it is {SCHEMA:?}"));
     }
@@ -64,19 +109,26 @@ pub fn learn(
     told: &[Notice],
     deadline: Deadline,
 ) -> io::Result<bool> {
-    let kind = Kind::Drain;
-    let told: Vec<Notice> = told.iter().filter(|notice| notice.subject.is_known(config)).cloned().collect();
-    let known = read(state_dir, kind);
-    if told.iter().all(|notice| !known.clone().add(notice.clone())) {
-        return Ok(false);
+    let mut is_new = false;
+    for kind in [Kind::Drain, Kind::Pause] {
+        let told = told.iter().filter(|notice| notice.subject.kind == kind && notice.subject.is_known(config));
+        let told: Vec<Notice> = told.cloned().collect();
+        if told.is_empty() {
+            continue;
+        }
+        let known = read(state_dir, kind);
+        if told.iter().all(|notice| !known.clone().add(notice.clone())) {
+            continue;
+        }
+        let _lock = lock(state_dir, kind, deadline)?;
+        let mut notices = read(state_dir, kind);
+        let news = notices.merge(told);
+        notices.keep_known(config);
+        write(state_dir, kind, &notices)?;
+        news.iter().for_each(|notice| record(state_dir, local_node, notice));
+        is_new = true;
     }
-    let _lock = lock(state_dir, kind, deadline)?;
-    let mut notices = read(state_dir, kind);
-    let news = notices.merge(told);
-    notices.keep_known(config);
-    write(state_dir, kind, &notices)?;
-    news.iter().for_each(|notice| record(state_dir, local_node, notice));
-    Ok(true)
+    Ok(is_new)
 }
 
 /// Notes that the node, which is this one, heeds its drain: no check here leads any more.
@@ -104,13 +156,17 @@ fn write(state_dir: &StateDir, kind: Kind, notices: &Notices) -> io::Result<()> 
 }
 
 fn record(state_dir: &StateDir, local_node: Option<&Name>, notice: &Notice) {
-    let (node, by) = (&notice.subject.of, &notice.by);
-    let (event, reason) = match notice.holds {
-        true => (Event::Drain, format!("{node} is drained by {by}.")),
-        false => (Event::Undrain, format!("{node} is no longer drained, by {by}.")),
+    let (kind, of, by) = (notice.subject.kind, notice.subject.of.as_ref(), &notice.by);
+    let what = of.map_or_else(|| "every service".to_owned(), Name::to_string);
+    let scope = if notice.auto_only { ", for the automatic only" } else { "" };
+    let (event, reason) = match (kind, notice.holds) {
+        (Kind::Drain, true) => (Event::Drain, format!("{what} is drained by {by}.")),
+        (Kind::Drain, false) => (Event::Undrain, format!("{what} is no longer drained, by {by}.")),
+        (Kind::Pause, true) => (Event::Pause, format!("{by} paused {what}{scope}.")),
+        (Kind::Pause, false) => (Event::Resume, format!("{by} ended the pause of {what}.")),
     };
-    let (node, why) = (Some(node.clone()), notice.why.clone());
-    let entry = Entry { node, why, ..Entry::new(local_node, event, reason) };
+    let (node, service) = if kind == Kind::Drain { (of.cloned(), None) } else { (None, of.cloned()) };
+    let entry = Entry { node, service, why: notice.why.clone(), ..Entry::new(local_node, event, reason) };
     history::record(state_dir, &entry);
 }
 

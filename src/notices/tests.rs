@@ -8,6 +8,7 @@ fn drain(of: &str, holds: bool, stamp: u64, by: &str) -> Notice {
     Notice {
         subject: Subject::drain(of.parse().expect("a name")),
         holds,
+        auto_only: false,
         heeded: false,
         by: by.to_owned(),
         why: None,

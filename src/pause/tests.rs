@@ -5,7 +5,7 @@ use crate::register::file::FileRegister;
 
 fn paused(service: Option<&str>) -> Paused {
     let service = service.map(|name| name.parse().expect("a name"));
-    Paused { service, by: "a".to_owned(), why: None, at: "2026-01-01T00:00:00.000Z".to_owned() }
+    Paused { service, by: "a".to_owned(), why: None, at: "2026-01-01T00:00:00.000Z".to_owned(), auto_only: false }
 }
 
 #[test]
@@ -21,6 +21,22 @@ fn a_pause_is_for_one_or_for_all_until_it_is_ended() {
     assert!(pauses.of(&bot).is_some(), "all are still paused");
     pauses.resume(&[]);
     assert_eq!(pauses, Pauses::default());
+}
+
+#[test]
+fn a_pause_of_the_automatic_lets_a_hand_through_unless_all_is_stopped() {
+    let bot: Name = "bot".parse().expect("a name");
+    let automatic = Paused { auto_only: true, ..paused(Some("bot")) };
+    let mut pauses = Pauses::default();
+    pauses.pause(std::slice::from_ref(&automatic));
+    assert!(pauses.that_stops(&bot, false).is_some() && pauses.that_stops(&bot, true).is_none());
+    pauses.pause(&[paused(None)]);
+    assert!(pauses.that_stops(&bot, true).is_some());
+    pauses.pause(&[Paused { auto_only: true, ..paused(None) }]);
+    assert!(pauses.0.len() == 2 && pauses.that_stops(&bot, true).is_none());
+    // Other nodes may have an earlier version, which knows of no such thing.
+    let text = pauses.written().expect("random bits").replace(",\"auto_only\":true", "");
+    assert!(Pauses::parse(&text).expect("a switch").that_stops(&bot, true).is_some());
 }
 
 #[test]

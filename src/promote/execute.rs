@@ -143,7 +143,10 @@ impl<'a> Execution<'a> {
         }
         self.beside_register(true, |execution| execution.ask_rest(answers));
         let pause = match self.shared.pauses() {
-            Ok(pauses) => PauseState::Known(pauses.of(self.goal.name()).cloned()),
+            Ok(pauses) => {
+                let by_hand = self.goal.options().to.is_some();
+                PauseState::Known(pauses.that_stops(self.goal.name(), by_hand).cloned())
+            }
             Err(error) => PauseState::Unknown(error.to_string()),
         };
         self.observed.set_pause(pause);

@@ -24,9 +24,11 @@ enum Teller {
     Nobody,
 }
 
-fn teller(entry: &Entry) -> Teller {
+fn teller(entry: &Entry, part: Part<'_>) -> Teller {
     match (entry.event, entry.verdict.as_deref()) {
-        (Event::Node | Event::Brain | Event::Trouble, _) => Teller::Brain,
+        (Event::Node | Event::Brain | Event::Trouble | Event::Drain | Event::Undrain, _) => Teller::Brain,
+        // The node where it was given writes it down alone where it is kept in a register.
+        (Event::Pause | Event::Resume, _) if !part.has_lease => Teller::Brain,
         (Event::HoldEnd, Some("lost" | "failed")) => Teller::Own,
         (Event::HoldStart | Event::HoldEnd | Event::Lease | Event::Unasked, _) => Teller::Nobody,
         _ => Teller::Own,
@@ -38,6 +40,7 @@ fn teller(entry: &Entry) -> Teller {
 pub(super) struct Part<'a> {
     pub(super) local_node: Option<&'a Name>,
     pub(super) is_brain: bool,
+    pub(super) has_lease: bool,
 }
 
 /// What one receiver is to be told, the oldest first, and how much was dropped because it was too much.
@@ -57,7 +60,7 @@ pub(super) fn pending(
         Some(after) => *index > after,
         None => entry.at > since,
     });
-    let wanted = |entry: &&Entry| match teller(entry) {
+    let wanted = |entry: &&Entry| match teller(entry, part) {
         Teller::Own => true,
         // With no node to be the brain, there is nobody else to tell.
         Teller::Brain => part.is_brain || part.local_node.is_none(),
@@ -77,7 +80,7 @@ pub(super) fn withheld(past: &[Entry], part: Part<'_>, now: SystemTime) -> Vec<E
         return Vec::new();
     }
     let since = humantime::format_rfc3339_millis(now.checked_sub(WITHHELD).unwrap_or(now)).to_string();
-    past.iter().filter(|entry| entry.at > since && teller(entry) == Teller::Brain).cloned().collect()
+    past.iter().filter(|entry| entry.at > since && teller(entry, part) == Teller::Brain).cloned().collect()
 }
 
 #[cfg(test)]
@@ -109,26 +112,31 @@ mod tests {
             entry(1, Event::Node, "x died"),
             entry(2, Event::Promote, "moved"),
             entry(3, Event::HoldStart, "started"),
+            entry(3, Event::Drain, "drained"),
+            entry(3, Event::Pause, "paused"),
         ];
         let (record, last) = (NotifyRecord::default(), told(&past[0]));
-        let part = |is_brain| Part { local_node: Some(&name), is_brain };
+        let part = |is_brain| Part { local_node: Some(&name), is_brain, has_lease: false };
         let of = |is_brain, record: &NotifyRecord| {
             let (all, dropped) = pending(&past, Some(&last), record, part(is_brain), at(4));
             assert_eq!(dropped, 0);
             all
         };
-        assert_eq!(reasons(&of(true, &record)), ["x died", "moved"]);
+        assert_eq!(reasons(&of(true, &record)), ["x died", "moved", "drained", "paused"]);
         assert_eq!(reasons(&of(false, &record)), ["moved"]);
+        let at_register = Part { has_lease: true, ..part(false) };
+        let (all, _) = pending(&past, Some(&last), &record, at_register, at(4));
+        assert_eq!(reasons(&all), ["moved", "paused"]);
         // The death of the brain is seen before another node leads, and told once it does.
         let kept = NotifyRecord { withheld: withheld(&past, part(false), at(60)), ..record };
-        let (all, _) = pending(&past, Some(&told(&past[3])), &kept, part(true), at(61));
-        assert_eq!(reasons(&all), ["x died"]);
+        let (all, _) = pending(&past, Some(&told(&past[5])), &kept, part(true), at(61));
+        assert_eq!(reasons(&all), ["x died", "drained", "paused"]);
         assert!(withheld(&past, part(false), at(200)).is_empty());
     }
 
     #[test]
     fn a_new_receiver_hears_of_the_last_hour_and_a_backlog_is_bounded() {
-        let part = Part { local_node: None, is_brain: false };
+        let part = Part { local_node: None, is_brain: false, has_lease: false };
         let past: Vec<Entry> = (0..1500).map(|index| entry(index * 4, Event::Promote, &index.to_string())).collect();
         let (all, dropped) = pending(&past, None, &NotifyRecord::default(), part, at(6000));
         assert_eq!((all.len(), dropped, all[0].reason.as_str()), (899, 0, "601"));

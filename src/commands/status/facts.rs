@@ -213,6 +213,13 @@ pub struct DrainStatus {
     pub seen_by: Vec<Name>,
 }
 
+impl DrainStatus {
+    /// Which node, since when, why, and who knows.
+    pub(super) fn sentence(&self) -> String {
+        format!("{}, {}; known to {}", self.drained.node, self.drained.words(), list(&self.seen_by))
+    }
+}
+
 /// A node that is passed over for a service.
 #[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 pub struct CooldownStatus {

@@ -35,6 +35,7 @@ pub(super) fn page(
         escaped(&facts.digest)
     );
     list(&mut page, facts.pauses.iter().map(|pause| format!("PAUSED: {}", pause.sentence())));
+    list(&mut page, facts.drains.iter().map(|drain| format!("DRAINED: {}", drain.sentence())));
     list(&mut page, facts.warnings.iter().map(|warning| warning.message.clone()));
     let has_lease = facts.services.iter().any(|service| service.lease.is_some());
     let services =

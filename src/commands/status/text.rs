@@ -26,9 +26,7 @@ pub(super) fn text(facts: &StatusFacts, style: Style) -> String {
         text += &output::paragraph(&style.doubtful("PAUSED"), &pause.sentence());
     }
     for drain in &facts.drains {
-        let line =
-            format!("{}, {}; known to {}", drain.drained.node, drain.drained.words(), name::list(&drain.seen_by));
-        text += &output::paragraph(&style.doubtful("DRAINED"), &line);
+        text += &output::paragraph(&style.doubtful("DRAINED"), &drain.sentence());
     }
     for warning in &facts.warnings {
         text += &output::paragraph(&style.doubtful("!"), &warning.message);
