@@ -18,7 +18,7 @@ fn what_is_here_goes_out_although_the_branch_moves_at_every_try() {
     let git = format!(
         "#!/bin/sh\nexport PATH=${{PATH#*:}}\nread -r parent </proc/$PPID/comm\n\
          case \"$parent $*\" in\n*'refs/breath refs/heads/main')\n    git \"$@\" || exit\n    sleep 4\n\
-         cd {0} && echo >>ours && git commit -qam again >/dev/null && echo >>{1}/moves\n    exit ;;\nesac\n\
+         cd {0} && echo >>ours && git commit -qam \"again $(wc -l <ours)\" >/dev/null && echo >>{1}/moves\n    exit ;;\nesac\n\
          exec git \"$@\"\n",
         net.repo(1).path().display(),
         net.path().display()
