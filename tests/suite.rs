@@ -27,6 +27,7 @@ mod notify;
 mod output;
 mod page;
 mod pause;
+mod picture;
 mod probe;
 mod promote;
 mod readme;
