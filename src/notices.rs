@@ -176,21 +176,33 @@ impl Notices {
         true
     }
 
-    /// Takes many; those that are news: they begin or end something, or change its terms.
+    /// Takes many; those that are news: they change what holds.
     pub fn merge(&mut self, others: impl IntoIterator<Item = Notice>) -> Vec<Notice> {
         let mut news = Vec::new();
         for notice in others {
-            let before = self.holding(&notice.subject).map(|known| known.auto_only);
-            if self.add(notice.clone()) && before != notice.holds.then_some(notice.auto_only) {
+            let before = self.terms();
+            if self.add(notice.clone()) && self.terms() != before {
                 news.push(notice);
             }
         }
         news
     }
 
+    /// What holds, and whether for the automatic only.
+    fn terms(&self) -> Vec<(Subject, bool)> {
+        self.all_holding().map(|notice| (notice.subject.clone(), notice.auto_only)).collect()
+    }
+
     /// The notice of a subject, if it holds.
     pub fn holding(&self, subject: &Subject) -> Option<&Notice> {
-        self.get(subject).filter(|notice| notice.holds)
+        self.get(subject).filter(|notice| self.is_in_force(notice))
+    }
+
+    /// The end of the pause of every service ends the older ones of single services too.
+    fn is_in_force(&self, notice: &Notice) -> bool {
+        let is_over = |end: &Notice| !end.holds && end.stamp > notice.stamp;
+        let is_pause = notice.subject.kind == Kind::Pause;
+        notice.holds && !(is_pause && self.get(&Subject::pause(None)).is_some_and(is_over))
     }
 
     /// The last notice of a subject, also an end.
@@ -200,7 +212,7 @@ impl Notices {
 
     /// Each notice that holds.
     pub fn all_holding(&self) -> impl Iterator<Item = &Notice> {
-        self.0.values().filter(|notice| notice.holds)
+        self.0.values().filter(|notice| self.is_in_force(notice))
     }
 
     /// All, ends included.

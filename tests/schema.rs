@@ -556,7 +556,7 @@ fn pause_resume_and_history() {
     resume.keeps(&place.run("resume bot --self a"), "refused", 1);
     resume.keeps(&place.run("resume --self a"), "resumed", 0);
     let object = history.keeps(&place.run("history"), "listed", 0);
-    assert_eq!(object["entries"].as_array().map(Vec::len), Some(4), "{object}");
+    assert_eq!(object["entries"].as_array().map(Vec::len), Some(3), "{object}");
     place.rewrite(&format!("lease = {{ store = \"file\", path = \"nowhere\" }}\n{list}"));
     pause.keeps(&place.run("pause"), "unknown", 3);
     resume.keeps(&place.run("resume"), "unknown", 3);

@@ -26,6 +26,9 @@ use crate::usage_error::UsageError;
 
 /// A check that is under way on the brain is waited for: it is asked again so often.
 const BUSY_INTERVAL: Duration = Duration::from_millis(100);
+/// How often the brain checks when it is not known afterwards whether all has left: a login that was slow once may
+/// not be so again.
+const MAX_CHECKS: usize = 3;
 /// What a check takes beside its services.
 const MARGIN: Duration = Duration::from_secs(10);
 
@@ -225,11 +228,12 @@ impl Move<'_> {
         if services.is_empty() || self.spread.seen_by.is_empty() {
             return Ok(Ok(Vec::new()));
         }
-        let checked = if config.chains.contains_key(BRAIN) { self.by_brain()? } else { Ok(self.here(false)?.services) };
+        let checked =
+            if config.chains.contains_key(BRAIN) { self.by_brain(&services)? } else { Ok(self.here(false)?.services) };
         Ok(checked.map(|all| all.into_iter().filter(|of| services.contains(&of.service)).collect()))
     }
 
-    fn by_brain(&self) -> Result<Result<Vec<MovedService>, String>> {
+    fn by_brain(&self, services: &BTreeSet<&Name>) -> Result<Result<Vec<MovedService>, String>> {
         let config = &self.context.config;
         let state_dir = StateDir::open(config);
         let mut view = self.spread.view.clone();
@@ -238,7 +242,7 @@ impl Move<'_> {
             other => return Ok(Err(other.sentence().trim_end_matches('.').to_owned())),
         };
         let deadline = Deadline::after(self.longest());
-        let mut asked = BTreeSet::new();
+        let (mut asked, mut checks) = (BTreeSet::new(), 1);
         loop {
             let checked = if self.context.local_node.as_ref() == Some(&brain) {
                 self.here(true)?
@@ -250,6 +254,11 @@ impl Move<'_> {
             };
             let all = |verdict| checked.services.iter().all(|of| of.verdict == verdict);
             let is_busy = checked.services.iter().any(|of| of.verdict == PromoteVerdict::Busy);
+            let is_doubtful = |of: &MovedService| {
+                services.contains(&of.service)
+                    && matches!(of.verdict, PromoteVerdict::Blocked | PromoteVerdict::Unknown)
+            };
+            let is_unknown = checked.services.iter().any(is_doubtful);
             match checked.brain {
                 // It says that another one is.
                 Some(other) if all(PromoteVerdict::NotBrain) && other != brain => {
@@ -263,6 +272,7 @@ impl Move<'_> {
                     brain = other;
                 }
                 _ if is_busy && !deadline.has_passed() => std::thread::sleep(BUSY_INTERVAL),
+                _ if is_unknown && checks < MAX_CHECKS && !deadline.has_passed() => checks += 1,
                 _ => return Ok(Ok(checked.services)),
             }
         }

@@ -82,7 +82,7 @@ pub(super) fn run(arguments: &cli::Resume, context: &Context) -> Result<ExitStat
     };
     let turned = match all_paused(context, &services) {
         Some(turned) => turned,
-        None => turn(context, &format!("resumed {names} by {by}"), resume, &wanted(arguments, context, &services))?,
+        None => turn(context, &format!("resumed {names} by {by}"), resume, &wanted(arguments, &services))?,
     };
     let Turned { place, done, unseen, scope, seen_by, untold } = turned;
     let (verdict, reason, changed, paused) = match (done, unseen) {
@@ -128,10 +128,9 @@ fn all_paused(context: &Context, services: &[&Name]) -> Option<Turned> {
     })
 }
 
-/// What is set on the nodes: all ends when no service is named.
-fn wanted<'a>(arguments: &'a cli::Resume, context: &Context, services: &[&Name]) -> Wanted<'a> {
+/// What is set on the nodes. The end of the pause of every service ends those of single ones.
+fn wanted<'a>(arguments: &'a cli::Resume, services: &[&Name]) -> Wanted<'a> {
     let named = services.iter().map(|service| Subject::pause(Some((*service).clone())));
-    let all = context.config.services.keys().map(|service| Subject::pause(Some(service.clone())));
-    let subjects = if services.is_empty() { all.chain([Subject::pause(None)]).collect() } else { named.collect() };
+    let subjects = if services.is_empty() { vec![Subject::pause(None)] } else { named.collect() };
     Wanted { subjects, holds: false, auto_only: false, why: arguments.why.as_deref(), order: Order::Together }
 }

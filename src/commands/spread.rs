@@ -161,8 +161,8 @@ pub(super) fn known(context: &Context, kind: Kind) -> Notices {
 impl Wanted<'_> {
     /// The notice that is set; the one that is known where it says the same.
     fn notice(&self, subject: &Subject, known: &Notices, context: &Context) -> Notice {
-        let is_same = |notice: &&Notice| notice.holds == self.holds && notice.auto_only == self.auto_only;
-        if let Some(same) = known.get(subject).filter(is_same).filter(|same| same.stamp > 0) {
+        // One of this node alone is not spread.
+        if let Some(same) = self.said(subject, known).filter(|same| same.stamp > 0) {
             return same.clone();
         }
         let now = SystemTime::now();
@@ -179,8 +179,18 @@ impl Wanted<'_> {
     }
 
     fn is_met(&self, notices: &Notices) -> bool {
-        let is_so = |notice: &Notice| notice.holds == self.holds && notice.auto_only == self.auto_only;
-        self.subjects.iter().all(|subject| notices.get(subject).is_some_and(is_so))
+        self.subjects.iter().all(|subject| self.said(subject, notices).is_some())
+    }
+
+    /// The notice that says the same already.
+    fn said<'n>(&self, subject: &Subject, notices: &'n Notices) -> Option<&'n Notice> {
+        if self.holds {
+            return notices.holding(subject).filter(|notice| notice.auto_only == self.auto_only);
+        }
+        // That of every pause says so only where none began after it.
+        let is_other = |notice: &Notice| notice.subject.kind == subject.kind;
+        let is_over = subject.of.is_some() || !notices.all_holding().any(is_other);
+        notices.get(subject).filter(|notice| !notice.holds && is_over)
     }
 
     fn untold(&self, name: &Name, refusal: &Refusal, view: &View) -> Untold {

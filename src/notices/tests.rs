@@ -78,3 +78,19 @@ fn what_cannot_be_followed_or_is_too_long_is_not_taken() {
     assert_eq!(from_json(&told), [drain("a", true, 7, "x")]);
     assert_eq!(from_json(&serde_json::Value::Null), []);
 }
+
+#[test]
+fn the_end_of_the_pause_of_all_ends_older_ones_of_single_services() {
+    let pause = |of: Option<&str>, holds, stamp| Notice {
+        subject: Subject::pause(of.map(|of| of.parse().expect("a name"))),
+        ..drain("a", holds, stamp, "x")
+    };
+    let mut known = Notices::default();
+    known.merge([pause(Some("bot"), true, 1), drain("a", true, 1, "x")]);
+    assert_eq!(known.merge([pause(None, false, 2)]).len(), 1, "it ended something");
+    assert_eq!(known.merge([pause(None, false, 3)]).len(), 0, "nothing was paused");
+    assert_eq!(known.merge([pause(Some("web"), true, 2)]).len(), 0, "it was set before the end");
+    assert_eq!(known.merge([pause(Some("bot"), true, 4)]).len(), 1);
+    let holding: Vec<&Subject> = known.all_holding().map(|notice| &notice.subject).collect();
+    assert_eq!(holding.len(), 2, "{holding:?}");
+}
