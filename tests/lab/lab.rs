@@ -146,6 +146,12 @@ impl Lab {
         Ok(at)
     }
 
+    /// Shuts a host down: its units stop in their order, and then its power goes. Returns that moment.
+    pub(crate) fn shut_down(&self, name: &str) -> Result<u64> {
+        self.must(name, "systemctl start --job-mode=replace-irreversibly lab-down.target")?;
+        self.kill(&[name])
+    }
+
     /// The nodes that are up.
     pub(crate) fn up(&self) -> Vec<&'static str> {
         self.hosts.iter().filter(|host| NODES.contains(&host.name) && host.is_up()).map(|host| host.name).collect()

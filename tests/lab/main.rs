@@ -68,7 +68,7 @@ fn main() {
         ("with_a_lease_in_etcd_the_dead_are_followed", with_a_lease_in_etcd_the_dead_are_followed),
     ];
     // Without a lease a host that is silent for too long is dead, and be it because this machine stood still.
-    let within_deadlines: [(&str, Test); 19] = [
+    let within_deadlines: [(&str, Test); 20] = [
         ("in_five_cities_it_moves_only_when_a_host_dies", in_five_cities),
         ("serving_dies", serving_dies),
         ("serving_dies_by_the_protocol_and_under_timers", serving_dies_by_the_protocol_and_under_timers),
@@ -82,6 +82,7 @@ fn main() {
         ("service_crashes", service_crashes),
         ("service_crashes_and_the_brain_is_inert", service_crashes_and_the_brain_is_inert),
         ("service_cannot_start_on_next", service_cannot_start_on_next),
+        ("a_planned_reboot_moves_the_service_first", a_planned_reboot),
         ("dead_node_returns_and_a_person_moves", dead_node_returns_and_a_person_moves),
         ("origin_hangs_or_is_slow_and_serving_dies", origin_hangs_or_is_slow_and_serving_dies),
         ("dead_node_returns_with_stale_connection", dead_node_returns_with_stale_connection),
@@ -320,6 +321,28 @@ fn service_crashes_and_the_brain_is_inert() -> Result<()> {
 fn service_cannot_start_on_next() -> Result<()> {
     let lab = Lab::start(FAST)?;
     sound(&scenario::cannot_start_on_next(&lab, PATIENCE)?, &lab)
+}
+
+/// A node that shuts down drains itself first, and when it is back it is drained no more.
+fn a_planned_reboot() -> Result<()> {
+    let lab = Lab::start(TIMERS)?;
+    std::thread::sleep(Duration::from_secs(10));
+    let (moved, is_before) = scenario::reboots(&lab, PATIENCE)?;
+    sound(&moved, &lab)?;
+    ensure!(is_before, "the service ran elsewhere only after its host was gone: {moved:?}\n{}", lab.last_line());
+    let drains = || -> Result<usize> {
+        let said = lab.run("moscow", "mirror --json status")?;
+        let object: serde_json::Value = serde_json::from_slice(&said.stdout).with_context(|| format!("{said:?}"))?;
+        object["drains"].as_array().map(Vec::len).with_context(|| format!("{object:#}"))
+    };
+    ensure!(drains()? == 1, "{} is not drained", moved.from);
+    lab.boot(&[&moved.from])?;
+    let until = Instant::now() + Duration::from_secs(60);
+    while drains()? > 0 {
+        ensure!(Instant::now() < until, "{} stays drained after its boot", moved.from);
+        std::thread::sleep(Duration::from_millis(200));
+    }
+    Ok(())
 }
 
 fn dead_node_returns_and_a_person_moves() -> Result<()> {

@@ -6,6 +6,7 @@ use anyhow::{Context, Result, bail, ensure};
 
 use crate::lab::{Lab, NODES, ORIGIN};
 use crate::system::{BOTS, LeaseClient};
+use crate::systemd;
 use crate::truth::{self, Run};
 
 /// One move of the service from one run to another.
@@ -191,6 +192,24 @@ pub(crate) fn moved_to(lab: &Lab, node: &str, patience: Duration) -> Result<Reco
     })?;
     ensure!(recovery.to == node, "it went to {} and not to {node}", recovery.to);
     Ok(recovery)
+}
+
+/// The node that serves is shut down, and drains itself meanwhile; how long the service was away, and whether it ran
+/// elsewhere before the node was gone.
+pub(crate) fn reboots(lab: &Lab, patience: Duration) -> Result<(Recovery, bool)> {
+    let old = serving(lab)?;
+    for node in lab.up() {
+        systemd::drain_at_shutdown(lab, node)?;
+    }
+    // A check of each under the list that all have by now.
+    std::thread::sleep(lab.system.check()? * 2 + some_of(lab.system.check()?));
+    let (begun, mut gone) = (truth::now(), 0);
+    let recovery = watch(lab, patience, || {
+        gone = lab.shut_down(&old.node)?;
+        Ok(begun)
+    })?;
+    let is_before = lab.truth()?.first_other(begun, &[old]).is_some_and(|(_, first)| first < gone);
+    Ok((recovery, is_before))
 }
 
 /// What became of a node that came back while connections to its former life still lay about.

@@ -70,6 +70,14 @@ Type=oneshot
 ExecStart=/usr/bin/touch /run/lab/up/%H
 ";
 
+/// What poweroff.target does first. The rest would be done to the machine.
+const DOWN: &str = "[Unit]
+Description=Stop all units
+DefaultDependencies=no
+Requires=shutdown.target
+After=shutdown.target
+";
+
 /// The service, as the examples call it. It cannot start where there is a file /root/no-start.
 const JUNO: &str = "[Unit]
 Description=The service that is kept alive
@@ -86,7 +94,8 @@ pub(crate) fn furnish(units: &Path) -> Result<()> {
     for name in SHIPPED {
         fs::copy(all.join(name), units.join(name)).with_context(|| format!("there is no {name}"))?;
     }
-    for (name, text) in [("ssh.service", SSH), ("lab-up.service", UP), ("juno.service", JUNO)] {
+    let own = [("ssh.service", SSH), ("lab-up.service", UP), ("lab-down.target", DOWN), ("juno.service", JUNO)];
+    for (name, text) in own {
         fs::write(units.join(name), text)?;
     }
     for (target, wanted) in WANTS {
@@ -108,6 +117,19 @@ pub(crate) fn install(lab: &Lab, host: &str, name: &str, text: &str) -> Result<(
 pub(crate) fn run_unit(lab: &Lab, host: &str, name: &str, text: &str) -> Result<()> {
     install(lab, host, name, text)?;
     lab.must(host, &format!("systemctl start {name}")).map(|_| ())
+}
+
+/// Has a node drained whenever it shuts down, as mirror-drain.service says.
+pub(crate) fn drain_at_shutdown(lab: &Lab, host: &str) -> Result<()> {
+    let drop_in = "/etc/systemd/system/mirror-drain.service.d";
+    // While the machine shuts down, a plain stop would wait for this very unit.
+    let past_the_queue = "s/systemctl stop/& --job-mode=ignore-dependencies/";
+    lab.must(host, &format!("mkdir -p {drop_in} && printf '[Unit]\\nAfter=juno.service\\n' >{drop_in}/juno.conf"))?;
+    lab.must(
+        host,
+        &format!("grep -q job-mode /etc/mirror/mirror.toml || sed -i '{past_the_queue}' /etc/mirror/mirror.toml"),
+    )?;
+    lab.must(host, "systemctl daemon-reload && systemctl enable --now mirror-drain.service").map(|_| ())
 }
 
 /// What the journal of a host holds of a unit.

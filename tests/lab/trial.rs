@@ -34,6 +34,7 @@ pub(crate) enum Scenario {
     Returns,
     StaleConnection,
     MovedTo,
+    Reboots,
     CutOffFromNodes,
     CutOffFromAll,
     BrainCutOff,
@@ -71,7 +72,7 @@ pub(crate) enum Scenario {
 use Scenario::*;
 
 /// By their names, in the order in which they are tried and shown.
-pub(crate) const SCENARIOS: [(&str, Scenario); 61] = [
+pub(crate) const SCENARIOS: [(&str, Scenario); 62] = [
     ("serving-dies", ServingDies),
     ("four-die", FourDie),
     ("one-after-another", OneAfterAnother),
@@ -86,6 +87,7 @@ pub(crate) const SCENARIOS: [(&str, Scenario); 61] = [
     ("returns-with-stale-connection", StaleConnection),
     ("returns", Returns),
     ("moved-to", MovedTo),
+    ("planned-reboot", Reboots),
     ("cut-off-from-nodes", CutOffFromNodes),
     ("cut-off-from-all", CutOffFromAll),
     ("brain-cut-off-from-some", BrainCutOff),
@@ -150,6 +152,7 @@ impl Scenario {
             // The timers' connections end with each check.
             StaleConnection => matches!(system, System::Mirror { timers: false, .. }),
             MovedTo | BesideHanging(_) => is_mirror,
+            Reboots => is_mirror && system.needs_systemd() && system.lease().is_none(),
             // The ways in which it is made inert are those of the script.
             BrainInert(_) | BrainInertForLong(_) | BrainWorksByTurns => {
                 matches!(system, System::Mirror { timers: false, .. })
@@ -292,6 +295,10 @@ pub(crate) fn carry_out(
         MovedTo => {
             row.planned = true;
             row.add(&scenario::moved_to(lab, NODES[2 + number % 3], patience)?);
+        }
+        Reboots => {
+            row.planned = true;
+            row.add(&scenario::reboots(lab, patience)?.0);
         }
         StaleConnection => {
             let stale = scenario::returns_with_stale_connection(lab, patience)?;
