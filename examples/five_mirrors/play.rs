@@ -165,11 +165,17 @@ impl<'a> Play<'a> {
     /// Takes nodes away, the serving one among them, and waits until another one serves.
     fn fall(&mut self, fallen: Vec<String>) -> Result<()> {
         let serving = self.serving().context("nobody serves")?.clone();
-        let before = self.logs[&serving].exhaled.clone();
-        self.until(
-            &format!("{serving} to breathe out what it does"),
-            |play| Ok(play.logs[&serving].exhaled != before),
-        )?;
+        let (mut last, before) =
+            (self.logs[&serving].exhaled.clone(), self.breathed_out(std::slice::from_ref(&serving))?);
+        // A breath may carry the commits of others alone.
+        self.until(&format!("{serving} to breathe out what it does"), |play| {
+            let exhaled = &play.logs[&serving].exhaled;
+            if *exhaled == last {
+                return Ok(false);
+            }
+            last.clone_from(exhaled);
+            Ok(play.breathed_out(std::slice::from_ref(&serving))?.len() > before.len())
+        })?;
         // The worst moment: the node that must notice has just checked.
         let brain = self.brains.iter().find(|name| self.field.runs(name) && !fallen.contains(name));
         let brain = brain.context("no brain would be left")?.clone();
