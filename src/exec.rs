@@ -255,7 +255,7 @@ impl Running {
     pub fn wait(mut self, deadline: Deadline) -> io::Result<Finished> {
         match self.wait_a_while(deadline)? {
             Some(finished) => Ok(finished),
-            None => self.end(),
+            None => self.time_out(),
         }
     }
 
@@ -273,11 +273,21 @@ impl Running {
         self.finish().map(Some)
     }
 
-    /// Ends it and its whole group, first by SIGTERM, then by SIGKILL.
+    /// Ends it and its whole group, first by SIGTERM, then by SIGKILL, and gives the others of the group some time
+    /// to be gone: what they had open they close only then.
     ///
     /// # Errors
     /// When the system cannot wait for it.
     pub fn end(mut self) -> io::Result<Finished> {
+        let finished = self.time_out()?;
+        let end = Deadline::after(GROUP_EXIT_TIMEOUT);
+        while rustix::process::test_kill_process_group(self.pid()).is_ok() && !end.has_passed() {
+            std::thread::sleep(GROUP_EXIT_INTERVAL);
+        }
+        Ok(finished)
+    }
+
+    fn time_out(&mut self) -> io::Result<Finished> {
         self.end_group()?;
         self.ended = Some(Ended::TimedOut);
         self.finish()
@@ -327,11 +337,6 @@ impl Running {
         self.ended_within(TERM_TIMEOUT)?;
         let _ = rustix::process::kill_process_group(self.pid(), Signal::KILL);
         self.reap()?;
-        // What others of the group had open they close only while they end.
-        let end = Deadline::after(GROUP_EXIT_TIMEOUT);
-        while rustix::process::test_kill_process_group(self.pid()).is_ok() && !end.has_passed() {
-            std::thread::sleep(GROUP_EXIT_INTERVAL);
-        }
         Ok(())
     }
 }

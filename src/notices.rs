@@ -28,7 +28,7 @@ use crate::name::Name;
 
 mod store;
 
-pub use store::{heed, learn, read};
+pub use store::{heed, learn, read, told};
 
 /// A stamp beyond the year 9999 could not be followed by another one.
 const MAX_STAMP: u64 = 253_402_300_800_000;
@@ -51,6 +51,11 @@ pub enum Kind {
     Drain,
     /// A service, or every service, is paused.
     Pause,
+}
+
+impl Kind {
+    /// Every kind.
+    const ALL: [Self; 2] = [Self::Drain, Self::Pause];
 }
 
 /// What a notice is about, by name.
@@ -127,23 +132,19 @@ impl Subject {
 impl Drained {
     /// In words, as the end of a sentence.
     pub fn words(&self) -> String {
-        words("drained", &self.at, &self.by, self.why.as_deref())
+        words(&self.at, &self.by, self.why.as_deref())
     }
 }
 
-fn words(word: &str, at: &str, by: &str, why: Option<&str>) -> String {
+fn words(at: &str, by: &str, why: Option<&str>) -> String {
     let why = why.map_or_else(String::new, |why| format!(": {why}"));
-    format!("{word} since {at} by {by}{why}")
+    format!("drained since {at} by {by}{why}")
 }
 
 impl Notice {
-    /// In words, as the end of a sentence: since when, by which user, and why.
+    /// Of a drain: in words, as the end of a sentence: since when, by which user, and why.
     pub fn words(&self) -> String {
-        let word = match self.subject.kind {
-            Kind::Drain => "drained",
-            Kind::Pause => "paused",
-        };
-        words(word, &self.at, &self.by, self.why.as_deref())
+        words(&self.at, &self.by, self.why.as_deref())
     }
 
     /// Whether it counts and the other one does not. Two that were set at the same time by the same user differ in
@@ -215,6 +216,11 @@ impl Notices {
         self.0.values().filter(|notice| self.is_in_force(notice))
     }
 
+    /// Each of a kind that holds.
+    pub fn holding_of(&self, kind: Kind) -> impl Iterator<Item = &Notice> {
+        self.all_holding().filter(move |notice| notice.subject.kind == kind)
+    }
+
     /// All, ends included.
     pub fn all(&self) -> impl Iterator<Item = &Notice> {
         self.0.values()
@@ -233,18 +239,16 @@ impl Notices {
 
     /// The nodes that are drained.
     pub fn drained(&self) -> BTreeSet<Name> {
-        let drains = self.all_holding().filter(|notice| notice.subject.kind == Kind::Drain);
-        drains.filter_map(|notice| notice.subject.of.clone()).collect()
+        self.holding_of(Kind::Drain).filter_map(|notice| notice.subject.of.clone()).collect()
     }
 
     /// Each of them, and who drained it.
     pub fn all_drained(&self) -> Vec<Drained> {
-        let drains = self.all_holding().filter(|notice| notice.subject.kind == Kind::Drain);
         let drained = |notice: &Notice| {
             let Notice { by, why, at, .. } = notice.clone();
             Some(Drained { node: notice.subject.of.clone()?, by, why, at })
         };
-        drains.filter_map(drained).collect()
+        self.holding_of(Kind::Drain).filter_map(drained).collect()
     }
 
     /// The stamp of a notice that is set now.

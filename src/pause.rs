@@ -155,8 +155,7 @@ impl Pauses {
             at: notice.at.clone(),
             auto_only: notice.auto_only,
         };
-        let pauses = notices.all_holding().filter(|notice| notice.subject.kind == Kind::Pause);
-        let mut all: Vec<Paused> = pauses.map(pause).collect();
+        let mut all: Vec<Paused> = notices.holding_of(Kind::Pause).map(pause).collect();
         all.sort_by_key(|paused| paused.service.is_none());
         Self(all)
     }

@@ -1,8 +1,6 @@
 //! The picture of `mirror status --watch` in README.md: what a real terminal shows while a real node falls.
 //! `MIRROR_REGENERATE=picture cargo test --profile dev --test suite picture` makes it again.
 
-#![allow(clippy::unwrap_used)]
-
 use std::fmt::Write as _;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};

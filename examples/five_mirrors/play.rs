@@ -166,7 +166,7 @@ impl<'a> Play<'a> {
     fn fall(&mut self, fallen: Vec<String>) -> Result<()> {
         let serving = self.serving().context("nobody serves")?.clone();
         let (mut last, before) =
-            (self.logs[&serving].exhaled.clone(), self.breathed_out(std::slice::from_ref(&serving))?);
+            (self.logs[&serving].exhaled.clone(), self.breathed_out(std::slice::from_ref(&serving))?.len());
         // A breath may carry the commits of others alone.
         self.until(&format!("{serving} to breathe out what it does"), |play| {
             let exhaled = &play.logs[&serving].exhaled;
@@ -174,7 +174,7 @@ impl<'a> Play<'a> {
                 return Ok(false);
             }
             last.clone_from(exhaled);
-            Ok(play.breathed_out(std::slice::from_ref(&serving))?.len() > before.len())
+            Ok(play.breathed_out(std::slice::from_ref(&serving))?.len() > before)
         })?;
         // The worst moment: the node that must notice has just checked.
         let brain = self.brains.iter().find(|name| self.field.runs(name) && !fallen.contains(name));

@@ -16,7 +16,7 @@ use crate::clock::{BootInstant, Deadline};
 use crate::config::Limits;
 use crate::leader::at_work::{Beat, Watch, seconds};
 use crate::name::Name;
-use crate::notices::{self, Kind, Notice, Subject};
+use crate::notices::{self, Notice, Subject};
 use crate::output::{self, ExitStatus, Report, Style, millis};
 use crate::state::StateDir;
 use crate::usage_error::UsageError;
@@ -138,13 +138,8 @@ pub(super) fn run(arguments: &cli::Beat, context: &Context) -> Result<ExitStatus
         ),
         None => (BeatVerdict::None, "No check has ended here since this machine booted.".to_owned()),
     };
-    let facts = BeatFacts {
-        beat: beat.map(|beat| LastBeat::new(beat, &store.watch(), now)),
-        notices: [Kind::Drain, Kind::Pause]
-            .iter()
-            .flat_map(|kind| notices::read(&store, *kind).told().cloned().collect::<Vec<_>>())
-            .collect(),
-    };
+    let facts =
+        BeatFacts { beat: beat.map(|beat| LastBeat::new(beat, &store.watch(), now)), notices: notices::told(&store) };
     Ok(context.tell(&Report { verdict, reason, facts }))
 }
 

@@ -12,6 +12,7 @@ use super::everywhere::{self, Dead, Refusal};
 use super::{Context, beat, view_of_all};
 use crate::at_work;
 use crate::clock::Deadline;
+use crate::config::Node;
 use crate::leader::State;
 use crate::lease::client;
 use crate::name::Name;
@@ -188,8 +189,7 @@ impl Wanted<'_> {
             return notices.holding(subject).filter(|notice| notice.auto_only == self.auto_only);
         }
         // That of every pause says so only where none began after it.
-        let is_other = |notice: &Notice| notice.subject.kind == subject.kind;
-        let is_over = subject.of.is_some() || !notices.all_holding().any(is_other);
+        let is_over = subject.of.is_some() || notices.holding_of(subject.kind).next().is_none();
         notices.get(subject).filter(|notice| !notice.holds && is_over)
     }
 
@@ -243,7 +243,7 @@ impl<'a> Round<'a> {
         })
     }
 
-    fn tell_one(&self, node: (&Name, &crate::config::Node), set: &[Notice]) -> Result<Vec<Notice>, Refusal> {
+    fn tell_one(&self, node: (&Name, &Node), set: &[Notice]) -> Result<Vec<Notice>, Refusal> {
         let question = if set.is_empty() {
             Question::Beat
         } else {

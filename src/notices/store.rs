@@ -75,6 +75,12 @@ pub fn read(state_dir: &StateDir, kind: Kind) -> Notices {
     }
 }
 
+/// What other nodes are told, of every kind.
+pub fn told(state_dir: &StateDir) -> Vec<Notice> {
+    let of = |kind| read(state_dir, kind).told().cloned().collect::<Vec<_>>();
+    Kind::ALL.into_iter().flat_map(of).collect()
+}
+
 impl From<EarlierPause> for Notice {
     /// With no stamp: it is not spread.
     fn from(EarlierPause { service, by, why, at }: EarlierPause) -> Self {
@@ -110,7 +116,7 @@ pub fn learn(
     deadline: Deadline,
 ) -> io::Result<bool> {
     let mut is_new = false;
-    for kind in [Kind::Drain, Kind::Pause] {
+    for kind in Kind::ALL {
         let told = told.iter().filter(|notice| notice.subject.kind == kind && notice.subject.is_known(config));
         let told: Vec<Notice> = told.cloned().collect();
         if told.is_empty() {

@@ -1,6 +1,5 @@
 //! The demonstration, at a quicker pace.
 
-use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
@@ -67,8 +66,13 @@ fn five_mirrors_recover_each_time_and_leave_nothing() {
     for pair in rows[..4].windows(2) {
         assert_eq!(pair[1][0], pair[0][1], "who took over falls next: {said}");
     }
-    let fallen: BTreeSet<&str> = rows[..4].iter().map(|row| row[0]).collect();
-    assert!(fallen.len() == 4 && !fallen.contains(rows[3][1]), "{said}");
+    let mut living = vec!["amsterdam", "almaty", "spb", "novosibirsk", "moscow"];
+    for row in &rows[..4] {
+        living.retain(|node| *node != row[0]);
+        let is_slow = living.contains(&row[1]) && said.contains(&format!("{} is passed over", living[0]));
+        assert!(row[1] == living[0] || is_slow, "{said}");
+    }
+    assert_eq!(living.len(), 1, "{said}");
     for row in &rows {
         let seconds: f64 = row[2].strip_suffix(" s").unwrap().parse().unwrap();
         assert!(seconds > 0.0 && seconds < 10.0, "{said}");
