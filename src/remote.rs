@@ -65,6 +65,14 @@ pub enum Task<'a> {
         /// Whether it is to run.
         running: bool,
     },
+    /// A command that runs before the `status` of a node where a start is to follow, whatever comes of it; its
+    /// first line is passed on.
+    Prepare {
+        /// The command that asks.
+        status: &'a str,
+        /// The command before it.
+        before: &'a str,
+    },
     /// Where `status` says that it is stopped: `start`, then `status` until it runs.
     Start {
         /// The command that asks.
@@ -108,7 +116,7 @@ pub struct Silence {
 /// What came back for an errand. Whatever is none did not come back with the mark.
 #[derive(Clone, Debug, Default)]
 pub struct Report {
-    /// What the command before `start` exited with, and the first line that it printed.
+    /// What the command before `start`, or before a `status`, exited with, and the first line that it printed.
     pub before: Option<(i32, String)>,
     /// What `start` or `stop` exited with; the inner none when it was ended at its deadline.
     pub act: Option<Option<i32>>,
@@ -143,7 +151,7 @@ impl Report {
 impl Task<'_> {
     fn verb(&self) -> &'static str {
         match self {
-            Self::Ask(_) => "status",
+            Self::Ask(_) | Self::Prepare { .. } => "status",
             Self::Await { running: true, .. } => "running",
             Self::Await { running: false, .. } => "stopped",
             Self::Start { .. } => "start",
@@ -152,27 +160,35 @@ impl Task<'_> {
     }
 
     fn status(&self) -> &str {
-        let (Self::Ask(status) | Self::Await { status, .. } | Self::Start { status, .. } | Self::Stop { status, .. }) =
-            self;
-        status
+        match self {
+            Self::Ask(status)
+            | Self::Await { status, .. }
+            | Self::Prepare { status, .. }
+            | Self::Start { status, .. }
+            | Self::Stop { status, .. } => status,
+        }
     }
 
     fn act(&self) -> Option<&str> {
         match self {
-            Self::Ask(_) | Self::Await { .. } => None,
+            Self::Ask(_) | Self::Await { .. } | Self::Prepare { .. } => None,
             Self::Start { start: act, .. } | Self::Stop { stop: act, .. } => Some(act),
         }
     }
 
     fn before(&self) -> Option<&str> {
-        if let Self::Start { before, .. } = self { *before } else { None }
+        match self {
+            Self::Prepare { before, .. } => Some(before),
+            Self::Start { before, .. } => *before,
+            Self::Ask(_) | Self::Await { .. } | Self::Stop { .. } => None,
+        }
     }
 
     /// Whether there is nothing to explain about these results.
     fn is_done(&self, act: Option<Option<i32>>, status: Option<i32>) -> bool {
         let stopped = || status.is_some_and(|code| (1..126).contains(&code));
         match self {
-            Self::Ask(_) => status == Some(0),
+            Self::Ask(_) | Self::Prepare { .. } => status == Some(0),
             Self::Await { running: true, .. } | Self::Start { .. } => status == Some(0),
             Self::Await { running: false, .. } => stopped(),
             Self::Stop { .. } => stopped() && act == Some(Some(0)),

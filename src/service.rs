@@ -47,6 +47,8 @@ pub struct CommandResult {
 pub enum Verb {
     /// Whether it runs.
     Status,
+    /// The inhale of a node where it is to start soon; then whether it runs.
+    Inhale,
     /// `stop`, then `status` until it is stopped.
     Stop,
     /// Where it is stopped, `start`; then `status` until it runs.
@@ -73,7 +75,7 @@ pub struct ServiceResult {
     pub act: Option<CommandResult>,
     /// The last `status`.
     pub status: CommandResult,
-    /// What the inhale before `start` brought; none where there was none.
+    /// What the inhale brought; none where there was none.
     pub inhaled: Option<Inhaled>,
 }
 
@@ -113,13 +115,15 @@ pub fn run_on_node(
 pub(crate) fn errand<'a>(command: &ServiceCommand<'a>, start: &'a Start, to_ask: Duration) -> Errand<'a> {
     let ServiceCommand { service_name, service, verb, deadline } = *command;
     let status = service.status.as_str();
-    let task = match verb {
-        Verb::Status => Task::Ask(status),
-        Verb::Stop => Task::Stop { status, stop: &service.stop },
-        Verb::Start => Task::Start { status, start: &start.command, before: start.before.as_deref() },
+    let task = match (verb, start.before.as_deref()) {
+        (Verb::Inhale, Some(before)) => Task::Prepare { status, before },
+        (Verb::Status | Verb::Inhale, _) => Task::Ask(status),
+        (Verb::Stop, _) => Task::Stop { status, stop: &service.stop },
+        (Verb::Start, before) => Task::Start { status, start: &start.command, before },
     };
     let left = deadline.left();
-    let act_deadline = (verb != Verb::Status).then(|| Deadline::after(left - to_ask.min(left / 2)));
+    let acts = matches!(verb, Verb::Start | Verb::Stop);
+    let act_deadline = acts.then(|| Deadline::after(left - to_ask.min(left / 2)));
     Errand { service: Some(service_name), task, deadline, act_deadline }
 }
 
@@ -127,6 +131,12 @@ impl Instance<'_> {
     /// Asks whether it runs.
     pub fn status(&self, deadline: Deadline) -> CommandResult {
         self.carry_out(Verb::Status, deadline).status
+    }
+
+    /// Has the node inhale ahead of a start: what the later inhale has to fetch is little then, and what it
+    /// needs to get there is open already.
+    pub fn inhale(&self, deadline: Deadline) -> Option<Inhaled> {
+        self.carry_out(Verb::Inhale, deadline).inhaled
     }
 
     /// Asks for its status until it is `wanted`, the node falls, or the deadline passes.

@@ -85,7 +85,7 @@ fn plan<'a>(here: &Here<'a>, request: &Request) -> Result<Planned<'a>, String> {
         journal::accepted(&format!("{act} {name}"));
     }
     let mut start = Start::of(name, service);
-    start.before = start.before.filter(|_| request.inhale);
+    start.before = start.before.filter(|_| request.inhale && may_run_here);
     Ok(Planned::Service { name, service, verb, start })
 }
 
@@ -105,6 +105,7 @@ fn errand<'a>(here: &Here<'_>, planned: &'a Planned<'a>, request: &Request) -> E
     };
     let status = service.status.as_str();
     let verb = match verb {
+        ServiceVerb::Status if start.before.is_some() => Verb::Inhale,
         ServiceVerb::Status => Verb::Status,
         ServiceVerb::Start => Verb::Start,
         ServiceVerb::Stop => Verb::Stop,

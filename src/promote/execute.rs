@@ -35,6 +35,8 @@ pub(super) struct Execution<'a> {
     takeover: Option<Takeover<'a>>,
     observed: Observed,
     deadline: Deadline,
+    /// What a target inhaled while the service still ran elsewhere, and which node that is.
+    inhaled_ahead: Option<(Name, Inhaled)>,
     /// What the last start brought along, and to which node.
     inhaled: Option<(Name, Inhaled)>,
 }
@@ -46,7 +48,7 @@ impl<'a> Execution<'a> {
     pub(super) fn new(goal: Goal<'a>, shared: &'a Shared<'a>, mut observed: Observed) -> Self {
         memory::begin(&goal, observed.record_mut(), BootInstant::now());
         let deadline = Deadline::after(goal.service().timeout);
-        Self { goal, shared, takeover: None, observed, deadline, inhaled: None }
+        Self { goal, shared, takeover: None, observed, deadline, inhaled_ahead: None, inhaled: None }
     }
 
     /// What the nodes are asked first: the one that runs the service alone, where everything is as it
@@ -198,7 +200,7 @@ impl<'a> Execution<'a> {
             let only_looks = self.goal.options().dry_run || self.observed.paused().is_some();
             let next = plan.actions.first().filter(|action| !only_looks || action.only_observes());
             let Some(action) = next.cloned() else { return plan };
-            if !action.only_observes() {
+            if !action.binds_to_nothing() {
                 self.observed.commit(plan.target.as_ref(), plan.previous.as_ref());
             }
             if let Err(BrokenOff(verdict, reason)) = self.act(&action) {
@@ -218,6 +220,7 @@ impl<'a> Execution<'a> {
                 self.observed.set_second_opinion(opinion);
             }
             Action::WaitForClaim { rival } => self.wait_for_claim(rival),
+            Action::Inhale(target) => self.inhale(target),
             Action::Stop(nodes) => self.stop(nodes),
             Action::Acquire { target, why, running, possible, overrules } => {
                 if *overrules {
@@ -247,6 +250,17 @@ impl<'a> Execution<'a> {
         contention.granted_by_dead = granted.or(contention.granted_by_dead);
         let reason = format!("{rival}, dead as seen from here, had claimed the lease; now: {now}.");
         self.observed.set_changed_claim(reason);
+    }
+
+    /// Whatever comes of it: the start inhales anew.
+    fn inhale(&mut self, target: &Name) {
+        self.observed.set_inhaled(target);
+        let Some(instance) = self.instance(target) else { return };
+        let service = self.goal.service();
+        let deadline = Deadline::after(service.inhale.unwrap_or_default() + instance.node.probe.patience());
+        self.inhaled_ahead = instance.inhale(deadline).map(|inhaled| (target.clone(), inhaled));
+        // The stop gets a time of its own.
+        self.deadline = Deadline::after(service.timeout);
     }
 
     fn stop(&mut self, nodes: &BTreeSet<Name>) {
@@ -292,7 +306,11 @@ impl<'a> Execution<'a> {
         let service = self.goal.service();
         let deadline = Deadline::after(service.timeout + service.inhale.unwrap_or_default());
         let (step, inhaled) = steps::start(&instance, self.goal.health_probe(target), deadline);
-        self.inhaled = inhaled.map(|inhaled| (target.clone(), inhaled));
+        let ahead = self.inhaled_ahead.take().filter(|(node, _)| node == target).map(|(_, ahead)| ahead);
+        self.inhaled = inhaled.map(|inhaled| match ahead {
+            Some(ahead) => (target.clone(), inhaled.after(ahead)),
+            None => (target.clone(), inhaled),
+        });
         memory::started(&self.goal, self.observed.record_mut(), &step, BootInstant::now());
         self.add_step(step);
         Ok(())

@@ -24,6 +24,8 @@ struct Done {
     steps: Vec<Step>,
     /// The nodes that said that it runs there.
     ran_on: BTreeSet<Name>,
+    /// The nodes that were told to inhale ahead of a start.
+    inhaled: BTreeSet<Name>,
     /// Whether it looked once more after nodes had come back.
     looked_again: bool,
     /// Whether it tries again though every node cools down.
@@ -189,6 +191,11 @@ impl Observed {
     /// The target that was acted for.
     pub(super) fn committed_target(&self) -> Option<&Name> {
         self.done.target.as_ref()
+    }
+
+    /// Whether a node was told to inhale ahead of a start.
+    pub(super) fn has_inhaled(&self, node: &Name) -> bool {
+        self.done.inhaled.contains(node)
     }
 
     /// The node that ran the service before anything was done.

@@ -48,6 +48,8 @@ pub(super) enum Action {
         /// The brain.
         rival: Name,
     },
+    /// Have the node to which a running service goes inhale first, so that the one before its start is short.
+    Inhale(Name),
     /// Stop the service on these nodes, all at once.
     Stop(BTreeSet<Name>),
     /// Get the lease for a node, and stop the service everywhere else meanwhile.
@@ -71,6 +73,11 @@ impl Action {
     /// Whether it only adds to what was seen.
     pub(super) fn only_observes(&self) -> bool {
         matches!(self, Self::LookAgain | Self::AskSecondOpinion(_))
+    }
+
+    /// Whether it leaves everything open: what is decided may still be decided otherwise.
+    pub(super) fn binds_to_nothing(&self) -> bool {
+        self.only_observes() || matches!(self, Self::Inhale(_))
     }
 }
 
@@ -189,9 +196,20 @@ impl Planner<'_> {
             return self.settled(target);
         }
         let reason = self.planned(&target, &strays, in_place);
+        let inhale = self.inhale_ahead(&target);
         let stop = (!strays.is_empty()).then_some(Action::Stop(strays));
         let start = (!in_place).then(|| Action::Start(target.clone()));
-        self.act(stop.into_iter().chain(start).collect(), reason, Some(target))
+        self.act(inhale.into_iter().chain(stop).chain(start).collect(), reason, Some(target))
+    }
+
+    /// While the service still runs well elsewhere, time costs nothing.
+    fn inhale_ahead(&self, target: &Name) -> Option<Action> {
+        let is_served = !self.observed.nodes_with(&[ServiceHealth::Healthy]).is_empty();
+        let is_wanted = is_served
+            && self.goal.service().inhale.is_some()
+            && !self.observed.is_healthy(target)
+            && !self.observed.has_inhaled(target);
+        is_wanted.then(|| Action::Inhale(target.clone()))
     }
 
     fn planned(&self, target: &Name, strays: &BTreeSet<Name>, in_place: bool) -> String {

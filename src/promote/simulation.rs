@@ -122,7 +122,7 @@ impl Brain<'_> {
                 return Ok(next);
             };
             self.is_allowed(world, &observed, &next)?;
-            if !action.only_observes() {
+            if !action.binds_to_nothing() {
                 observed.commit(next.target.as_ref(), next.previous.as_ref());
             }
             self.act(world, &mut observed, action);
@@ -153,6 +153,7 @@ impl Brain<'_> {
                 memory::started(&self.goal, observed.record_mut(), &step, self.now);
                 observed.add_step(step);
             }
+            Action::Inhale(node) => observed.set_inhaled(&node),
             Action::AskSecondOpinion(_) | Action::WaitForClaim { .. } | Action::Acquire { .. } => {
                 unreachable!("no lease, and no second opinion")
             }

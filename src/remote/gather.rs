@@ -33,6 +33,7 @@ struct Waiting {
 enum OwnedTask {
     Ask(String),
     Await { status: String, running: bool },
+    Prepare { status: String, before: String },
     Start { status: String, start: String, before: Option<String> },
     Stop { status: String, stop: String },
 }
@@ -98,6 +99,9 @@ impl Waiting {
         let task = match errand.task {
             Task::Ask(status) => OwnedTask::Ask(status.to_owned()),
             Task::Await { status, running } => OwnedTask::Await { status: status.to_owned(), running },
+            Task::Prepare { status, before } => {
+                OwnedTask::Prepare { status: status.to_owned(), before: before.to_owned() }
+            }
             Task::Start { status, start, before } => OwnedTask::Start {
                 status: status.to_owned(),
                 start: start.to_owned(),
@@ -113,6 +117,7 @@ impl Waiting {
         let task = match &self.task {
             OwnedTask::Ask(status) => Task::Ask(status),
             OwnedTask::Await { status, running } => Task::Await { status, running: *running },
+            OwnedTask::Prepare { status, before } => Task::Prepare { status, before },
             OwnedTask::Start { status, start, before } => Task::Start { status, start, before: before.as_deref() },
             OwnedTask::Stop { status, stop } => Task::Stop { status, stop },
         };

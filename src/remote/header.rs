@@ -34,7 +34,7 @@ struct HeaderRequest<'a> {
     service: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     command: Option<&'a str>,
-    /// Whether an inhale comes before the start.
+    /// Whether an inhale comes before the start, or before the status where a start is to follow.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     inhale: bool,
     timeout_ms: u64,
@@ -68,7 +68,7 @@ pub(crate) struct Received {
 pub(crate) struct Request {
     /// What is asked for.
     pub subject: Subject,
-    /// Whether this node is to inhale before a start.
+    /// Whether this node is to inhale before a start, or before a status.
     pub inhale: bool,
     /// How long it may take.
     pub timeout: Duration,

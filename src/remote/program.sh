@@ -37,8 +37,10 @@ m_act() {
     m_put "$1 act $m_s"
 }
 
-# Runs the command before start. Its first line is passed on, and whatever comes of it, start follows.
+# Runs the command before start or status, where there is one. Its first line is passed on, and whatever
+# comes of it, the other one follows.
 m_before() {
+    [ -n "$2" ] || return 0
     m_x=$("m_b$1" </dev/null 2>/dev/null 3<&- 4>&-)
     m_put "$1 before $? ${m_x%%"$m_nl"*}"
 }
@@ -90,11 +92,14 @@ m_until() {
 # Carries out a request.
 m_do() {
     case $2 in
-    status) m_ask "$1" ;;
+    status)
+        m_before "$1" "$3"
+        m_ask "$1"
+        ;;
     start)
         m_ask "$1"
         if m_is stopped; then
-            [ -z "$3" ] || m_before "$1"
+            m_before "$1" "$3"
             m_act "$1"
             # It may run all the same: started before, or by a command that does not know how it went.
             if [ "$m_s" = 0 ]; then m_until running "$1"; else m_ask "$1"; fi

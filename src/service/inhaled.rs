@@ -60,6 +60,16 @@ impl Inhaled {
         Self { from, to, commits, cause }
     }
 
+    /// This one, with what an earlier one of the same node brought.
+    #[must_use]
+    pub fn after(self, earlier: Self) -> Self {
+        if earlier.commits == 0 {
+            return self;
+        }
+        let Self { to, commits, cause, .. } = self;
+        Self { from: earlier.from, to: to.or(earlier.to), commits: earlier.commits + commits, cause }
+    }
+
     /// The same as a sentence.
     pub fn sentence(&self, node: &crate::name::Name) -> Option<String> {
         let came = match self.commits {

@@ -2,7 +2,7 @@
 //!
 //! ```sh
 //! cargo bench --bench recovery -- [--only SCENARIO,…] [--system SYSTEM,…] [--trials N] [--jobs N]
-//!     [--links lan|wan|wan-bad] [--seconds S] [--out DIR] [--append] [--list]
+//!     [--links lan|wan|wan-bad] [--cheap-logins] [--seconds S] [--out DIR] [--append] [--list]
 //! ```
 //!
 //! Names may be cut short, as long as they begin so; one that is whole is that one alone. `--trials` is how many trials of each scenario
@@ -15,6 +15,9 @@
 //!
 //! `--links` puts the hosts into five cities, with good or bad links (`switch.rs`); names of systems end in
 //! `@wan` or `@wan-bad` then. The etcd of a lease is where the origin is.
+//!
+//! `--cheap-logins` has the hosts agree on a key exchange that costs little, as if each had processors of its own.
+//! Without it, ten ends of logins at a time keep two processors busy for seconds.
 //!
 //! `LAB_MIRROR` names another `mirror` to be measured.
 //!
@@ -109,6 +112,7 @@ fn options() -> Result<Options> {
             "--jobs" => options.jobs = value()?.parse::<usize>()?.max(1),
             "--seconds" => options.seconds = Some(Duration::from_secs(value()?.parse()?)),
             "--out" => options.out = value()?.into(),
+            "--cheap-logins" => furnish::CHEAP_LOGINS.store(true, Ordering::Relaxed),
             "--links" => Links::named(&value()?)?.choose(),
             "--append" => options.append = true,
             "--list" => options.list = true,

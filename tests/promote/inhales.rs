@@ -93,6 +93,30 @@ fn what_the_fallen_node_breathed_out_is_there_when_the_service_starts() {
 }
 
 #[test]
+fn before_a_planned_move_the_target_inhales_while_the_service_still_runs() {
+    let clones = Clones::new("");
+    clones.promote().expect(0, "started");
+    clones.git("b", &["pull", "-q", "--ff-only", "origin", "main"]);
+    let before = clones.git("b", &["rev-parse", "HEAD"]);
+    clones.commit("a", "order");
+    clones.git("a", &["push", "-q", "origin", "main"]);
+    // The stop is refused unless the order is on the target already; it writes the service's last one.
+    let directory = clones.0.network.path().to_owned();
+    let git = format!("git -C {}/a -c user.name=node -c user.email=node@example.org", directory.display());
+    let stop = format!(
+        "test -e {}/b/order || exit 1\n{git} commit -q --allow-empty -m last && {git} push -q origin main\n",
+        directory.display()
+    );
+    clones.0.bot.before("stop", "a", &stop);
+    let object = clones.0.promote("--to b bot").expect(0, "moved");
+    let inhaled = &object["services"][0]["inhaled"];
+    let last = clones.git("a", &["rev-parse", "HEAD"]);
+    assert_eq!((&inhaled["from"], &inhaled["to"]), (&json!(before), &json!(last)), "{object:#}");
+    assert_eq!((&inhaled["commits"], &inhaled["cause"]), (&json!(2), &json!(null)), "{object:#}");
+    assert_eq!(clones.git("b", &["rev-parse", "HEAD"]), last);
+}
+
+#[test]
 fn where_nothing_is_reached_it_starts_all_the_same_and_says_so() {
     let clones = Clones::new("inhale = \"5s\"");
     std::fs::rename(clones.0.network.path().join("origin.git"), clones.0.network.path().join("gone.git")).unwrap();

@@ -89,7 +89,7 @@ fn silent_steps(observed: &Observed) -> Vec<Step> {
 fn planned_steps(action: &Action) -> Vec<Step> {
     let planned = |node: &Name, kind| Step::untaken(node, kind, StepOutcome::Planned);
     match action {
-        Action::LookAgain | Action::AskSecondOpinion(_) | Action::WaitForClaim { .. } => Vec::new(),
+        Action::LookAgain | Action::AskSecondOpinion(_) | Action::WaitForClaim { .. } | Action::Inhale(_) => Vec::new(),
         Action::Stop(nodes) => nodes.iter().map(|node| planned(node, StepKind::Stop)).collect(),
         Action::Acquire { running, possible, .. } => {
             running.union(possible).map(|node| planned(node, StepKind::Stop)).collect()

@@ -44,6 +44,10 @@ impl Observed {
         self.done.changed_claim = Some(reason);
     }
 
+    pub(in crate::promote) fn set_inhaled(&mut self, node: &Name) {
+        self.done.inhaled.insert(node.clone());
+    }
+
     /// A second look replaces what the first one saw.
     pub(in crate::promote) fn look_again(&mut self, nodes: NodeStates, uptimes: Uptimes) {
         self.add_nodes(nodes, uptimes);

@@ -74,7 +74,8 @@ impl<'p> Planner<'p> {
         let stops = running.union(&possible).cloned().collect();
         let reason = self.planned(&target, &stops, false) + &self.planned_grant(&target);
         let acquire = Action::Acquire { target: target.clone(), why: self.why(&target), running, possible, overrules };
-        self.act(vec![acquire, Action::Start(target.clone())], reason, Some(target))
+        let start = Action::Start(target.clone());
+        self.act(self.inhale_ahead(&target).into_iter().chain([acquire, start]).collect(), reason, Some(target))
     }
 
     /// How the lease would come to the target, for people.
