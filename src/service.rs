@@ -171,7 +171,8 @@ impl Instance<'_> {
         let mut result = self.carry_out(Verb::Start, deadline);
         if is_lost(&result.status) {
             result.act.get_or_insert_with(|| result.status.clone());
-            // It may run all the same.
+            // The start may have come through. A start that has not is tried again by the next check, so one
+            // question is enough; a stop that has not would block everything.
             result.status = self.status(deadline);
         }
         result

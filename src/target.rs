@@ -14,30 +14,30 @@ use crate::name::Name;
 #[derive(Clone, Debug, Default)]
 pub struct TargetInputs {
     /// The node on which it was last seen to run well.
-    pub on: Option<Name>,
+    pub runs_well_on: Option<Name>,
     /// For how long it has been seen there.
-    pub on_for: Duration,
+    pub runs_there_for: Duration,
     /// For how long each node has been seen alive without a gap.
     pub alive_for: BTreeMap<Name, Duration>,
-    /// Nodes on which it could not be started lately.
-    pub cooldown: BTreeSet<Name>,
+    /// Nodes that are passed over as long as another one can be had: a start failed there lately, or they say nothing.
+    pub passed_over: BTreeSet<Name>,
     /// Nodes to which nothing is moved.
     pub drained: BTreeSet<Name>,
     /// The node on which it was last seen to run, well or not.
-    pub last: Option<Name>,
+    pub last_ran_on: Option<Name>,
 }
 
 /// The node that ought to run a service.
 ///
 /// That is the first living node of its chain that has not been passed over. A service that runs
 /// well on a lower node stays there until a better node has been alive, and the service has been
-/// where it is, for `failback`. When every living node has been passed over, that is forgotten:
-/// to try again is better than to run nowhere.
+/// where it is, for `failback`. When every living node is to be passed over, none is: to try again is
+/// better than to run nowhere.
 ///
 /// Nothing is moved to a drained node. What runs on one leaves for the first living node that is neither drained nor
 /// passed over; where there is none it stays, and is started again where it ran last and nowhere else.
 pub fn choose<'a>(chain: &'a [Name], seen: &NodeStates, failback: Failback, inputs: &TargetInputs) -> Leader<'a> {
-    if let Some(place) = inputs.on.as_ref().and_then(|on| chain.iter().position(|node| node == on))
+    if let Some(place) = inputs.runs_well_on.as_ref().and_then(|on| chain.iter().position(|node| node == on))
         && seen.get(&chain[place]) == Some(&State::Alive)
     {
         if inputs.drained.contains(&chain[place]) {
@@ -46,8 +46,8 @@ pub fn choose<'a>(chain: &'a [Name], seen: &NodeStates, failback: Failback, inpu
         return stay_or_return(&chain[..=place], seen, failback, inputs);
     }
     let open = || chain.iter().filter(|node| !inputs.drained.contains(*node));
-    let in_favour = || open().filter(|node| !inputs.cooldown.contains(*node));
-    let last = || chain.iter().filter(|node| inputs.last.as_ref() == Some(*node));
+    let in_favour = || open().filter(|node| !inputs.passed_over.contains(*node));
+    let last = || chain.iter().filter(|node| inputs.last_ran_on.as_ref() == Some(*node));
     let rest = || match leader(open(), seen) {
         Leader::Nobody if !inputs.drained.is_empty() => leader(last(), seen),
         settled => settled,
@@ -58,10 +58,10 @@ pub fn choose<'a>(chain: &'a [Name], seen: &NodeStates, failback: Failback, inpu
     }
 }
 
-/// For a service that runs well on a drained node: the first other one that can take it. One that is in doubt takes
-/// nothing away from it, and keeps it from no other.
+/// For a service that runs well on a drained node: the first other node that is alive. A node of which nothing is
+/// known is skipped: it does not get the service, and the nodes after it may.
 fn leave_or_stay<'a>(chain: &'a [Name], current: &'a Name, seen: &NodeStates, inputs: &TargetInputs) -> Leader<'a> {
-    for node in chain.iter().filter(|node| !inputs.drained.contains(*node) && !inputs.cooldown.contains(*node)) {
+    for node in chain.iter().filter(|node| !inputs.drained.contains(*node) && !inputs.passed_over.contains(*node)) {
         match seen.get(node) {
             Some(State::Alive) => return Leader::Known(node),
             Some(State::Dead | State::Unknown) => {}
@@ -79,10 +79,10 @@ fn stay_or_return<'a>(chain: &'a [Name], seen: &NodeStates, failback: Failback, 
         Failback::Always => true,
         Failback::Never => false,
         Failback::After(wait) => {
-            inputs.on_for >= wait && inputs.alive_for.get(node).is_some_and(|alive| *alive >= wait)
+            inputs.runs_there_for >= wait && inputs.alive_for.get(node).is_some_and(|alive| *alive >= wait)
         }
     };
-    for node in better.iter().filter(|node| !inputs.cooldown.contains(*node) && !inputs.drained.contains(*node)) {
+    for node in better.iter().filter(|node| !inputs.passed_over.contains(*node) && !inputs.drained.contains(*node)) {
         match seen.get(node) {
             Some(State::Alive) if due(node) => return Leader::Known(node),
             Some(State::Alive | State::Dead) => {}

@@ -56,20 +56,20 @@ fn failback() -> impl Strategy<Value = Failback> {
     ]
 }
 
-fn placement() -> impl Strategy<Value = TargetInputs> {
+fn inputs() -> impl Strategy<Value = TargetInputs> {
     let times = proptest::collection::vec(proptest::option::of(0..200_u64), NODES);
     let over = proptest::collection::vec(proptest::bool::weighted(0.2), NODES);
     (proptest::option::of(node()), 0..200_u64, times, over).prop_map(|(on, on_for, times, over)| TargetInputs {
-        last: on.clone(),
+        last_ran_on: on.clone(),
         drained: BTreeSet::new(),
-        on,
-        on_for: Duration::from_secs(on_for),
+        runs_well_on: on,
+        runs_there_for: Duration::from_secs(on_for),
         alive_for: names()
             .into_iter()
             .zip(times)
             .filter_map(|(name, time)| Some((name, Duration::from_secs(time?))))
             .collect::<BTreeMap<_, _>>(),
-        cooldown: names()
+        passed_over: names()
             .into_iter()
             .zip(over)
             .filter_map(|(name, over)| over.then_some(name))
@@ -114,9 +114,9 @@ proptest! {
 
     #[test]
     fn a_target_is_a_living_node_of_the_chain(
-        chain in chain(), seen in seen(), failback in failback(), placement in placement(),
+        chain in chain(), seen in seen(), failback in failback(), inputs in inputs(),
     ) {
-        if let Leader::Known(node) = target::choose(&chain, &seen, failback, &placement) {
+        if let Leader::Known(node) = target::choose(&chain, &seen, failback, &inputs) {
             prop_assert_eq!(seen.get(node), Some(&State::Alive));
             prop_assert!(chain.contains(node));
         }
@@ -124,27 +124,27 @@ proptest! {
 
     #[test]
     fn a_service_that_runs_well_moves_only_to_a_better_node_that_is_due(
-        chain in chain(), seen in seen(), failback in failback(), placement in placement(),
+        chain in chain(), seen in seen(), failback in failback(), inputs in inputs(),
     ) {
-        let Some(on) = placement.on.as_ref().filter(|on| chain.contains(on) && seen.get(*on) == Some(&State::Alive))
+        let Some(on) = inputs.runs_well_on.as_ref().filter(|on| chain.contains(on) && seen.get(*on) == Some(&State::Alive))
         else { return Ok(()) };
         let place = |node: &Name| chain.iter().position(|other| other == node);
-        match target::choose(&chain, &seen, failback, &placement) {
+        match target::choose(&chain, &seen, failback, &inputs) {
             Leader::Known(node) if node == on => {}
             Leader::Known(node) => {
                 prop_assert!(place(node) < place(on), "moved down");
-                prop_assert!(!placement.cooldown.contains(node), "moved to a node that was passed over");
+                prop_assert!(!inputs.passed_over.contains(node), "moved to a node that was passed over");
                 match failback {
                     Failback::Always => {}
                     Failback::Never => prop_assert!(false, "moved though it never should"),
                     Failback::After(wait) => {
-                        prop_assert!(placement.on_for >= wait, "moved before it had been there for long");
-                        prop_assert!(placement.alive_for.get(node).is_some_and(|alive| *alive >= wait));
+                        prop_assert!(inputs.runs_there_for >= wait, "moved before it had been there for long");
+                        prop_assert!(inputs.alive_for.get(node).is_some_and(|alive| *alive >= wait));
                     }
                 }
                 // No doubt was passed on the way.
                 for earlier in chain.iter().take_while(|other| *other != node) {
-                    let passed = placement.cooldown.contains(earlier);
+                    let passed = inputs.passed_over.contains(earlier);
                     prop_assert!(passed || matches!(seen.get(earlier), Some(State::Alive | State::Dead)));
                 }
             }
@@ -155,28 +155,28 @@ proptest! {
     }
 
     #[test]
-    fn doubt_moves_nothing(chain in chain(), states in seen(), failback in failback(), placement in placement()) {
-        let Some(on) = placement.on.clone().filter(|on| chain.contains(on)) else { return Ok(()) };
+    fn doubt_moves_nothing(chain in chain(), states in seen(), failback in failback(), inputs in inputs()) {
+        let Some(on) = inputs.runs_well_on.clone().filter(|on| chain.contains(on)) else { return Ok(()) };
         let doubt: NodeStates = names().into_iter().map(|name| {
             let state = states.get(&name).copied().filter(|state| *state == State::Dead).unwrap_or(State::Unknown);
             let state = if name == on { State::Alive } else { state };
             (name, state)
         }).collect();
-        prop_assert_eq!(target::choose(&chain, &doubt, failback, &placement), Leader::Known(&on));
+        prop_assert_eq!(target::choose(&chain, &doubt, failback, &inputs), Leader::Known(&on));
     }
 
     #[test]
     fn a_service_that_runs_nowhere_goes_to_the_first_living_node_that_is_not_passed_over(
-        chain in chain(), seen in seen(), failback in failback(), mut placement in placement(),
+        chain in chain(), seen in seen(), failback in failback(), mut inputs in inputs(),
     ) {
-        placement.on = None;
-        let favoured: Chain = chain.iter().filter(|node| !placement.cooldown.contains(*node)).cloned().collect();
+        inputs.runs_well_on = None;
+        let favoured: Chain = chain.iter().filter(|node| !inputs.passed_over.contains(*node)).cloned().collect();
         let expected = match leader::leader(&favoured, &seen) {
             Leader::Nobody => leader::leader(&chain, &seen),
             settled => settled,
         };
-        prop_assert_eq!(target::choose(&chain, &seen, failback, &placement), expected);
-        if placement.cooldown.is_empty() {
+        prop_assert_eq!(target::choose(&chain, &seen, failback, &inputs), expected);
+        if inputs.passed_over.is_empty() {
             prop_assert_eq!(expected, leader::leader(&chain, &seen));
         }
     }
@@ -185,20 +185,20 @@ proptest! {
     fn a_due_failback_comes_to_pass(chain in chain(), wait in 1..100_u64) {
         let seen: NodeStates = names().into_iter().map(|name| (name, State::Alive)).collect();
         let waited = Duration::from_secs(wait);
-        let mut placement = TargetInputs {
-            on: chain.last().cloned(),
-            on_for: waited,
+        let mut inputs = TargetInputs {
+            runs_well_on: chain.last().cloned(),
+            runs_there_for: waited,
             alive_for: names().into_iter().map(|name| (name, waited)).collect(),
-            cooldown: BTreeSet::new(),
+            passed_over: BTreeSet::new(),
             ..TargetInputs::default()
         };
         let head = || Leader::Known(&chain[0]);
         let last = || Leader::Known(&chain[chain.len() - 1]);
-        prop_assert_eq!(target::choose(&chain, &seen, Failback::After(waited), &placement), head());
-        prop_assert_eq!(target::choose(&chain, &seen, Failback::Never, &placement), last());
-        placement.on_for = Duration::ZERO;
-        prop_assert_eq!(target::choose(&chain, &seen, Failback::Always, &placement), head());
-        prop_assert_eq!(target::choose(&chain, &seen, Failback::After(waited), &placement), last());
+        prop_assert_eq!(target::choose(&chain, &seen, Failback::After(waited), &inputs), head());
+        prop_assert_eq!(target::choose(&chain, &seen, Failback::Never, &inputs), last());
+        inputs.runs_there_for = Duration::ZERO;
+        prop_assert_eq!(target::choose(&chain, &seen, Failback::Always, &inputs), head());
+        prop_assert_eq!(target::choose(&chain, &seen, Failback::After(waited), &inputs), last());
     }
 
     #[test]

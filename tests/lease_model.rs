@@ -353,7 +353,7 @@ impl Lease {
             why: None,
             at: "",
             nonce: self.nonce(number, target, brain.seen.map(|(seen, _)| seen)),
-            may_wait: true,
+            may_grant_by_waiting: true,
         };
         takeover::next_step(&self.brain_view(brain), stopped.as_slice(), &want, NOW, &self.wait())
     }

@@ -606,7 +606,14 @@ impl World {
         }
         let target = self.nodes[node].wish.unwrap_or(first);
         let nonce = Nonce(u128::from(self.dice.roll()));
-        let want = ClaimRequest { target: &self.nodes[target].name, by: "", why: None, at: "", nonce, may_wait: true };
+        let want = ClaimRequest {
+            target: &self.nodes[target].name,
+            by: "",
+            why: None,
+            at: "",
+            nonce,
+            may_grant_by_waiting: true,
+        };
         let me = &self.nodes[node];
         let (began, boot) = (self.boot_instant(node), me.boot);
         match next_step(&me.brain, &me.stops, &want, began, &self.wait) {

@@ -50,7 +50,9 @@ impl Check<'_> {
         let most = |service: &Service| {
             let chain = self.config.chains.get(&service.chain).map_or(1, Vec::len);
             let waits = service.lease.as_ref().map_or(Duration::ZERO, |lease| lease.wait());
-            service.timeout.saturating_mul(u32::try_from(2 * chain + 2).unwrap_or(u32::MAX)).saturating_add(waits)
+            let moves = u32::try_from(chain + 1).unwrap_or(u32::MAX);
+            let inhales = service.inhale.unwrap_or_default() + self.limits.answer();
+            (service.timeout + inhales).saturating_mul(moves.saturating_mul(2)).saturating_add(waits)
         };
         let longest = self.config.services.values().map(most).max().unwrap_or_default();
         let longest = longest.saturating_add(self.limits.answer() * 4);

@@ -46,7 +46,8 @@ impl Limits {
         self.check.max(LEAST)
     }
 
-    /// Where no beat can be had now, the last one that anybody has had must be older.
+    /// A node whose beat cannot be had now is passed over only when the last beat that anybody has had of it is older
+    /// than this.
     pub fn silent(&self) -> Duration {
         (self.interval() + self.check + self.timeout).max(self.stale())
     }

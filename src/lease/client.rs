@@ -39,7 +39,7 @@ pub struct LeaseClient<'a> {
     pub lease: Lease,
     register: Box<dyn Register + Send>,
     by: String,
-    may_wait: bool,
+    may_grant_by_waiting: bool,
 }
 
 /// Why a lease is unknown.
@@ -113,13 +113,13 @@ impl<'a> LeaseClient<'a> {
         (service, lease): (&'a Name, Lease),
         register: Box<dyn Register + Send>,
     ) -> Self {
-        let may_wait = !lease.failsafe || is_voter(config, local_node) && witness::is_shared(config);
-        Self { service, lease, register, by: signed_by(local_node), may_wait }
+        let may_grant_by_waiting = !lease.failsafe || is_voter(config, local_node) && witness::is_shared(config);
+        Self { service, lease, register, by: signed_by(local_node), may_grant_by_waiting }
     }
 
     /// Whether holders ask this machine's witness, or use no failsafe: only then may it grant by waiting.
-    pub fn may_wait(&self) -> bool {
-        self.may_wait
+    pub fn may_grant_by_waiting(&self) -> bool {
+        self.may_grant_by_waiting
     }
 
     /// The register, for what is no lease.
@@ -192,7 +192,7 @@ impl<'a> LeaseClient<'a> {
     pub fn signature(&self) -> Result<Signature<'_>, LeaseError> {
         let nonce = Nonce::fresh().map_err(|error| LeaseError::Unreadable(format!("no random bits: {error}")))?;
         let at = humantime::format_rfc3339_millis(SystemTime::now()).to_string();
-        Ok(Signature { by: &self.by, at, nonce, may_wait: self.may_wait })
+        Ok(Signature { by: &self.by, at, nonce, may_grant_by_waiting: self.may_grant_by_waiting })
     }
 }
 
@@ -205,14 +205,14 @@ pub struct Signature<'a> {
     pub at: String,
     /// Used for no other write.
     pub nonce: Nonce,
-    may_wait: bool,
+    may_grant_by_waiting: bool,
 }
 
 impl Signature<'_> {
     /// The request to have the lease granted to `target`.
     pub fn request<'b>(&'b self, target: &'b Name, why: Option<&'b str>) -> ClaimRequest<'b> {
-        let Self { by, at, nonce, may_wait } = self;
-        ClaimRequest { target, by, why, at, nonce: *nonce, may_wait: *may_wait }
+        let Self { by, at, nonce, may_grant_by_waiting } = self;
+        ClaimRequest { target, by, why, at, nonce: *nonce, may_grant_by_waiting: *may_grant_by_waiting }
     }
 }
 

@@ -123,7 +123,7 @@ pub struct Wait {
     /// The longer limits of both lists.
     pub params: Params,
     /// Whether holders ask this machine's witness, or use no failsafe.
-    pub may_wait: bool,
+    pub may_grant_by_waiting: bool,
 }
 
 /// When the new register may be opened.
@@ -144,7 +144,7 @@ pub fn opening(claim: &LeaseRecord, stopped: &[Stopped], wait: Wait, now: BootIn
     match claim.previous_holder.as_ref().is_some_and(has_confirmed) {
         true => Opening::Now,
         false if now < until => Opening::At(until),
-        false if wait.may_wait => Opening::Now,
+        false if wait.may_grant_by_waiting => Opening::Now,
         false => Opening::LeftToBrain,
     }
 }
@@ -250,17 +250,17 @@ mod tests {
         let at = |seconds| BootInstant::since_boot(Duration::from_secs(seconds));
         let params = Params { valid: Duration::from_secs(3), grace: Duration::from_secs(1) };
         let claim = record("b", 8, LeaseState::Claimed, Some("a"));
-        let opening = |stopped: &[Stopped], may_wait, now| {
-            opening(&claim, stopped, Wait { since: at(10), params, may_wait }, at(now))
+        let opening = |stopped: &[Stopped], may_grant_by_waiting, now| {
+            opening(&claim, stopped, Wait { since: at(10), params, may_grant_by_waiting }, at(now))
         };
         let stop = |node: &str, issued| Stopped { node: name(node), issued: at(issued) };
         assert_eq!(opening(&[], true, 13), Opening::At(at(14)));
         assert_eq!(opening(&[], true, 14), Opening::Now);
         assert_eq!(opening(&[], false, 14), Opening::LeftToBrain);
-        for may_wait in [true, false] {
-            assert_eq!(opening(&[stop("a", 11)], may_wait, 11), Opening::Now);
+        for may_grant_by_waiting in [true, false] {
+            assert_eq!(opening(&[stop("a", 11)], may_grant_by_waiting, 11), Opening::Now);
             // It was ordered before the old register was closed, or by another node.
-            assert_ne!(opening(&[stop("a", 10), stop("b", 11)], may_wait, 11), Opening::Now);
+            assert_ne!(opening(&[stop("a", 10), stop("b", 11)], may_grant_by_waiting, 11), Opening::Now);
         }
     }
 

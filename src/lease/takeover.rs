@@ -19,9 +19,9 @@ pub struct ClaimRequest<'a> {
     pub at: &'a str,
     /// Never used before: each attempt at a swap is a new write.
     pub nonce: Nonce,
-    /// Whether holders ask this machine's witness, or use no failsafe. Otherwise it must not grant by
-    /// waiting: a holder would not learn of its claim.
-    pub may_wait: bool,
+    /// Whether this machine may grant by waiting: its witness is one that holders ask, or there is no failsafe. Any
+    /// other machine may not, since a holder would go on without having learned of the claim.
+    pub may_grant_by_waiting: bool,
 }
 
 /// A node confirmed that it stopped the service.
@@ -100,7 +100,7 @@ pub fn next_step(
     if record.previous_holder.as_ref().is_some_and(has_confirmed) {
         return TakeoverStep::Grant(request.grant(record));
     }
-    match (now >= until, request.may_wait) {
+    match (now >= until, request.may_grant_by_waiting) {
         (false, _) => TakeoverStep::Wait { until, stop: record.previous_holder.clone() },
         (true, true) => TakeoverStep::Grant(request.grant(record)),
         (true, false) => TakeoverStep::LeaveToBrain,
@@ -119,7 +119,7 @@ pub fn repair_claim(
     (at, nonce): (&str, Nonce),
 ) -> Option<LeaseRecord> {
     let latest = known.into_iter().chain(found).max_by(|one, other| one.order(other))?;
-    let request = ClaimRequest { target: &latest.holder, by, why: Some(why), at, nonce, may_wait: false };
+    let request = ClaimRequest { target: &latest.holder, by, why: Some(why), at, nonce, may_grant_by_waiting: false };
     Some(request.claim(next_epoch(latest.epoch), None))
 }
 

@@ -37,9 +37,16 @@ fn step(lease_view: &LeaseView, stopped: &[Stopped], target: &str, now: f64) -> 
     step_of(lease_view, stopped, target, now, true)
 }
 
-fn step_of(lease_view: &LeaseView, stopped: &[Stopped], target: &str, now: f64, may_wait: bool) -> TakeoverStep {
+fn step_of(
+    lease_view: &LeaseView,
+    stopped: &[Stopped],
+    target: &str,
+    now: f64,
+    may_grant_by_waiting: bool,
+) -> TakeoverStep {
     let target = name(target);
-    let request = ClaimRequest { target: &target, by: "tester", why: None, at: "", nonce: Nonce(99), may_wait };
+    let request =
+        ClaimRequest { target: &target, by: "tester", why: None, at: "", nonce: Nonce(99), may_grant_by_waiting };
     takeover::next_step(lease_view, stopped, &request, at(now), &PARAMS)
 }
 

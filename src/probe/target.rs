@@ -77,7 +77,7 @@ impl TargetState {
     pub(super) fn new(target: &Target<'_>, now: Instant) -> Self {
         let timeout = target.probe.deadline();
         let begins = now + target.delay;
-        // What is known of a link leaves no room for the delay.
+        // A deadline that was learned from the link begins with the first try; one of the node list holds the delay.
         let deadline = if target.probe.times().is_some() { begins + timeout } else { now + timeout };
         Self {
             phase: Phase::Waiting,

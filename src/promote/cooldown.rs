@@ -55,7 +55,7 @@ impl Rules {
 
     /// The service was found dead on a node where it had been started. Tells whether that counts as a
     /// failed start.
-    pub(super) fn found_dead(&self, history: &mut FailureHistory, node: &Name, now: BootInstant) -> bool {
+    pub(super) fn found_stopped(&self, history: &mut FailureHistory, node: &Name, now: BootInstant) -> bool {
         let deaths = history.deaths.entry(node.clone()).or_default();
         deaths.retain(|death| death.until(now) < self.window);
         deaths.push(now);
@@ -164,14 +164,14 @@ mod tests {
     #[test]
     fn the_death_after_the_last_restart_is_a_failed_start() {
         let mut history = FailureHistory::default();
-        let died: Vec<bool> = [0, 10, 20, 30].map(|now| RULES.found_dead(&mut history, &node(), at(now))).into();
+        let died: Vec<bool> = [0, 10, 20, 30].map(|now| RULES.found_stopped(&mut history, &node(), at(now))).into();
         assert_eq!(died, [false, false, false, true]);
         assert!(cools_down(&history, &node(), at(89)));
-        assert!(RULES.found_dead(&mut history, &node(), at(100)), "the earlier ones still count");
+        assert!(RULES.found_stopped(&mut history, &node(), at(100)), "the earlier ones still count");
         assert_eq!(history.cooldowns[&node()].failures, 2);
         let mut slow = FailureHistory::default();
         for now in 0..10 {
-            assert!(!RULES.found_dead(&mut slow, &node(), at(now * 100)), "only so many in a window count");
+            assert!(!RULES.found_stopped(&mut slow, &node(), at(now * 100)), "only so many in a window count");
         }
     }
 

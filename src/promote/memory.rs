@@ -40,7 +40,7 @@ fn adopt_handover(goal: &Goal<'_>, record: &mut ServiceRecord, now: BootInstant)
     record.checks.last_well = now.since().checked_sub(age).map(BootInstant::since_boot);
     let Some(location) = goal.location(&serving) else { return };
     if record.running_on.as_ref().is_none_or(|placement| placement.location != location) {
-        record.running_on = Some(Placement { location, since: now, found_dead: false });
+        record.running_on = Some(Placement { location, since: now, found_stopped: false });
     }
     let others = goal.chain().iter().filter(|node| **node != serving);
     record.seen_stopped.extend(others.map(|node| (node.clone(), now)));
@@ -52,7 +52,7 @@ pub(super) fn full_check(goal: &Goal<'_>, observed: &mut Observed, began: BootIn
     let health = serving.as_ref().and_then(|node| observed.health(node));
     // Where its lease has gone elsewhere, it was stopped, by a promotion or by itself.
     let belongs_there = !observed.is_leased() || observed.holder() == serving.as_ref();
-    let is_dead = belongs_there && matches!(health, Some(ServiceHealth::Stopped | ServiceHealth::Unhealthy));
+    let is_stopped = belongs_there && matches!(health, Some(ServiceHealth::Stopped | ServiceHealth::Unhealthy));
     let is_paused = observed.paused().is_some();
     let runs_well = observed.instances().any(|(_, health)| health == ServiceHealth::Healthy);
     let record = observed.record_mut();
@@ -60,13 +60,13 @@ pub(super) fn full_check(goal: &Goal<'_>, observed: &mut Observed, began: BootIn
     if runs_well {
         record.checks.last_well = Some(began);
     }
-    let Some(placement) = record.running_on.as_mut().filter(|placement| is_dead && !placement.found_dead) else {
+    let Some(placement) = record.running_on.as_mut().filter(|placement| is_stopped && !placement.found_stopped) else {
         return;
     };
-    placement.found_dead = true;
+    placement.found_stopped = true;
     // Nobody restarts what is paused: a person may have stopped it.
     if let Some(node) = serving.filter(|_| !is_paused) {
-        Rules::new(goal.config(), goal.service()).found_dead(&mut record.failures, &node, began);
+        Rules::new(goal.config(), goal.service()).found_stopped(&mut record.failures, &node, began);
     }
 }
 
@@ -104,7 +104,7 @@ pub(super) fn finish(goal: &Goal<'_>, observed: &mut Observed, plan: &Plan, now:
     let known = nodes.into_iter().filter(|(node, _)| goal.chain().contains(node));
     let record = observed.record_mut();
     record.nodes.extend(known);
-    if let Some(placement) = record.running_on.as_ref().filter(|placement| runs && !placement.found_dead) {
+    if let Some(placement) = record.running_on.as_ref().filter(|placement| runs && !placement.found_stopped) {
         let (node, since) = (placement.location.node.clone(), placement.since);
         Rules::new(goal.config(), goal.service()).runs_well(&mut record.failures, &node, since, now);
     }

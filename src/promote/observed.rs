@@ -101,8 +101,8 @@ impl Observed {
         self.instances.get(node)
     }
 
-    /// Whether a node blocks nothing if it says nothing: the service was not last seen running there, and
-    /// is known not to have run there at the last full check.
+    /// Whether the plan may go on without a node's answer: the service was not last seen running there, and did not
+    /// run there at the last full check.
     pub(super) fn is_passed_over_if_silent(&self, node: &Name) -> bool {
         self.running_on() != Some(node) && self.record.seen_stopped.contains_key(node)
     }

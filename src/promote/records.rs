@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use anyhow::Result;
 
+use super::former_places;
 use super::outcome::{PromoteVerdict, ServiceOutcome};
-use super::placement;
 use super::request::Request;
 use crate::config::Node;
 use crate::name::Name;
@@ -46,7 +46,7 @@ impl<'a> Records<'a> {
         }
         all.forget(request)?;
         for (name, record) in &mut all.records {
-            all.former.insert(name, placement::former_nodes(record, request.config));
+            all.former.insert(name, former_places::former_nodes(record, request.config));
         }
         Ok(all)
     }
@@ -56,7 +56,7 @@ impl<'a> Records<'a> {
         let Some(node) = request.options.forget else { return Ok(()) };
         let mut is_known = request.config.nodes.contains_key(node);
         for record in self.records.values_mut() {
-            is_known |= placement::forget(record, node);
+            is_known |= former_places::forget(record, node);
         }
         if is_known || self.records.is_empty() {
             return Ok(());

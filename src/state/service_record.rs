@@ -53,8 +53,9 @@ pub struct Placement {
     pub location: Location,
     /// Since when it has been seen there.
     pub since: BootInstant,
-    /// Whether it was found dead there, and not started since.
-    pub found_dead: bool,
+    /// Whether it was found stopped or unhealthy there, and not started since.
+    #[serde(rename = "found_dead")]
+    pub found_stopped: bool,
 }
 
 /// The checks of a service.

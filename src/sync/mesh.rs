@@ -38,6 +38,7 @@ mod origin;
 mod peers;
 mod publish;
 mod records;
+mod replay;
 mod round;
 mod settings;
 mod tidy;

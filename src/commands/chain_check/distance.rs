@@ -35,7 +35,7 @@ pub struct Promise {
     /// Half of `cycle.check`, the deadline of the brain's probe, and the trips to the next node, in ms.
     pub typical_ms: f64,
     /// The whole of `cycle.check`, the longest deadline of any probe of that node, the service's `timeout` twice,
-    /// and a lease's wait, in ms.
+    /// its `inhale` and a lease's wait, in ms.
     pub worst_ms: f64,
 }
 
@@ -94,10 +94,11 @@ impl Distances {
             let longest = deadlines.map(|link| link.measured.deadline_ms).fold(0.0, f64::max);
             let check_ms = millis(config.cycle.check);
             let lease_ms = service.lease.map_or(0.0, |lease| millis(lease.wait()));
+            let inhale_ms = millis(service.inhale.unwrap_or_default());
             Some(Promise {
                 service: name.clone(),
                 typical_ms: check_ms / 2.0 + probe.deadline_ms + trip_ms * TRIPS_OF_TAKEOVER + lease_ms,
-                worst_ms: check_ms + longest + millis(service.timeout) * 2.0 + lease_ms,
+                worst_ms: check_ms + longest + millis(service.timeout) * 2.0 + inhale_ms + lease_ms,
             })
         };
         config.services.iter().filter_map(promise).collect()

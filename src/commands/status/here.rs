@@ -264,7 +264,7 @@ fn remembered(state_dir: &StateDir, (name, service): (&Name, &Service), past: &[
         seen: record
             .running_on
             .as_ref()
-            .filter(|placement| !placement.found_dead)
+            .filter(|placement| !placement.found_stopped)
             .map(|placement| SeenRunning { node: placement.location.node.clone(), since: placement.since.rfc3339() }),
         last_check: record.checks.last.map(|last| HereCheck {
             at: last.rfc3339(),

@@ -129,11 +129,11 @@ impl<'a> Told<'a> {
         let pauses = Pauses(pauses.iter().map(|pause| pause.paused.clone()).collect());
         let drains = self.drains();
         let service = |(name, service): (&Name, &Service)| {
-            let cooling = |node: &Name| {
+            let is_passed_over = |node: &Name| {
                 cooldowns.iter().any(|down| down.service == *name && down.node == *node)
                     || drains.iter().any(|drain| drain.drained.node == *node)
             };
-            self.service(name, service, pauses.of(name), &cooling)
+            self.service(name, service, pauses.of(name), &is_passed_over)
         };
         self.config.services.iter().map(service).collect()
     }
@@ -143,7 +143,7 @@ impl<'a> Told<'a> {
         name: &Name,
         service: &Service,
         paused: Option<&Paused>,
-        cooling: &dyn Fn(&Name) -> bool,
+        is_passed_over: &dyn Fn(&Name) -> bool,
     ) -> ServiceStatus {
         let states = self.states();
         let chain = self.config.chains.get(&service.chain).map_or(&[][..], Vec::as_slice);
@@ -173,7 +173,7 @@ impl<'a> Told<'a> {
             [only] => (ServiceState::Running, Some(only.clone())),
             [first, ..] => (ServiceState::Several, Some(first.clone())),
         };
-        let target = leader::leader(chain.iter().filter(|node| !cooling(node)), &states);
+        let target = leader::leader(chain.iter().filter(|node| !is_passed_over(node)), &states);
         ServiceStatus {
             service: name.clone(),
             chain: service.chain.clone(),

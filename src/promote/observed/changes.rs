@@ -82,7 +82,7 @@ impl Observed {
     pub(in crate::promote) fn remember_running(&mut self, location: Location, since: BootInstant) {
         let node = location.node.clone();
         if self.running_on() != Some(&node) {
-            let before = self.record.running_on.replace(Placement { location, since, found_dead: false });
+            let before = self.record.running_on.replace(Placement { location, since, found_stopped: false });
             let left = before.map(|placement| placement.location);
             self.record.left_behind.extend(left);
         }

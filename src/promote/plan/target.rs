@@ -72,22 +72,22 @@ impl<'p> Planner<'p> {
         let running_on = remembered.map(|placement| &placement.location.node);
         let running_on = running_on.or_else(|| self.goal.chain().iter().find(|node| runs_well(node)));
         let silent: BTreeSet<Name> = self.skippable().cloned().collect();
-        let mut placement = TargetInputs {
-            on: running_on.cloned(),
-            on_for: remembered.map_or(Duration::ZERO, |placement| placement.since.until(self.now.boot)),
+        let mut inputs = TargetInputs {
+            runs_well_on: running_on.cloned(),
+            runs_there_for: remembered.map_or(Duration::ZERO, |placement| placement.since.until(self.now.boot)),
             alive_for: observed.uptimes().alive_for(self.now.boot),
-            cooldown: self.cooling().chain(&silent).cloned().collect(),
+            passed_over: self.cooling().chain(&silent).cloned().collect(),
             drained: observed.drains().drained(),
-            last: observed.running_on().cloned(),
+            last_ran_on: observed.running_on().cloned(),
         };
-        let target = |placement: &TargetInputs| {
-            target::choose(self.goal.chain(), observed.nodes(), self.goal.service().failback, placement)
+        let target = |inputs: &TargetInputs| {
+            target::choose(self.goal.chain(), observed.nodes(), self.goal.service().failback, inputs)
         };
-        let leader = target(&placement);
+        let leader = target(&inputs);
         // Where all the others cool down, one of those is tried sooner than one that says nothing.
         if matches!(leader, Leader::Known(node) if silent.contains(node)) {
-            placement.cooldown = silent;
-            return target(&placement);
+            inputs.passed_over = silent;
+            return target(&inputs);
         }
         leader
     }

@@ -5,13 +5,15 @@ use std::collections::BTreeSet;
 use anyhow::Result;
 
 use super::heads::{self, Followed, Head, LeftOut, Quiet};
-use super::merge::{self, Unoffered};
+
+use super::merge;
 use super::peers::Refs;
 use super::records;
+use super::replay::{Unoffered, replay};
 use super::round::Session;
 
 /// Where the branch is to go.
-pub(super) struct Target {
+pub(super) struct Destination {
     pub(super) commit: Option<String>,
     pub(super) left_out: Vec<LeftOut>,
     pub(super) is_waiting: bool,
@@ -21,7 +23,7 @@ pub(super) struct Target {
 
 impl Session<'_> {
     /// Decides it.
-    pub(super) fn target(&self, refs: &Refs, main: Option<&str>) -> Result<Target> {
+    pub(super) fn destination(&self, refs: &Refs, main: Option<&str>) -> Result<Destination> {
         let mut values: Vec<&str> = refs.values().map(String::as_str).collect();
         values.sort_unstable();
         values.dedup();
@@ -34,18 +36,18 @@ impl Session<'_> {
             let heads = self.heads(refs, &self.engine.independent(&values)?)?;
             if let Some((tip, followed, is_waiting)) = self.follow(heads, Some(base))?
                 && tip != *base
-                && let Some(commit) = merge::replay(&self.worktree.git, &self.engine, own, &tip)?
+                && let Some(commit) = replay(&self.worktree.git, &self.engine, own, &tip)?
             {
                 let (left_out, replayed) = (followed.left_out, own.len());
-                return Ok(Target { commit: Some(commit), left_out, is_waiting, replayed });
+                return Ok(Destination { commit: Some(commit), left_out, is_waiting, replayed });
             }
         }
         values.extend(main);
         let heads = self.heads(refs, &self.engine.independent(&values)?)?;
         let Some((tip, followed, is_waiting)) = self.follow(heads, main)? else {
-            return Ok(Target { commit: None, left_out: Vec::new(), is_waiting: false, replayed: 0 });
+            return Ok(Destination { commit: None, left_out: Vec::new(), is_waiting: false, replayed: 0 });
         };
-        Ok(Target { commit: Some(tip), left_out: followed.left_out, is_waiting, replayed: 0 })
+        Ok(Destination { commit: Some(tip), left_out: followed.left_out, is_waiting, replayed: 0 })
     }
 
     /// The commits that only this node has, oldest first. None if they hold a merge or a root, which are

@@ -197,7 +197,7 @@ impl Session<'_> {
             {
                 return Ok(Standing { main: Some(settled.clone()), refs, ..Standing::default() });
             }
-            let target = self.target(&refs, main.as_deref())?;
+            let target = self.destination(&refs, main.as_deref())?;
             let mut standing =
                 Standing { left_out: target.left_out, is_waiting: target.is_waiting, ..Standing::default() };
             standing.main = match (&target.commit, &main) {

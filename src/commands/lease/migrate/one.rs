@@ -286,7 +286,7 @@ impl Migration<'_> {
         let begun = BootInstant::now();
         account.previous_holder.clone_from(&claim.previous_holder);
         let since = self.publish(claim, found, lost_mark)?;
-        let wait = Wait { since, params: self.params, may_wait: self.client.may_wait() };
+        let wait = Wait { since, params: self.params, may_grant_by_waiting: self.client.may_grant_by_waiting() };
         let stopped = self.stop_holder(claim, wait, lost_mark);
         account.waited_ms = millis(begun.until(BootInstant::now()));
         match stopped {
@@ -340,7 +340,11 @@ impl Migration<'_> {
             let (sender, results) = mpsc::channel();
             let left = BootInstant::now().until(wait.since.plus(wait.params.wait()));
             if let Some(instance) = self.holder(claim).filter(|_| !lost_mark) {
-                let timeout = if wait.may_wait { instance.service.timeout.min(left) } else { instance.service.timeout };
+                let timeout = if wait.may_grant_by_waiting {
+                    instance.service.timeout.min(left)
+                } else {
+                    instance.service.timeout
+                };
                 scope.spawn(move || sender.send(stop(&instance, Deadline::after(timeout))));
             } else {
                 drop(sender);
@@ -361,7 +365,7 @@ impl Migration<'_> {
                 match results.recv_timeout(BootInstant::now().until(until)) {
                     Ok(one) => stopped.extend(one),
                     Err(mpsc::RecvTimeoutError::Timeout) => {}
-                    Err(mpsc::RecvTimeoutError::Disconnected) if !wait.may_wait => return Err(()),
+                    Err(mpsc::RecvTimeoutError::Disconnected) if !wait.may_grant_by_waiting => return Err(()),
                     Err(mpsc::RecvTimeoutError::Disconnected) => {
                         std::thread::sleep(BootInstant::now().until(until));
                     }

@@ -77,7 +77,7 @@ mod tests {
     fn record(config: &Config, node: &str) -> ServiceRecord {
         let (name, node) = config.node(node).expect("a node");
         let location = Location::of(name, node);
-        let running_on = Some(Placement { location, since: BootInstant::default(), found_dead: false });
+        let running_on = Some(Placement { location, since: BootInstant::default(), found_stopped: false });
         ServiceRecord { running_on, ..ServiceRecord::default() }
     }
 
