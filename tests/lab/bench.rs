@@ -2,7 +2,7 @@
 //!
 //! ```sh
 //! cargo bench --bench recovery -- [--only SCENARIO,…] [--system SYSTEM,…] [--trials N] [--jobs N]
-//!     [--links lan|wan|wan-bad] [--cheap-logins] [--seconds S] [--out DIR] [--append] [--list]
+//!     [--links lan|wan|wan-bad] [--cheap-logins] [--seconds S] [--out DIR] [--append] [--list|--raise]
 //! ```
 //!
 //! Names may be cut short, as long as they begin so; one that is whole is that one alone. `--trials` is how many trials of each scenario
@@ -12,6 +12,10 @@
 //! themselves. `--seconds` is how long nothing fails in `quiet`, `loaded`, `lossy` and `stretched`
 //! (all round trips three times as long; with `--links` only), each of which is one trial (600, 600, 300 and 300), and how long the arbiter is away in `arbiter-dies`, `-hangs`, `-slow` and
 //! `-cut-off` (60). In `arbiter-away-and-…` the time is until the service had stopped.
+//!
+//! `--raise` measures nothing: it raises one lab of the first system, says how to get onto its hosts, and keeps
+//! it until its standard input ends, for somebody who wants to look around. A line `kill HOST` or `boot HOST`
+//! there has a host lose its power, or get it back.
 //!
 //! `--links` puts the hosts into five cities, with good or bad links (`switch.rs`); names of systems end in
 //! `@wan` or `@wan-bad` then. The etcd of a lease is where the origin is.
@@ -70,7 +74,15 @@ struct Options {
     seconds: Option<Duration>,
     out: PathBuf,
     append: bool,
-    list: bool,
+    action: Action,
+}
+
+/// What to do with what was chosen.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Action {
+    Measure,
+    List,
+    Raise,
 }
 
 fn main() {
@@ -99,7 +111,7 @@ fn options() -> Result<Options> {
         seconds: None,
         out: target.parent().unwrap_or(&target).join("recovery"),
         append: false,
-        list: false,
+        action: Action::Measure,
     };
     let mut words = std::env::args().skip(1).filter(|word| word != "--bench");
     while let Some(word) = words.next() {
@@ -115,7 +127,8 @@ fn options() -> Result<Options> {
             "--cheap-logins" => furnish::CHEAP_LOGINS.store(true, Ordering::Relaxed),
             "--links" => Links::named(&value()?)?.choose(),
             "--append" => options.append = true,
-            "--list" => options.list = true,
+            "--list" => options.action = Action::List,
+            "--raise" => options.action = Action::Raise,
             _ => bail!("{word} is no option; see the top of tests/lab/bench.rs"),
         }
     }
@@ -137,7 +150,10 @@ fn measure(options: &Options) -> Result<()> {
         .flat_map(|(name, scenario)| SYSTEMS.iter().map(move |system| (name, scenario, system)))
         .filter(|(_, scenario, system)| chosen(&system.name(), &options.systems) && scenario.applies_to(system))
         .collect();
-    if options.list {
+    if options.action == Action::Raise {
+        return raise(pairs.first().map(|(_, _, system)| *system).context("no system is chosen")?);
+    }
+    if options.action == Action::List {
         pairs.iter().for_each(|(name, _, system)| println!("{name:<30} {}", system.name()));
         return Ok(());
     }
@@ -153,6 +169,24 @@ fn measure(options: &Options) -> Result<()> {
     let rows = store.read()?.rows;
     rows.iter().for_each(|row| println!("{}", table::line(row)));
     println!("\n{}\n{}", table::markdown(&rows), options.out.display());
+    Ok(())
+}
+
+/// Keeps a lab up until the standard input ends, and does what that says: `kill HOST` and `boot HOST`.
+fn raise(system: &System) -> Result<()> {
+    let lab = Lab::start(system.clone())?;
+    for line in std::iter::once(Ok(String::new())).chain(std::io::stdin().lines()) {
+        let line = line?;
+        match line.split_once(' ') {
+            Some(("kill", host)) => drop(lab.kill(&[host])?),
+            Some(("boot", host)) => lab.boot(&[host])?,
+            _ => {}
+        }
+        for host in lab.up() {
+            println!("{host}\t{}\tnsenter -t {} -m -u -p -n", lab.address(host)?, lab.first_process(host)?);
+        }
+        println!();
+    }
     Ok(())
 }
 

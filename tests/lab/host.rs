@@ -103,7 +103,7 @@ impl Host {
     }
 
     /// The id, on the machine, of the host's process 1.
-    fn first_process(&self) -> Result<u32> {
+    pub(crate) fn first_process(&self) -> Result<u32> {
         let mut processes = Vec::new();
         for group in [self.group.clone(), self.group.join("systemd"), self.group.join("systemd/init.scope")] {
             let group = fs::read_to_string(group.join("cgroup.procs")).unwrap_or_default();

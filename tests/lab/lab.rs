@@ -120,6 +120,11 @@ impl Lab {
         Ok(Wire::address(self.host(name)?.number))
     }
 
+    /// The id, on the machine, of a host's first process.
+    pub(crate) fn first_process(&self, name: &str) -> Result<u32> {
+        self.host(name)?.first_process()
+    }
+
     /// Boots hosts, all at once: new processes, the disk as it was.
     pub(crate) fn boot(&self, names: &[&str]) -> Result<()> {
         std::thread::scope(|scope| {
