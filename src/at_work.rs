@@ -14,7 +14,8 @@ use anyhow::Result;
 use crate::chain::{BRAIN, Chain};
 use crate::clock::BootInstant;
 use crate::config::{Config, Limits, Node};
-use crate::leader::at_work::{AtWork, Beat, Judge, Watch, Yield};
+use crate::leader::at_work::{AtWork, Judge, Watch, Yield};
+use crate::leader::beat::{Assessment, Beat};
 use crate::leader::{self, Brain, Facts, Leader, NodeStates, State};
 use crate::name::Name;
 use crate::notices::Notices;
@@ -239,12 +240,14 @@ impl<'a> Check<'a> {
             digest: self.config.digest.clone(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             verdict: verdict.to_owned(),
-            brain: match &inner.brain {
-                Some(Brain::Known(name)) => Some(name.clone()),
-                _ => None,
+            assessment: Assessment {
+                brain: match &inner.brain {
+                    Some(Brain::Known(name)) => Some(name.clone()),
+                    _ => None,
+                },
+                passed_over: over.into_iter().collect(),
+                running: last.map(|beat| beat.assessment.running.clone()).unwrap_or_default(),
             },
-            passed_over: over.into_iter().collect(),
-            running: last.map(|beat| beat.running.clone()).unwrap_or_default(),
             took: self.begun.until(BootInstant::now()),
         })
     }
@@ -253,10 +256,11 @@ impl<'a> Check<'a> {
     pub fn handed_over(&self, service: &Name) -> Option<(Name, Duration)> {
         let (inner, now) = (self.inner(), BootInstant::now());
         let of_brains = inner.watch.nodes().filter_map(|(node, known)| {
-            known.beat().filter(|beat| beat.brain.as_ref() == Some(node) && !beat.running.is_empty())
+            let leads = |found: &Assessment| found.brain.as_ref() == Some(node) && !found.running.is_empty();
+            known.beat().filter(|beat| leads(&beat.assessment))
         });
         let latest = of_brains.min_by_key(|beat| beat.sighting.age(now))?;
-        Some((latest.running.get(service)?.clone(), latest.sighting.age(now)))
+        Some((latest.assessment.running.get(service)?.clone(), latest.sighting.age(now)))
     }
 
     /// Leaves this node's beat at the end of its check. `running` says where the services run; none when the
@@ -267,7 +271,9 @@ impl<'a> Check<'a> {
         if self.mode == Mode::Check
             && let Some(mut beat) = self.beat(&inner, verdict)
         {
-            beat.running = running.unwrap_or(beat.running);
+            if let Some(running) = running {
+                beat.assessment.running = running;
+            }
             let kept = self.state_dir.leave_beat(&beat);
             *self.own.lock().unwrap_or_else(PoisonError::into_inner) = Some(beat);
             inner.troubles.extend(warnings::not_left(&kept, self.state_dir));

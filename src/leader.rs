@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::name::Name;
 
 pub mod at_work;
+pub mod beat;
 
 /// What one probe found a node to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

@@ -1,4 +1,5 @@
-//! The rules of the lease. They are pure: no clock, no register, no file.
+//! The rules of the lease. [`view`], [`takeover`], [`failsafe`], [`migration`] and [`moved`] are pure: no clock, no
+//! register, no file. [`client`], [`codec`] and [`witness`] connect them to these.
 //!
 //! A register holds one [`LeaseRecord`], which changes only by compare-and-swap. What one machine
 //! knows of it is a [`LeaseView`]; every read and every acknowledged swap goes into the view.
@@ -27,8 +28,6 @@
 //! While the register cannot be read, the [`failsafe`] lets the holder go on.
 //!
 //! By the same rules a lease moves from one store to another ([`migration`]).
-//!
-//! [`codec`] and [`client`] connect the rules to a register.
 
 pub mod client;
 pub mod codec;

@@ -21,5 +21,5 @@ pub use beat::Kept;
 pub use breath::{BreathRecord, breathed};
 pub use directory::{Lock, StateDir};
 pub use notify::{LastTold, NotifyRecord};
-pub use records::Uptimes;
+pub use records::{MAX_PROMOTION, Uptimes};
 pub use service_record::{Checks, Contention, Cooldown, FailureHistory, Location, Placement, Retry, ServiceRecord};

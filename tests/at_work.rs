@@ -1,12 +1,12 @@
 //! Who is passed over, and who gets the lead back: what must hold for every history of beats.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use proptest::prelude::*;
 use three_mirror::clock::BootInstant;
 use three_mirror::config::Limits;
-use three_mirror::leader::at_work::{Answer, AtWork, Heard, Judge, Others, RELAPSE, STEADY, Sighting, Watch, Yield};
+use three_mirror::leader::at_work::{AtWork, Judge, Others, RELAPSE, STEADY, Watch, Yield};
+use three_mirror::leader::beat::{Answer, Assessment, Heard, Sighting};
 use three_mirror::name::Name;
 
 const MS: fn(u64) -> Duration = Duration::from_millis;
@@ -37,9 +37,7 @@ fn heard(now: BootInstant, age: Duration, brain: &str) -> Heard {
     Heard {
         sighting: Sighting::new(now, age),
         digest: "d".to_owned(),
-        brain: Some(name(brain)),
-        passed_over: Vec::new(),
-        running: BTreeMap::new(),
+        assessment: Assessment { brain: Some(name(brain)), ..Assessment::default() },
         clock_ahead_ms: 0,
     }
 }
@@ -258,7 +256,8 @@ fn reads_that_z_leads(digest_of_z: &str, passed_over: &[&str]) -> (Watch, Limits
     let (now, l) = (BootInstant::since_boot(Duration::from_secs(100)), name("l"));
     let mut watch = Watch::default();
     let passed_over = passed_over.iter().map(|node| name(node)).collect();
-    let beat = Heard { digest: digest_of_z.to_owned(), passed_over, ..heard(now, MS(10), "z") };
+    let mut beat = Heard { digest: digest_of_z.to_owned(), ..heard(now, MS(10), "z") };
+    beat.assessment.passed_over = passed_over;
     let judge = Judge { node: Some(&l), digest: "m", steady: true };
     watch.learn(&name("z"), Answer::Beat(beat), now, (&judge, false), &limits);
     (watch, limits, now)

@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 use crate::clock::{BootInstant, Deadline};
 use crate::config::Node;
-use crate::leader::at_work::{Answer, Heard, Sighting};
+use crate::leader::beat::{Answer, Assessment, Heard, Sighting};
 use crate::name::Name;
 use crate::notices::{self, Notice};
 use crate::remote::question::Question;
@@ -89,9 +89,7 @@ fn answer(object: Object, now: BootInstant, wall: SystemTime) -> Option<(Answer,
     let heard = Heard {
         sighting: sighting(beat.age_ms)?,
         digest: Some(beat.digest).filter(|digest| digest.len() <= MAX_DIGEST_CHARS)?,
-        brain: beat.brain,
-        passed_over: beat.passed_over,
-        running: beat.running,
+        assessment: Assessment { brain: beat.brain, passed_over: beat.passed_over, running: beat.running },
         clock_ahead_ms: match at.duration_since(wall) {
             Ok(ahead) => i64::try_from(ahead.as_millis()).unwrap_or(i64::MAX),
             Err(error) => -i64::try_from(error.duration().as_millis()).unwrap_or(i64::MAX),

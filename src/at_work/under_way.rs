@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use super::{Check, warnings};
 use crate::clock::BootInstant;
 use crate::config::Service;
-use crate::leader::at_work::Beat;
+use crate::leader::beat::Beat;
 use crate::name::Name;
 use crate::state::StateDir;
 
@@ -67,7 +67,7 @@ impl Check<'_> {
             return;
         }
         let Some(mut beat) = self.beat(&inner, "under-way") else { return };
-        beat.running.extend(running);
+        beat.assessment.running.extend(running);
         let kept = self.state_dir.leave_beat(&beat);
         inner.troubles.extend(warnings::not_left(&kept, self.state_dir));
         *self.own.lock().unwrap_or_else(PoisonError::into_inner) = Some(beat.clone());

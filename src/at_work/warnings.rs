@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::{Check, Mode};
+use crate::clock::seconds;
 use crate::clock::{BootInstant, MAX_CLOCK_OFFSET};
-use crate::leader::at_work::seconds;
 use crate::output::{self, Priority, warnings::Warning};
 use crate::state::history::{self, Entry, Event};
 use crate::state::{Kept, StateDir};

@@ -12,9 +12,10 @@ use serde::Serialize;
 use super::Context;
 use crate::at_work;
 use crate::cli;
-use crate::clock::{BootInstant, Deadline};
+use crate::clock::{BootInstant, Deadline, seconds};
 use crate::config::Limits;
-use crate::leader::at_work::{Beat, Watch, seconds};
+use crate::leader::at_work::Watch;
+use crate::leader::beat::{Assessment, Beat};
 use crate::name::Name;
 use crate::notices::{self, Notice, Subject};
 use crate::output::{self, ExitStatus, Report, Style, millis};
@@ -86,15 +87,16 @@ pub struct HeardBeat {
 impl LastBeat {
     fn new(beat: Beat, watch: &Watch, now: BootInstant) -> Self {
         let heard = watch.heard(now).filter(|(_, age)| *age <= HEARD);
+        let Assessment { brain, passed_over, running } = beat.assessment;
         Self {
             age_ms: millis(beat.left.until(now)),
             digest: beat.digest,
             version: beat.version,
             verdict: beat.verdict,
-            brain: beat.brain,
+            brain,
             node: beat.node,
-            passed_over: beat.passed_over,
-            running: beat.running,
+            passed_over,
+            running,
             heard: heard.map(|(node, age)| HeardBeat { node: node.clone(), age_ms: millis(age) }).collect(),
         }
     }

@@ -104,7 +104,7 @@ impl From<ServiceOutcome> for MovedService {
             target: of.movement.target,
             previous: of.movement.previous,
             fencing: of.movement.fencing,
-            outage_ms: of.outage_ms,
+            outage_ms: of.movement.outage_ms,
         }
     }
 }

@@ -11,7 +11,7 @@ use super::everywhere::{self, Question, Refusal};
 use super::status::to_the_second;
 use crate::cli;
 use crate::clock::Deadline;
-use crate::leader::at_work::seconds;
+use crate::clock::seconds;
 use crate::name::Name;
 use crate::output::{self, ExitStatus, Report, ReportFacts as _, Spinner, Style, warnings};
 use crate::remote::question;

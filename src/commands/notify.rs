@@ -12,6 +12,7 @@ use crate::chain::BRAIN;
 use crate::cli;
 use crate::clock::{BootInstant, Deadline};
 use crate::config::Limits;
+use crate::leader::beat::Beat;
 use crate::output::{self, ExitStatus, Report, Spinner, Style};
 use crate::state::{LastTold, NotifyRecord, StateDir, history};
 
@@ -131,7 +132,8 @@ fn is_brain(context: &Context, state_dir: &StateDir) -> bool {
     let now = BootInstant::now();
     let beat = state_dir.beat().filter(|beat| beat.left <= now);
     let fresh = beat.filter(|beat| beat.left.until(now) <= Limits::of(&context.config).stale());
-    fresh.is_some_and(|beat| Some(&beat.node) == context.local_node.as_ref() && beat.brain.as_ref() == Some(&beat.node))
+    let leads = |beat: &Beat| beat.assessment.brain.as_ref() == Some(&beat.node);
+    fresh.is_some_and(|beat| Some(&beat.node) == context.local_node.as_ref() && leads(&beat))
         || !context.config.chains.contains_key(BRAIN)
 }
 

@@ -18,8 +18,8 @@
 //! ```
 //!
 //! `stale` is two checks and a probe: a brain that works at every other check is never passed over.
-//! `silent` is the oldest that a beat can be which a healthy neighbour read last: it reads once in
-//! `interval`, and what it reads is at most a check old. So one question that fails passes nobody over.
+//! A healthy neighbour reads once in `interval`, and what it reads is at most a check old; `silent` is the sum, the
+//! greatest age of the last beat that it has read. So one question that fails passes nobody over.
 //!
 //! A node that was passed over once more within [`RELAPSE`] gets the lead back only after [`STEADY`] of
 //! fresh beats. So a brain that works now and then changes the brain twice at first, and from then on
@@ -31,11 +31,12 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::clock::BootInstant;
+use super::beat::{Answer, Heard, Sighting};
+use crate::clock::{BootInstant, seconds};
 use crate::config::Limits;
 use crate::name::Name;
 
-/// A node that is passed over and cannot be read is asked once in so many doublings of the interval at least.
+/// The interval at which a node is asked that is passed over and cannot be read doubles so often at most.
 const MOST_RARELY: u32 = 3;
 /// A node that is passed over again within this time of its return has relapsed.
 pub const RELAPSE: Duration = Duration::from_secs(600);
@@ -52,86 +53,6 @@ pub enum AtWork {
     No,
     /// It was not asked, or nothing can be said by what came.
     Unasked,
-}
-
-/// What a check leaves behind.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Beat {
-    /// The node whose check it was.
-    pub node: Name,
-    /// When the check ended.
-    pub left: BootInstant,
-    /// When the first check ended of those that followed each other without a gap.
-    pub since: BootInstant,
-    /// The digest of the node list that it used.
-    pub digest: String,
-    /// The version of `mirror`.
-    pub version: String,
-    /// The verdict of the check.
-    pub verdict: String,
-    /// The node that it took for the brain.
-    pub brain: Option<Name>,
-    /// The living nodes that it passed over.
-    pub passed_over: Vec<Name>,
-    /// Where each service runs, as far as the check knew, for the next brain.
-    #[serde(default)]
-    pub running: BTreeMap<Name, Name>,
-    /// What the check took.
-    #[serde(default)]
-    pub took: Duration,
-}
-
-/// When a beat was read, and how old it was then.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Sighting {
-    read: BootInstant,
-    age: Duration,
-}
-
-impl Sighting {
-    /// A beat that was so old when it was read.
-    pub const fn new(read: BootInstant, age: Duration) -> Self {
-        Self { read, age }
-    }
-
-    /// For how long it has been known.
-    pub fn known_for(&self, now: BootInstant) -> Duration {
-        self.read.until(now)
-    }
-
-    /// How old the beat is now.
-    pub fn age(&self, now: BootInstant) -> Duration {
-        self.age.saturating_add(self.read.until(now))
-    }
-}
-
-/// A beat of another node as it was read.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Heard {
-    /// When, and how old it was.
-    pub sighting: Sighting,
-    /// The digest of that node's list.
-    pub digest: String,
-    /// The node that it took for the brain.
-    pub brain: Option<Name>,
-    /// The living nodes that it passed over.
-    pub passed_over: Vec<Name>,
-    /// Where each service runs, as far as that node knew.
-    #[serde(default)]
-    pub running: BTreeMap<Name, Name>,
-    /// How far that node's clock is ahead of this one's, in ms.
-    pub clock_ahead_ms: i64,
-}
-
-/// What a question for a beat brought.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Answer {
-    /// A beat, however old.
-    Beat(Heard),
-    /// The node's `mirror` answers that no check has ended since the node booted.
-    NoBeat,
-    /// No answer that could be read, and why.
-    Unreadable(String),
 }
 
 /// What the last question brought.
@@ -438,14 +359,14 @@ impl Watch {
         let leads = |(node, known): (&Name, &Known)| {
             let beat = known.beat.as_ref()?;
             let fresh = beat.sighting.age(now) <= limits.silent();
-            if node == local_node || !fresh || beat.brain.as_ref() != Some(node) || !living(node) {
+            if node == local_node || !fresh || beat.assessment.brain.as_ref() != Some(node) || !living(node) {
                 return None;
             }
             if beat.digest != judge.digest {
                 let smaller = beat.digest.as_str() < judge.digest;
                 return smaller.then(|| Yield::OtherList(node.clone(), beat.digest.clone()));
             }
-            beat.passed_over.contains(local_node).then(|| Yield::Returning(node.clone()))
+            beat.assessment.passed_over.contains(local_node).then(|| Yield::Returning(node.clone()))
         };
         self.nodes.iter().find_map(leads)
     }
@@ -471,15 +392,5 @@ impl Watch {
                 _ => {}
             }
         }
-    }
-}
-
-/// A time as it stands in a sentence.
-pub fn seconds(time: Duration) -> String {
-    match time.as_secs() {
-        0..10 => format!("{:.1} s", time.as_secs_f64()),
-        seconds @ 10..120 => format!("{seconds} s"),
-        seconds @ 120..7200 => format!("{} min", seconds / 60),
-        seconds => format!("{} h", seconds / 3600),
     }
 }

@@ -23,8 +23,7 @@ use crate::register::{Register, RegisterOf, RegisterStore, StoreError, Version};
 use crate::remote;
 use crate::state::StateDir;
 
-/// What stands in the name of the local repository that keeps the objects of all registers; no service has
-/// this name.
+/// In place of a service's name, in the name of the local repository that keeps the objects of all registers.
 const ALL: &str = "_all";
 
 /// The same for a store that is not the one in force.

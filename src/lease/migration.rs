@@ -40,8 +40,8 @@ pub enum Content {
 /// What is next.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum MigrationStep {
-    /// Replace the new register's content with a mark that awaits the lease; of this migration, if the old
-    /// register is closed already. Then the new one lost its mark, and nothing but a full wait counts.
+    /// Replace the new register's content with a mark that awaits the lease. Where the old register is closed
+    /// already, the new one has lost its mark: it gets one of the same migration, and only a full wait counts then.
     Reserve(Option<Nonce>),
     /// Replace the old register's content with a mark that holds this claim; `migration` is the one of the
     /// new register's mark.

@@ -28,7 +28,7 @@ const MAX_RETRY_PAUSE: Duration = Duration::from_secs(60);
 pub(super) struct Rules {
     /// The first cool-down.
     pub base: Duration,
-    /// How many deaths in `window` are no failed start.
+    /// How often it may be found stopped in `window` until that counts as a failed start.
     pub restarts: u32,
     /// The time in which deaths count, and after which a start has lasted.
     pub window: Duration,

@@ -47,7 +47,7 @@ fn entry(outcome: &ServiceOutcome, request: &Request<'_>, reason: String) -> Ent
         verdict: history::slug(outcome.verdict),
         epoch: outcome.lease.as_ref().and_then(|lease| lease.epoch),
         why: request.options.why.map(str::to_owned),
-        outage_ms: outcome.outage_ms,
+        outage_ms: outcome.movement.outage_ms,
         ..Entry::new(request.local_node, Event::Promote, reason)
     }
 }

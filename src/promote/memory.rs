@@ -8,18 +8,23 @@ use super::outcome::{PromoteVerdict, Step, StepOutcome};
 use super::plan::Plan;
 use super::request::Goal;
 use crate::clock::BootInstant;
+use crate::config::Config;
 use crate::name::Name;
-use crate::state::{Placement, ServiceRecord};
+use crate::state::{MAX_PROMOTION, Placement, ServiceRecord};
 
-/// After so many intervals of `cycle.check` without a check, another brain may have acted.
+/// After so many intervals of `cycle.check` without a check, another brain may have acted, and a node that was not
+/// looked at counts as new.
 const MAX_MISSED_CHECKS: u32 = 3;
-/// A promotion may take this long, and no check comes meanwhile.
-const MAX_PROMOTION: Duration = Duration::from_secs(60);
+
+/// The longest time from one check to the next in which nothing is forgotten.
+pub(super) fn longest_gap(config: &Config) -> Duration {
+    config.cycle.check * MAX_MISSED_CHECKS + config.probe_timeout
+}
 
 /// At the beginning: what was remembered too long ago is forgotten, and a person's wish ends a
 /// cool-down.
 pub(super) fn begin(goal: &Goal<'_>, record: &mut ServiceRecord, now: BootInstant) {
-    let gap = (goal.config().cycle.check * MAX_MISSED_CHECKS + goal.config().probe_timeout).max(MAX_PROMOTION);
+    let gap = longest_gap(goal.config()).max(MAX_PROMOTION);
     if record.checks.last.is_none_or(|last| last.until(now) > gap) {
         record.seen_stopped.clear();
         record.checks.last_well = None;

@@ -40,12 +40,20 @@ pub(super) struct Observed {
     nodes: NodeStates,
     instances: BTreeMap<Name, InstanceReport>,
     lease: Option<LeaseFacts>,
-    pause: PauseState,
+    orders: Orders,
     record: ServiceRecord,
     uptimes: Uptimes,
     second_opinion: Option<SecondOpinion>,
-    drains: Notices,
     done: Done,
+}
+
+/// What people have ordered.
+#[derive(Clone, Debug)]
+struct Orders {
+    /// Whether the service is paused.
+    pause: PauseState,
+    /// The nodes that are drained.
+    drains: Notices,
 }
 
 impl Observed {
@@ -55,18 +63,18 @@ impl Observed {
             nodes,
             instances: BTreeMap::new(),
             lease: None,
-            pause: PauseState::Unasked,
+            orders: Orders { pause: PauseState::Unasked, drains: Notices::default() },
             record,
             uptimes,
             second_opinion: None,
-            drains: Notices::default(),
             done: Done::default(),
         }
     }
 
     /// With the nodes that are drained.
-    pub(super) fn with_drains(self, drains: Notices) -> Self {
-        Self { drains, ..self }
+    pub(super) fn with_drains(mut self, drains: Notices) -> Self {
+        self.orders.drains = drains;
+        self
     }
 
     // what was seen
@@ -118,11 +126,11 @@ impl Observed {
     }
 
     pub(super) fn pause(&self) -> &PauseState {
-        &self.pause
+        &self.orders.pause
     }
 
     pub(super) fn paused(&self) -> Option<&Paused> {
-        if let PauseState::Known(paused) = &self.pause { paused.as_ref() } else { None }
+        if let PauseState::Known(paused) = &self.orders.pause { paused.as_ref() } else { None }
     }
 
     pub(super) fn record(&self) -> &ServiceRecord {
@@ -136,11 +144,11 @@ impl Observed {
 
     /// The notices of the nodes that are drained.
     pub(super) fn drains(&self) -> &Notices {
-        &self.drains
+        &self.orders.drains
     }
 
     pub(super) fn is_drained(&self, node: &Name) -> bool {
-        self.drains.drain_of(node).is_some()
+        self.orders.drains.drain_of(node).is_some()
     }
 
     pub(super) fn uptimes(&self) -> &Uptimes {

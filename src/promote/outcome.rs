@@ -172,7 +172,7 @@ pub struct CooldownReport {
 }
 
 /// From where to where a service was moved.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, JsonSchema)]
 pub struct Movement {
     /// The node where it belongs; null when that is not known.
     pub target: Option<Name>,
@@ -180,6 +180,11 @@ pub struct Movement {
     pub previous: Option<Name>,
     /// What makes sure that the old instance is stopped; null when nothing was started.
     pub fencing: Option<Fencing>,
+    /// What the target inhaled before the start; null where nothing was started, or without `inhale`.
+    pub inhaled: Option<Inhaled>,
+    /// For how long it was not seen to run well, in ms: from the last moment it was seen well to the first moment it
+    /// was well again. Null where nothing was started, and where nobody had seen it run before.
+    pub outage_ms: Option<f64>,
 }
 
 /// What became of one service.
@@ -200,11 +205,6 @@ pub struct ServiceOutcome {
     pub lease: Option<LeaseReport>,
     /// The nodes that are passed over, and until when.
     pub cooldowns: Vec<CooldownReport>,
-    /// What the target inhaled before the start; null where nothing was started, or without `inhale`.
-    pub inhaled: Option<Inhaled>,
-    /// For how long it was not seen to run well, in ms: from the last moment it was seen well to the first moment it
-    /// was well again. Null where nothing was started, and where nobody had seen it run before.
-    pub outage_ms: Option<f64>,
 }
 
 impl ServiceOutcome {
@@ -218,8 +218,6 @@ impl ServiceOutcome {
             steps: Vec::new(),
             lease: None,
             cooldowns: Vec::new(),
-            inhaled: None,
-            outage_ms: None,
         }
     }
 

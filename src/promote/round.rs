@@ -113,7 +113,7 @@ impl<'a> Round<'a> {
             Some((Takeover::new(self.goal(service), self.shared)?, record))
         };
         let takeovers: Vec<_> = self.shared.request().services.iter().filter_map(takeover).collect();
-        // All are read in one trip, so none is read at another check because it was not due at this one.
+        // One trip reads all of them: where one is due, the others are read with it.
         let is_due = takeovers.iter().any(|(takeover, record)| takeover.is_first_read_due(record));
         let pending =
             |(takeover, _): (Takeover<'a>, _)| (takeover.service(), takeover::read_beside(scope, takeover, is_due));

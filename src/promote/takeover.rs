@@ -25,8 +25,8 @@ mod stops;
 
 use stops::Stops;
 
-/// A look that lasts longer than this part of a probe's timeout waits for something: the check will not be
-/// a quiet one.
+/// The divisor of a probe's timeout: a look that takes longer than that waits for a node that does not answer, and
+/// the check will not be a quiet one.
 const SLOW_LOOK: u32 = 3;
 /// Gives up when another brain that is as quick as this one has won so often in a row.
 const MAX_ROUNDS: usize = 8;
@@ -325,7 +325,7 @@ impl<'a> Takeover<'a> {
         self.unheld_since().plus(self.lease.wait())
     }
 
-    /// Writes, and goes on where another brain wrote what serves as well.
+    /// Writes; that another brain has written the same target meanwhile is as good.
     fn swap(&mut self, target: &Name, record: &LeaseRecord) -> Result<(), Refusal> {
         let name = self.goal.name();
         self.goal.request().output_mode.step(format_args!("lease: {}", record.summary(name)));

@@ -2,14 +2,12 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use super::memory;
 use super::request::Request;
 use crate::clock::BootInstant;
 use crate::leader::NodeStates;
 use crate::state::history;
 use crate::state::{StateDir, Uptimes};
-
-/// A node that was not looked at for this many intervals of `cycle.check` counts as new.
-const MAX_MISSED_CHECKS: u32 = 3;
 
 /// Since when nodes have been alive, or dead, as seen from here.
 pub(super) struct UptimeTracker<'a> {
@@ -28,7 +26,7 @@ impl<'a> UptimeTracker<'a> {
     /// returned.
     pub(super) fn add(&self, seen: &NodeStates, began: BootInstant) -> Uptimes {
         let config = self.request.config;
-        let gap = config.cycle.check * MAX_MISSED_CHECKS + config.probe_timeout;
+        let gap = memory::longest_gap(config);
         let mut uptimes = self.lock();
         let changes = uptimes.update(seen, began, gap);
         if !self.request.options.dry_run {

@@ -7,7 +7,8 @@ use serde::Serialize;
 use super::StateDir;
 use super::directory::Envelope;
 use crate::fsutil::{Access, Durability};
-use crate::leader::at_work::{Beat, Watch};
+use crate::leader::at_work::Watch;
+use crate::leader::beat::Beat;
 
 const BEAT: &str = "beat.json";
 const WATCH: &str = "watch.json";

@@ -14,7 +14,7 @@ use crate::lease::LeaseView;
 use crate::name::Name;
 
 /// A promotion rarely takes longer, and no node is probed meanwhile.
-const MAX_PROMOTION: Duration = Duration::from_secs(60);
+pub const MAX_PROMOTION: Duration = Duration::from_secs(60);
 
 /// Since when nodes have been seen alive, or dead.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

@@ -213,8 +213,8 @@ fn beat(context: &Context, state_dir: &StateDir) -> Option<HereBeat> {
         age_ms: millis(age),
         fresh: age <= Limits::of(&context.config).stale(),
         verdict: beat.verdict,
-        brain: beat.brain,
-        passed_over: beat.passed_over,
+        brain: beat.assessment.brain,
+        passed_over: beat.assessment.passed_over,
     })
 }
 

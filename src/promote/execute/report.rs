@@ -37,12 +37,16 @@ pub(super) fn outcome(
         service: goal.name().clone(),
         verdict: plan.verdict,
         reason,
-        movement: Movement { target: plan.target, previous: plan.previous, fencing: plan.fencing },
+        movement: Movement {
+            target: plan.target,
+            previous: plan.previous,
+            fencing: plan.fencing,
+            inhaled: None,
+            outage_ms: outage.map(millis),
+        },
         steps,
         lease,
         cooldowns,
-        inhaled: None,
-        outage_ms: outage.map(millis),
     };
     let outcome = match paused {
         Some(paused) => outcome.while_paused(&paused, goal.options().dry_run),
@@ -55,7 +59,7 @@ pub(super) fn outcome(
 pub(super) fn with_inhaled(mut outcome: ServiceOutcome, inhaled: Option<(Name, Inhaled)>) -> ServiceOutcome {
     if let Some((node, inhaled)) = inhaled {
         outcome.reason.extend(inhaled.sentence(&node));
-        outcome.inhaled = Some(inhaled);
+        outcome.movement.inhaled = Some(inhaled);
     }
     outcome
 }

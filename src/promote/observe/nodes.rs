@@ -126,8 +126,7 @@ fn better_nodes_answered(goal: &Goal<'_>, record: &ServiceRecord, seen: &NodeSta
     seen.contains_key(serving) && better.all(|node| seen.contains_key(node))
 }
 
-/// Looks at the nodes of the chain whose answer the first look did not wait for; none where there are
-/// none, or a view was given.
+/// Looks at the nodes of the chain that the first look left out. None if it left out none, or a view was given.
 pub(in crate::promote) fn look_at_rest(goal: &Goal<'_>, remote: &Remote, seen: &NodeStates) -> Option<NodeStates> {
     let missing = goal.chain().iter().filter(|node| !seen.contains_key(*node));
     if goal.request().view.is_some() { None } else { look(goal, remote, missing) }

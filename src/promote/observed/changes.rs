@@ -29,7 +29,7 @@ impl Observed {
     }
 
     pub(in crate::promote) fn set_pause(&mut self, pause: PauseState) {
-        self.pause = pause;
+        self.orders.pause = pause;
     }
 
     pub(in crate::promote) fn set_second_opinion(&mut self, opinion: SecondOpinion) {

@@ -28,8 +28,8 @@ impl<'p> Planner<'p> {
         Some(format!("{lease} is unknown: {error}; nothing was touched{remedy}."))
     }
 
-    /// The node for which a brain claimed the lease that died before it granted it: what it left
-    /// unfinished is finished, as long as it can be.
+    /// The node of a claim that was never granted, for example because its brain died: the takeover is completed for
+    /// that node, as long as it can run the service.
     pub(super) fn claimed_for(&self) -> Option<&'p Name> {
         let observed = self.observed;
         let holder = &observed.unfinished_claim()?.holder;

@@ -68,7 +68,7 @@ pub(in crate::promote) fn passed_over_sentences(goal: &Goal<'_>, observed: &Obse
 }
 
 fn is_passed_over(observed: &Observed, node: &Name) -> bool {
-    observed.is_silent(node) && observed.running_on() != Some(node) && observed.record().seen_stopped.contains_key(node)
+    observed.is_silent(node) && observed.is_passed_over_if_silent(node)
 }
 
 /// The cause of a silence, and what was said.
