@@ -62,6 +62,31 @@ fn a_node_that_is_away_is_named_and_gets_it_later() {
 }
 
 #[test]
+fn a_node_that_hangs_takes_no_time_from_the_others_and_no_brain_goes_ahead_alone() {
+    let stage = Served::new();
+    write(&stage, LONGER.0, LONGER.1);
+    let within = |time: &str| stage.nodes.network.run(&format!("rollout new.toml --within {time}"));
+    // Its kernel goes on accepting connections, so a probe takes it for alive.
+    stage.nodes.servers[2].freeze();
+    let object = within("10s").expect(3, "partial");
+    stage.nodes.servers[2].thaw();
+    assert_eq!(node(&object, "c")["outcome"], "not-reached", "{object:#}");
+    for name in ["a", "b"] {
+        let of = node(&object, name);
+        assert_eq!((&of["step"], &of["outcome"]), (&json!("switch"), &json!("done")), "{object:#}");
+    }
+    // Nobody but the brain can be reached.
+    write(&stage, LONGER.0, "recovery = \"62s\"");
+    let before = digests(&stage);
+    stage.nodes.servers[1..].iter().for_each(|server| server.freeze());
+    let object = within("5s").expect(3, "partial");
+    stage.nodes.servers[1..].iter().for_each(|server| server.thaw());
+    assert_eq!(node(&object, "a")["step"], "stage", "{object:#}");
+    assert!(object["reason"].as_str().unwrap().starts_with("0 of 3 nodes have the new list; not a, b, c"), "{object:#}");
+    assert_eq!(digests(&stage), before);
+}
+
+#[test]
 fn a_list_that_loses_what_runs_or_that_a_node_cannot_take_is_refused_everywhere() {
     let stage = Served::new();
     let before = digests(&stage);

@@ -30,6 +30,16 @@ pub(super) fn not_left(kept: &Kept, state_dir: &StateDir) -> Option<Trouble> {
     Some(Trouble { code: "beat-not-left", about: String::new(), message })
 }
 
+/// How the end of a trouble is told in the history; why others did not lead stands beside the change of the brain.
+fn end_of(code: &str, about: &str) -> Option<String> {
+    match code {
+        "lists-differ" => Some(format!("{about} has the same node list as this node, or is gone.")),
+        "clock-off" => Some(format!("The clock of {about} agrees with the one here, or it is gone.")),
+        "passed-over" => None,
+        _ => Some(format!("{code}: over.")),
+    }
+}
+
 impl Check<'_> {
     /// The warnings for the object. A check says each on stderr when it begins to hold.
     pub fn warnings(&self) -> Vec<Warning> {
@@ -38,7 +48,9 @@ impl Check<'_> {
         let mut troubles = std::mem::take(&mut inner.troubles);
         for (node, known) in inner.watch.nodes() {
             let Some(beat) = known.beat() else { continue };
-            if beat.digest != self.config.digest && beat.sighting.age(now) <= self.limits.silent() {
+            // A brain reads the beats of others once in a round, and remembers between two what it has read.
+            let is_known = beat.sighting.known_for(now) <= self.limits.round() * 2;
+            if beat.digest != self.config.digest && is_known && beat.sighting.age_when_read() <= self.limits.silent() {
                 let message = format!(
                     "{node} has another node list (digest {}, here {}); bring them in line",
                     beat.digest, self.config.digest
@@ -46,8 +58,7 @@ impl Check<'_> {
                 troubles.push(Trouble { code: "lists-differ", about: node.to_string(), message });
             }
             let off = beat.clock_ahead_ms.unsigned_abs();
-            if Duration::from_millis(off) > MAX_CLOCK_OFFSET && beat.sighting.known_for(now) <= self.limits.round() * 2
-            {
+            if Duration::from_millis(off) > MAX_CLOCK_OFFSET && is_known {
                 let way = if beat.clock_ahead_ms > 0 { "ahead of" } else { "behind" };
                 let message = format!(
                     "the clock of {node} is {} {way} the one here; set them by NTP",
@@ -68,7 +79,15 @@ impl Check<'_> {
             let key = |trouble: &Trouble| format!("{}:{}", trouble.code, trouble.about);
             let said = &mut inner.watch.said;
             let lasting: Vec<String> = said.keys().cloned().collect();
-            said.retain(|said, at| troubles.iter().any(|trouble| key(trouble) == *said) && at.until(now) < SAY_AGAIN);
+            let lasts = |said: &str| troubles.iter().any(|trouble| key(trouble) == said);
+            for (code, about) in lasting.iter().filter(|said| !lasts(said)).filter_map(|said| said.split_once(':')) {
+                if let Some(message) = end_of(code, about) {
+                    let entry = Entry::new(self.local_node, Event::Trouble, &message);
+                    let (node, verdict) = (about.parse().ok(), Some(format!("{code}-ended")));
+                    history::record(self.state_dir, &Entry { node, verdict, ..entry });
+                }
+            }
+            said.retain(|said, at| lasts(said) && at.until(now) < SAY_AGAIN);
             for trouble in &troubles {
                 said.entry(key(trouble)).or_insert_with(|| {
                     output::say_as(Priority::Doubtful, format_args!("{}: {}", trouble.code, trouble.message));

@@ -65,7 +65,7 @@ impl Dead {
         }
     }
 
-    fn contains(&self, name: &Name) -> bool {
+    pub(super) fn contains(&self, name: &Name) -> bool {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).contains(name)
     }
 }

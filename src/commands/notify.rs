@@ -120,6 +120,9 @@ pub(super) fn run(arguments: &cli::Notify, context: &Context) -> Result<ExitStat
     };
     let why: Vec<String> = refused.into_iter().chain(not_reached).collect();
     let reason = match (why.as_slice(), delivered, pending) {
+        ([], 0, _) if context.config.notify.command.is_none() && context.config.notify.url.is_none() => {
+            "Nobody is told: [notify] names no receiver.".to_owned()
+        }
         ([], 0, _) => "There is nothing new to tell.".to_owned(),
         ([], ..) => format!("{delivered} delivered; nothing is pending."),
         _ => format!("{delivered} delivered, {pending} pending: {}.", why.join("; ")),

@@ -1,6 +1,7 @@
 //! `mirror rollout`: a new node list, on all nodes or named where not.
 
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use base64::Engine as _;
@@ -9,15 +10,17 @@ use indexmap::IndexMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::everywhere::{self, Question, Refusal};
+use super::everywhere::{self, Dead, Question, Refusal};
 use super::lease::migrate::not_migrated;
 use super::{Context, status};
 use crate::cli;
 use crate::clock::Deadline;
 use crate::config::{self, Config, Node, Problem, Severity};
+use crate::leader::State;
 use crate::name::Name;
 use crate::output::{self, ExitStatus, Report, ReportFacts, Spinner, Style};
 use crate::remote::Remote;
+use crate::view::ReportedState;
 
 mod changes;
 mod place;
@@ -74,6 +77,13 @@ pub struct RolloutNode {
     pub outcome: RolloutOutcome,
     /// Why it did not succeed, in words; null when it did.
     pub detail: Option<String>,
+}
+
+impl RolloutNode {
+    /// Whether the new list is in force there.
+    fn has_it(&self) -> bool {
+        self.step == RolloutStep::Switch && self.outcome == RolloutOutcome::Done
+    }
 }
 
 /// A step of a rollout on one node.
@@ -136,7 +146,9 @@ struct Rollout<'a> {
     context: &'a Context,
     new: &'a Config,
     text: &'a str,
-    deadline: Deadline,
+    /// How long one step may take: a node that does not answer takes no time from the next step.
+    timeout: Duration,
+    dead: Dead,
     brain: Option<Name>,
 }
 
@@ -146,17 +158,21 @@ pub(super) fn run(arguments: &cli::Rollout, file: &Path, context: &Context) -> R
     let loaded = config::parse(&context.config.file, &text)?;
     let (new, mut problems) = (loaded.config, loaded.problems);
     let changes = changes::between(&context.config, &new);
-    let deadline = Deadline::after(everywhere::timeout(context, arguments.within) * 3);
+    let timeout = everywhere::timeout(context, arguments.within);
     let spinner = Spinner::start(context.output_mode, "rolling out the list");
-    let now = status::look(context, Deadline::after(everywhere::timeout(context, arguments.within)))?.facts;
+    let now = status::look(context, Deadline::after(timeout))?.facts;
     let serving = now.services.iter().map(|service| (&service.service, service.running_on.as_slice()));
     for message in changes::in_the_way(&new, serving) {
         problems.push(loaded.places.problem(Severity::Error, "still-serving", "nodes".to_owned(), message));
     }
-    for message in not_migrated(context, &new, deadline) {
+    for message in not_migrated(context, &new, Deadline::after(timeout)) {
         problems.push(loaded.places.problem(Severity::Error, "not-migrated", "lease".to_owned(), message));
     }
-    let rollout = Rollout { context, new: &new, text: &text, deadline, brain: now.brain };
+    let dead = Dead::default();
+    for of in now.nodes.iter().filter(|of| of.state == ReportedState::Dead) {
+        dead.add(&of.node, State::Dead);
+    }
+    let rollout = Rollout { context, new: &new, text: &text, timeout, dead, brain: now.brain };
     let is_unsound = problems.iter().any(|problem| problem.severity == Severity::Error);
     let nodes = if is_unsound || arguments.dry_run { rollout.planned(is_unsound) } else { rollout.carry_out() };
     drop(spinner);
@@ -173,30 +189,39 @@ pub(super) fn run(arguments: &cli::Rollout, file: &Path, context: &Context) -> R
 }
 
 fn verdict(nodes: &[RolloutNode], is_unsound: bool, dry_run: bool) -> RolloutVerdict {
-    let any = |outcome| nodes.iter().any(|node| node.outcome == outcome);
     match () {
-        () if is_unsound || any(RolloutOutcome::Refused) => RolloutVerdict::Refused,
+        () if is_unsound || nodes.iter().any(|node| node.outcome == RolloutOutcome::Refused) => RolloutVerdict::Refused,
         () if dry_run => RolloutVerdict::Planned,
-        () if any(RolloutOutcome::NotReached) => RolloutVerdict::Partial,
-        () => RolloutVerdict::RolledOut,
+        () if nodes.iter().all(RolloutNode::has_it) => RolloutVerdict::RolledOut,
+        () => RolloutVerdict::Partial,
     }
 }
 
 fn reason(verdict: RolloutVerdict, nodes: &[RolloutNode], problems: &[Problem], changes: usize) -> String {
-    let is_away = |node: &&RolloutNode| matches!(node.outcome, RolloutOutcome::NotReached | RolloutOutcome::Refused);
-    let away: Vec<&str> = nodes.iter().filter(is_away).map(|node| node.node.as_str()).collect();
+    let names = |wanted: &dyn Fn(&RolloutNode) -> bool| {
+        let names: Vec<&str> = nodes.iter().filter(|node| wanted(node)).map(|node| node.node.as_str()).collect();
+        (names.len(), names.join(", "))
+    };
     let error = problems.iter().find(|problem| problem.severity == Severity::Error);
     match (verdict, error) {
         (_, Some(error)) => format!("Nothing was touched: {}.", error.message),
-        (RolloutVerdict::Planned, _) => format!("{changes} changes, for {} nodes; nothing was touched.", nodes.len()),
+        (RolloutVerdict::Planned, _) => {
+            let what = if changes == 1 { "change" } else { "changes" };
+            format!("{changes} {what}, for {} nodes; nothing was touched.", nodes.len())
+        }
         (RolloutVerdict::RolledOut, _) => format!("All {} nodes have the new list.", nodes.len()),
-        (RolloutVerdict::Refused, _) => format!("Nothing was switched: {} cannot take the list.", away.join(", ")),
-        (RolloutVerdict::Partial, _) => format!(
-            "{} of {} nodes have the new list; not {}: run this again once they are back.",
-            nodes.len() - away.len(),
-            nodes.len(),
-            away.join(", ")
-        ),
+        (RolloutVerdict::Refused, _) => {
+            let (_, refusing) = names(&|node| node.outcome == RolloutOutcome::Refused);
+            format!("Nothing was switched: {refusing} cannot take the list.")
+        }
+        (RolloutVerdict::Partial, _) => {
+            let ((having, _), (_, missing)) = (names(&RolloutNode::has_it), names(&|node| !node.has_it()));
+            format!(
+                "{having} of {} nodes have the new list; not {missing}: run this again when every one of them can be \
+                 reached.",
+                nodes.len()
+            )
+        }
     }
 }
 
@@ -228,7 +253,12 @@ impl Rollout<'_> {
         let is_staged = |name: &Name| staged.iter().any(|of| of.node == *name && of.outcome == RolloutOutcome::Done);
         let is_brain = |name: &Name| self.brain.as_ref() == Some(name);
         let mut switched = self.ask(&nodes, RolloutStep::Switch, |name| is_staged(name) && !is_brain(name));
-        switched.extend(self.ask(&nodes, RolloutStep::Switch, |name| is_staged(name) && is_brain(name)));
+        // A brain whose list no living node has would only be contradicted.
+        let is_followed = switched.iter().any(|of| of.outcome == RolloutOutcome::Done);
+        let is_alone = nodes.keys().all(|name| is_brain(name) || self.dead.contains(name));
+        if is_followed || is_alone {
+            switched.extend(self.ask(&nodes, RolloutStep::Switch, |name| is_staged(name) && is_brain(name)));
+        }
         let of = |staged: RolloutNode| switched.iter().find(|node| node.node == staged.node).cloned().unwrap_or(staged);
         staged.into_iter().map(of).collect()
     }
@@ -247,7 +277,8 @@ impl Rollout<'_> {
             _ => format!("--stage {}", STANDARD.encode(self.text)),
         };
         let command = format!("mirror rollout --json {words}");
-        let question = Question { command, schema: RolloutFacts::SCHEMA, deadline: self.deadline, dead: None };
+        let deadline = Deadline::after(self.timeout);
+        let question = Question { command, schema: RolloutFacts::SCHEMA, deadline, dead: Some(&self.dead) };
         std::thread::scope(|scope| {
             let (question, old, new) = (&question, &old, &new);
             let threads: Vec<_> = nodes

@@ -61,6 +61,11 @@ impl Sighting {
         self.read.until(now)
     }
 
+    /// How old the beat was when it was read.
+    pub const fn age_when_read(&self) -> Duration {
+        self.age
+    }
+
     /// How old the beat is now.
     pub fn age(&self, now: BootInstant) -> Duration {
         self.age.saturating_add(self.read.until(now))

@@ -30,6 +30,8 @@ pub(super) fn between(old: &Config, new: &Config) -> Vec<String> {
         ("[remote]", old.remote_command == new.remote_command),
         ("[breath]", format!("{:?}", old.breath) == format!("{:?}", new.breath)),
         ("[lease]", old.lease == new.lease),
+        ("[notify]", format!("{:?}", old.notify) == format!("{:?}", new.notify)),
+        ("[witness]", format!("{:?}", old.witnesses) == format!("{:?}", new.witnesses)),
     ];
     changes.extend(rest.into_iter().filter(|(_, same)| !same).map(|(table, _)| format!("{table} is another one.")));
     changes
