@@ -310,6 +310,9 @@ pub enum Command {
     /// grants of leases by any node, pauses, and what `mirror hold` started and ended, also by failsafe. The state directory has it as lines of JSON in history.old.jsonl and
     /// history.jsonl, 512 KiB at most. The takeovers of all nodes are in the register itself: see
     /// `mirror lease history`. With --all the histories of all nodes are put on one time line.
+    ///
+    /// An outage is counted from the last check that saw the service run well to the moment at which it was well
+    /// again: up to `cycle.check` longer than nobody was served.
     #[command(after_long_help = HISTORY_STATUSES)]
     History(History),
 
@@ -318,7 +321,9 @@ pub enum Command {
     /// Checks the new list, says what differs from the present one, and refuses where a node would leave while it
     /// serves. Then it is put beside the present list (`mirror.toml.new`) on every node of both lists, read there, and,
     /// where no node says no, put in its place by a rename, on the brain last. A node that cannot be reached is named,
-    /// and gets the list when this is run again. What is a node's own, `self` and `state`, stays.
+    /// and gets the list when this is run again. `self` and `state` of a node's list stay. A node whose list has a
+    /// [notify] or a [witness] that the new list would change refuses it. While no other living node has the new list,
+    /// the brain keeps the old one.
     ///
     /// While both lists are about, checks warn `lists-differ`, and of two nodes that both lead the one with the smaller
     /// digest goes on.

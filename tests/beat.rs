@@ -279,6 +279,29 @@ fn who_can_log_in_nowhere_passes_nobody_over() {
     assert_eq!(at_work(&object, "a"), "unasked", "{object:#}");
 }
 
+/// The begins and ends of troubles in a node's history.
+fn troubles(field: &Field, node: &str) -> Vec<String> {
+    let history = field.on(node, "history").json();
+    let troubles = history["entries"].as_array().unwrap().iter().filter(|entry| entry["event"] == "trouble");
+    troubles.map(|entry| entry["verdict"].as_str().unwrap().to_owned()).collect()
+}
+
+#[test]
+fn lists_that_differ_are_told_of_when_it_begins_and_when_it_ends() {
+    let field = Field::new();
+    field.write_list("b", &["a", "c", "b"]);
+    field.check("a").expect(0, "self");
+    for _ in 0..3 {
+        field.check("b").expect(1, "other");
+        field.later(40);
+        field.check("a").expect(0, "self");
+    }
+    assert_eq!(troubles(&field, "b"), ["lists-differ"]);
+    field.write_list("b", &["a", "b", "c"]);
+    field.check("b").expect(1, "other");
+    assert_eq!(troubles(&field, "b"), ["lists-differ", "lists-differ-ended"]);
+}
+
 #[test]
 fn of_two_that_lead_by_other_lists_the_smaller_digest_goes_on() {
     let field = Field::new();
@@ -289,6 +312,8 @@ fn of_two_that_lead_by_other_lists_the_smaller_digest_goes_on() {
     // Each takes itself for the head.
     let object = field.check(second).expect(3, "unknown");
     assert_eq!(codes(&object), ["lists-differ"], "{object:#}");
+    field.check(second).expect(3, "unknown");
+    assert_eq!(troubles(&field, second), ["lists-differ"]);
     assert!(object["reason"].as_str().unwrap().contains("smaller"), "{object:#}");
     // The other order: the one that goes on comes to it later, and finds a brain there.
     for node in NODES {

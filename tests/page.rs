@@ -47,7 +47,8 @@ fn a_browser_shows_the_page_and_has_nothing_to_say() {
     let file = stage.nodes.path("page.html");
     let Some((console, shown)) = browse(&stage, &file) else { return };
     assert_eq!(console, [""; 0], "{console:#?}");
-    for words in ["<title>1 wrong: bot runs on c; a is the brain.</title>", "is passed over for bot until", "Outage "] {
+    for words in ["<title>1 problem; bot runs on c; a is the brain.</title>", "is passed over for bot until", "Outage "]
+    {
         assert!(shown.contains(words), "{words:?} in {shown}");
     }
     // The same with a script and a picture from elsewhere: this browser would tell.

@@ -82,7 +82,10 @@ fn a_node_that_hangs_takes_no_time_from_the_others_and_no_brain_goes_ahead_alone
     let object = within("5s").expect(3, "partial");
     stage.nodes.servers[1..].iter().for_each(|server| server.thaw());
     assert_eq!(node(&object, "a")["step"], "stage", "{object:#}");
-    assert!(object["reason"].as_str().unwrap().starts_with("0 of 3 nodes have the new list; not a, b, c"), "{object:#}");
+    assert!(
+        object["reason"].as_str().unwrap().starts_with("0 of 3 nodes have the new list; not a, b, c"),
+        "{object:#}"
+    );
     assert_eq!(digests(&stage), before);
 }
 

@@ -196,7 +196,7 @@ fn a_plugin_a_page_and_a_watch_say_the_same() {
     stage.nodes.on("a", "promote --if-brain").expect(0, "moved");
     let said = status(&stage, "--nagios --html page.html");
     assert_eq!(said.status, 1, "{said:?}");
-    assert!(said.stdout.starts_with("MIRROR WARNING - 1 wrong: bot runs on c; a is the brain."), "{said:?}");
+    assert!(said.stdout.starts_with("MIRROR WARNING - 1 problem; bot runs on c; a is the brain."), "{said:?}");
     let page = fs::read_to_string(stage.nodes.path("page.html")).unwrap();
     assert!(page.starts_with("<!doctype html>") && page.ends_with("</html>\n"), "{page}");
     assert!(page.contains("&lt;script&gt;") && !page.contains("<script"), "{page}");

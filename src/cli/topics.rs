@@ -46,5 +46,7 @@ impl Topic {
 
 /// The topic of this name, or the one whose page is called so.
 pub fn find(name: &str) -> Option<&'static Topic> {
+    let name = name.strip_prefix("mirror.").unwrap_or(name);
+    let name = if name == "toml" { "config" } else { name };
     TOPICS.iter().find(|topic| topic.name == name || topic.page == name)
 }

@@ -154,11 +154,12 @@ pub(super) fn sentence(facts: &StatusFacts, wrong: usize, unknown: usize) -> Str
         }
     };
     parts.push(facts.brain.as_ref().map_or("no brain is known".to_owned(), |brain| format!("{brain} is the brain")));
+    let problems = if wrong == 1 { "1 problem".to_owned() } else { format!("{wrong} problems") };
     let lead = match (wrong, unknown) {
-        (0, 0) => "All is well".to_owned(),
-        (0, _) => format!("{unknown} not known"),
-        (_, 0) => format!("{wrong} wrong"),
-        _ => format!("{wrong} wrong, {unknown} not known"),
+        (0, 0) => "All is well: ".to_owned(),
+        (0, _) => format!("{unknown} not known; "),
+        (_, 0) => format!("{problems}; "),
+        _ => format!("{problems}, {unknown} not known; "),
     };
-    format!("{lead}: {}.", parts.join("; "))
+    format!("{lead}{}.", parts.join("; "))
 }

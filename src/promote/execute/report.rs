@@ -29,7 +29,7 @@ pub(super) fn outcome(
     let (record, mut steps) = observed.into_parts();
     let cooldowns = cooldowns(&record, Now::take());
     for CooldownReport { node, until, why, .. } in &cooldowns {
-        reason += &format!(" {node} is passed over until {until}: {why}.");
+        reason += &format!(" {node} is passed over until {until}, as a start there failed or did not last: {why}.");
     }
     steps.extend(silent);
     steps.extend(plan.actions.iter().flat_map(planned_steps));
