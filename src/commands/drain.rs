@@ -203,8 +203,11 @@ fn outcome(
     }
     let left = match moved.as_slice() {
         [] => format!("{node} is drained, and nothing runs there."),
-        [only] => format!("{node} is drained. {}", only.reason),
-        all => format!("{node} is drained: {} have left it.", name::list(all.iter().map(|of| &of.service))),
+        [only] => format!("{node} is drained, and nothing runs there. {}", only.reason),
+        all => {
+            let services = name::list(all.iter().map(|of| &of.service));
+            format!("{node} is drained, and nothing runs there: {services} have left it.")
+        }
     };
     (DrainVerdict::Drained, left + &known, moved)
 }

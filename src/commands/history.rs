@@ -117,6 +117,7 @@ pub(super) fn run(arguments: &cli::History, context: &Context) -> Result<ExitSta
     entries.drain(..all.saturating_sub(arguments.last));
     let reason = match (entries.len(), all) {
         (_, 0) => "Nothing has happened here, or nothing is known of it.".to_owned(),
+        (_, 1) => "The only change that is known here.".to_owned(),
         (shown, all) if shown == all => format!("All {all} changes that are known here."),
         (shown, all) => format!("The latest {shown} of {all} changes that are known here."),
     };
