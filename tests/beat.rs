@@ -410,6 +410,41 @@ fn a_person_may_ask_who_is_at_work() {
 }
 
 #[test]
+fn a_node_that_led_for_a_moment_relies_on_what_the_brain_after_it_knew() {
+    let mut field = Field::new();
+    let run = field.network.path().join("run");
+    for node in NODES {
+        let list = std::fs::read_to_string(field.list(node)).unwrap();
+        let list = list.replace("[chains]\n", "[chains]\nbot = [\"c\", \"a\", \"b\"]\n");
+        let service = format!(
+            "[services.bot]\nstatus = 'test -e {0}.$MIRROR_SELF'\nstart = 'touch {0}.$MIRROR_SELF'\n\
+             stop = 'rm -f {0}.$MIRROR_SELF'\ntimeout = \"20s\"\n",
+            run.display()
+        );
+        std::fs::write(field.list(node), list + &service).unwrap();
+    }
+    let promote = |field: &Field, node: &str| field.on(node, "promote --if-brain");
+    // While a is down, b leads: it cannot know what runs on a.
+    field.nodes[0].kill();
+    promote(&field, "b").expect(0, "started");
+    field.nodes[0].restart();
+    promote(&field, "a").expect(0, "in-place");
+    for node in ["b", "c"] {
+        promote(&field, node).expect(1, "not-brain");
+    }
+    field.is_steady("b");
+    field.nodes[0].freeze();
+    field.later(40);
+    field.check("b").expect(1, "other");
+    field.later(40);
+    std::fs::remove_file(run.with_extension("c")).unwrap();
+    let object = promote(&field, "b").expect(0, "started");
+    field.nodes[0].thaw();
+    assert_eq!(object["services"][0]["target"], "c", "{object:#}");
+    assert!(run.with_extension("c").exists());
+}
+
+#[test]
 fn a_brain_with_a_service_that_hangs_is_at_work() {
     let field = Field::new();
     let good = field.network.path().join("good");
