@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Result, ensure};
 
-use crate::host::Host;
+use crate::host::{First, Host};
 use crate::lab::{NODES, ORIGIN, ORIGIN_NUMBER};
 use crate::system::{LeaseClient, System};
 use crate::systemd;
@@ -25,7 +25,10 @@ pub(crate) fn furnish(lab: &Path, hosts: &[Host], system: &System) -> Result<()>
     fs::copy(std::env::current_exe()?, bin.join("lab"))?;
     // Another build can be measured with the same bench.
     let mirror = std::env::var_os("LAB_MIRROR").unwrap_or_else(|| env!("CARGO_BIN_EXE_mirror").into());
-    fs::copy(mirror, bin.join("mirror"))?;
+    // Where it comes out of a package there is no other one.
+    if *system != System::Packaged {
+        fs::copy(mirror, bin.join("mirror"))?;
+    }
     script(&bin.join("service"), if system.lease().is_some() { HELD } else { SERVICE })?;
     let mut known = String::new();
     for host in hosts {
@@ -56,11 +59,12 @@ pub(crate) fn furnish(lab: &Path, hosts: &[Host], system: &System) -> Result<()>
         ))?;
         script(&bin.join("git-receive-pack"), RECEIVE)?;
     }
-    if hosts.iter().any(|host| host.systemd) {
-        systemd::furnish(&lab.join("shared/units"))?;
+    if hosts.iter().any(|host| host.first != First::Daemons) {
+        systemd::furnish(&lab.join("shared/units"), *system == System::Packaged)?;
         script(&bin.join("juno"), "#!/bin/sh\nexec /run/lab/bin/lab --lab-beat\n")?;
     }
-    for host in hosts {
+    // A tree of its own is as clean as after the installation of the machine.
+    for host in hosts.iter().filter(|host| host.first != First::SystemdInTree) {
         let root = host.disk.join("root");
         fs::copy(&key, root.join(".ssh/id_ed25519"))?;
         fs::set_permissions(root.join(".ssh/id_ed25519"), fs::Permissions::from_mode(0o600))?;

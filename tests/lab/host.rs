@@ -18,15 +18,26 @@ pub(crate) const PATH: &str = "/run/lab/bin:/usr/local/sbin:/usr/local/bin:/usr/
 /// How long a host may take to boot, on a machine that is busy with other things.
 const BOOT: Duration = Duration::from_secs(60);
 
+/// What the first process of a host is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum First {
+    /// The lab's own, which starts the daemons.
+    Daemons,
+    /// systemd, with the machine's /usr.
+    Systemd,
+    /// systemd, with a root tree of the host's own, into which packages can be installed.
+    SystemdInTree,
+}
+
 /// A host, up or down. Its disk outlives it.
 pub(crate) struct Host {
     pub(crate) name: &'static str,
     pub(crate) number: u8,
     /// Its disk, as the machine sees it: `root` is its /root, `var` its /var/lib, `etc` what is
-    /// other in its /etc than in the machine's.
+    /// other in its /etc than in the machine's; `tree/new` what is other in a root tree of its own.
     pub(crate) disk: PathBuf,
-    /// Whether its first process is systemd.
-    pub(crate) systemd: bool,
+    /// What its first process is.
+    pub(crate) first: First,
     /// The directory of its lab.
     lab: PathBuf,
     /// Its control group, which holds all its processes.
@@ -36,9 +47,9 @@ pub(crate) struct Host {
 }
 
 impl Host {
-    pub(crate) fn new(name: &'static str, number: u8, systemd: bool, lab: &Path, group: &Path) -> Self {
+    pub(crate) fn new(name: &'static str, number: u8, first: First, lab: &Path, group: &Path) -> Self {
         let (disk, group) = (lab.join("hosts").join(name), group.join(name));
-        Self { name, number, disk, systemd, lab: lab.to_owned(), group, outer: Mutex::new(None) }
+        Self { name, number, disk, first, lab: lab.to_owned(), group, outer: Mutex::new(None) }
     }
 
     fn outer(&self) -> MutexGuard<'_, Option<Child>> {
@@ -68,8 +79,11 @@ impl Host {
             .arg(inside::INIT)
             .arg(&self.lab)
             .arg(self.name);
-        if self.systemd {
+        if self.first != First::Daemons {
             command.arg(remains::below_the_root(&self.group)?);
+        }
+        if self.first == First::SystemdInTree {
+            command.arg(inside::TREE);
         }
         let child = command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).process_group(0).spawn()?;
         let child = outer.insert(child);

@@ -9,7 +9,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use rustix::process::WaitOptions;
 
 use crate::lab;
@@ -19,6 +19,8 @@ use crate::truth;
 
 /// The arguments under which the binary is one of these.
 pub(crate) const INIT: &str = "--lab-init";
+/// Behind a host's: it gets a root tree of its own.
+pub(crate) const TREE: &str = "tree";
 pub(crate) const BEAT: &str = "--lab-beat";
 pub(crate) const REAPER: &str = "--lab-reaper";
 /// Raises a lab, with systemd where that is said, says so, and waits to be killed.
@@ -33,7 +35,8 @@ pub(crate) fn dispatch() {
     let words: Vec<&str> = arguments.iter().filter_map(|word| word.to_str()).collect();
     let done = match words.as_slice() {
         [INIT, directory, host] => init(Path::new(directory), host),
-        [INIT, directory, host, group] => systemd(Path::new(directory), host, group),
+        [INIT, directory, host, group] => systemd(Path::new(directory), host, &[group]),
+        [INIT, directory, host, group, TREE] => systemd(Path::new(directory), host, &[group, TREE]),
         [BEAT] => beat(),
         [REAPER, name] => reap(name),
         [VICTIM] => victim(system::FAST),
@@ -71,9 +74,15 @@ fn mount(lab: &Path, host: &str) -> Result<()> {
 }
 
 /// The first process of a host that systemd runs: becomes systemd.
-fn systemd(lab: &Path, host: &str, group: &str) -> Result<()> {
-    mount(lab, host)?;
-    let error = Command::new("sh").args(["-ec", include_str!("systemd.sh"), "init", group]).exec();
+fn systemd(lab: &Path, host: &str, group: &[&str]) -> Result<()> {
+    if group.contains(&TREE) {
+        let moved = Command::new("sh").args(["-ec", include_str!("tree.sh"), "init"]).arg(lab).arg(host).status()?;
+        ensure!(moved.success(), "{host}: there can be no root tree of its own");
+        std::env::set_current_dir("/root")?;
+    } else {
+        mount(lab, host)?;
+    }
+    let error = Command::new("sh").args(["-ec", include_str!("systemd.sh"), "init"]).args(group).exec();
     Err(error).context("cannot start sh")
 }
 

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 
 use crate::furnish;
-use crate::host::Host;
+use crate::host::{First, Host};
 use crate::inside;
 use crate::remains::{self, MARK};
 use crate::switch::{Links, Switch};
@@ -86,8 +86,8 @@ impl Lab {
         fs::write(&beats, "")?;
         let names = NODES.iter().copied().chain([ORIGIN]).chain(system.members().iter().copied());
         let host = |(name, number)| {
-            let systemd = NODES.contains(&name) && system.needs_systemd();
-            Host::new(name, number, systemd, &directory, &group)
+            let first = if NODES.contains(&name) { system.first() } else { First::Daemons };
+            Host::new(name, number, first, &directory, &group)
         };
         let hosts: Vec<Host> = names.zip(1..).map(host).collect();
         furnish::furnish(&directory, &hosts, &system).context("cannot furnish the hosts")?;

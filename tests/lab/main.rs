@@ -11,6 +11,7 @@ mod host;
 mod inert;
 mod inside;
 mod lab;
+mod package;
 mod remains;
 mod scenario;
 mod stalls;
@@ -34,6 +35,7 @@ use arbiter::{Away, Meanwhile};
 use doubt::Part;
 use inert::Inert;
 use lab::{Lab, NODES, ORIGIN};
+use package::Right;
 use scenario::{Quiet, Recovery, Trouble};
 use switch::Links;
 use system::{FAST, LEASE, LEASE_ETCD, LEASE_FAST, LEASE_UNITS, PROTOCOL, System, TIMERS};
@@ -90,6 +92,14 @@ fn main() {
         ("without_an_origin_the_survivor_holds_every_commit", without_an_origin),
         ("nothing_fails", nothing_fails),
     ];
+    let packaged: [(&str, Test); 2] = [
+        ("hosts_install_the_package_and_survive", hosts_install_the_package_and_survive),
+        ("hosts_upgrade_the_package_and_purge_it", hosts_upgrade_the_package_and_purge_it),
+    ];
+    let unpackaged = missing.clone().or_else(package::missing);
+    if let Some(why) = &unpackaged {
+        eprintln!("lab: {} trials that need the package are ignored here, for {why}", packaged.len());
+    }
     if let Some(why) = &missing {
         eprintln!(
             "lab: {} trials that need hosts are ignored here, for {why}",
@@ -104,6 +114,9 @@ fn main() {
     let within_deadlines =
         within_deadlines.into_iter().map(|(name, test)| trial(name, Box::new(move || unless_stalled(test))));
     trials.extend(on_hosts.chain(within_deadlines).map(|trial| trial.with_ignored_flag(missing.is_some())));
+    trials.extend(packaged.into_iter().map(|(name, test)| {
+        trial(name, Box::new(move || unless_stalled(test))).with_ignored_flag(unpackaged.is_some())
+    }));
     let mut arguments = Arguments::from_args();
     // Two labs at once would measure each other.
     arguments.test_threads = Some(1);
@@ -394,6 +407,37 @@ fn nothing_fails() -> Result<()> {
     undisturbed(&scenario::quiet(&lab, Duration::from_secs(8))?, &lab)?;
     undisturbed(&scenario::loaded(&lab, Duration::from_secs(8))?, &lab)?;
     undisturbed(&scenario::lossy(&lab, Duration::from_secs(8))?, &lab)
+}
+
+/// What somebody does who has the package and its pages, and then four of five hosts die at once.
+fn hosts_install_the_package_and_survive() -> Result<()> {
+    let (lab, _) = package::set_up(Right::Polkit)?;
+    lab.wait_for_service(Duration::from_secs(60))?;
+    package::check(&lab)?;
+    std::thread::sleep(scenario::some_of(Duration::from_secs(5)));
+    let recovery = scenario::four_die(&lab, "novosibirsk", PATIENCE)?.context("the survivor served already")?;
+    sound(&recovery, &lab)
+}
+
+/// One after the other, each while it checks; nothing moves. In the end nothing is left.
+fn hosts_upgrade_the_package_and_purge_it() -> Result<()> {
+    let (lab, before) = package::set_up(Right::Sudo)?;
+    let serving = lab.wait_for_service(Duration::from_secs(60))?;
+    package::check(&lab)?;
+    let place = tempfile::tempdir()?;
+    let newer = package::newer(place.path())?;
+    let begun = truth::now();
+    for node in NODES {
+        package::upgrade(&lab, node, &newer)?;
+    }
+    std::thread::sleep(lab.system.check()? * 2);
+    let runs = lab.truth()?.runs_since(begun);
+    eprintln!("lab: upgraded: {runs:?}, {:?} without a beat at most", lab.truth()?.longest_gap(begun));
+    ensure!(runs == [serving], "the service moved although nothing failed: {runs:?}\n{}", lab.last_line());
+    for node in NODES {
+        package::purge(&lab, node, &before[node])?;
+    }
+    Ok(())
 }
 
 /// What must hold under a lease, whatever happens to the hosts, and however busy the machine is. How

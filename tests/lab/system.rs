@@ -9,6 +9,7 @@ use serde_json::json;
 use three_mirror::config::{self, Config};
 
 use crate::furnish::script;
+use crate::host::First;
 use crate::lab::{Lab, MEMBERS, NODES, ORIGIN, ORIGIN_NUMBER};
 use crate::scenario::some_of;
 use crate::switch::Links;
@@ -83,6 +84,8 @@ pub(crate) enum System {
     },
     /// Hosts that systemd runs, and nothing on them that keeps the service alive.
     Bare,
+    /// The same with a root tree of each host's own, into which its Debian package can be installed.
+    Packaged,
     /// The protocol's rule as a shell script, one step after another, over ssh.
     Sequential,
     /// Debian's keepalived, unicast, with notify scripts.
@@ -179,12 +182,17 @@ impl System {
             Self::Keepalived { advert } => format!("keepalived-{advert}s"),
             Self::Etcd => "etcdctl-lock".to_owned(),
             Self::Bare => "bare".to_owned(),
+            Self::Packaged => "packaged".to_owned(),
         }
     }
 
-    /// Whether systemd has to run the nodes.
-    pub(crate) fn needs_systemd(&self) -> bool {
-        matches!(self, Self::Mirror { timers: true, .. } | Self::Bare)
+    /// What the first process of a node is.
+    pub(crate) fn first(&self) -> First {
+        match self {
+            Self::Mirror { timers: true, .. } | Self::Bare => First::Systemd,
+            Self::Packaged => First::SystemdInTree,
+            _ => First::Daemons,
+        }
     }
 
     /// The programs it needs, and how they are had.
@@ -196,7 +204,9 @@ impl System {
                 Some("apt-get install etcd-server")
             }
             Self::Etcd if !(there("etcd") && there("etcdctl")) => Some("apt-get install etcd-server etcd-client"),
-            _ if self.needs_systemd() && !Path::new(systemd::PROGRAM).exists() => Some("apt-get install systemd"),
+            _ if self.first() != First::Daemons && !Path::new(systemd::PROGRAM).exists() => {
+                Some("apt-get install systemd")
+            }
             _ => None,
         }
     }
@@ -280,13 +290,15 @@ impl System {
             Self::Mirror { .. } => self.config()?.cycle.check,
             Self::Sequential => Duration::from_secs(5),
             Self::Keepalived { advert } => Duration::from_secs_f64(advert.parse()?),
+            Self::Packaged => Duration::from_secs(5),
             Self::Etcd | Self::Bare => Duration::from_secs(1),
         })
     }
 
-    /// The size of a host's disk: etcd allocates 64 MB for its log at once.
+    /// The size of a host's disk: etcd allocates 64 MB for its log at once, and a package may be large.
     pub(crate) fn disk(&self) -> &'static str {
-        if *self == Self::Etcd || self.lease() == Some(LeaseClient::Etcd) { "size=512m" } else { "size=64m" }
+        let is_large = matches!(self, Self::Etcd | Self::Packaged) || self.lease() == Some(LeaseClient::Etcd);
+        if is_large { "size=512m" } else { "size=64m" }
     }
 
     /// Moves the service to a living node as a person would, where there is a command for it.
@@ -320,7 +332,7 @@ impl System {
     pub(crate) fn furnish(&self, name: &str, number: u8, disk: &Path, bin: &Path) -> Result<()> {
         let root = disk.join("root");
         let agent = match self {
-            Self::Bare => return Ok(()),
+            Self::Bare | Self::Packaged => return Ok(()),
             Self::Mirror { timers: true, .. } => {
                 let etc = disk.join("etc/new/mirror");
                 fs::create_dir_all(&etc)?;
@@ -378,7 +390,7 @@ impl System {
             Self::Sequential => json!({ "connect_timeout_s": 3, "pause_s": 5 }),
             Self::Keepalived { advert } => json!({ "advert_int_s": advert, "vrrp_version": 3, "unicast": true }),
             Self::Etcd => json!({ "members": 5, "ttl_s": 2 }),
-            Self::Bare => json!({}),
+            Self::Bare | Self::Packaged => json!({}),
         })
     }
 
@@ -409,7 +421,9 @@ impl System {
     /// What it has said on a node so far.
     pub(crate) fn log_of(&self, lab: &Lab, node: &str) -> String {
         match self {
-            Self::Mirror { timers: true, .. } => systemd::journal(lab, node, "mirror-check").unwrap_or_default(),
+            Self::Mirror { timers: true, .. } | Self::Packaged => {
+                systemd::journal(lab, node, "mirror-check").unwrap_or_default()
+            }
             _ => fs::read_to_string(lab.disk(node).join("root/log/agent")).unwrap_or_default(),
         }
     }
@@ -474,11 +488,11 @@ impl System {
     }
 }
 
-fn examples() -> PathBuf {
+pub(crate) fn examples() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("examples")
 }
 
-fn address(node: &str) -> String {
+pub(crate) fn address(node: &str) -> String {
     let number = NODES.iter().zip(1..).find(|(known, _)| **known == node).map_or(0, |(_, number)| number);
     Wire::address(number)
 }

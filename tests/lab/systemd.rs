@@ -39,6 +39,9 @@ const SHIPPED: [&str; 24] = [
     "systemd-journald-dev-log.socket",
 ];
 
+/// What lets others than root ask the service manager, where it is there.
+const OF_POLKIT: [&str; 3] = ["dbus.socket", "dbus.service", "polkit.service"];
+
 /// What each of these needs to have started, beside what it asks for itself.
 const WANTS: [(&str, &str); 4] = [
     ("sysinit.target", "systemd-journald.service"),
@@ -59,6 +62,10 @@ Type=notify
 RuntimeDirectory=sshd
 RuntimeDirectoryMode=0755
 ";
+
+/// The configuration of the lab's sshd, and what it is where packages are installed: as openssh-server ships it.
+const OF_THE_LAB: &str = "-f /root/.sshd/config";
+const OF_DEBIAN: &str = "-f /usr/share/openssh/sshd_config -h /root/.sshd/host_key";
 
 /// Tells the lab that the host is up.
 const UP: &str = "[Unit]
@@ -88,17 +95,25 @@ ExecStart=/run/lab/bin/lab --lab-beat
 ";
 
 /// Puts together the units that systemd finds on each host.
-pub(crate) fn furnish(units: &Path) -> Result<()> {
+pub(crate) fn furnish(units: &Path, for_packages: bool) -> Result<()> {
     let all = Path::new("/usr/lib/systemd/system");
     fs::create_dir(units)?;
     for name in SHIPPED {
         fs::copy(all.join(name), units.join(name)).with_context(|| format!("there is no {name}"))?;
     }
-    let own = [("ssh.service", SSH), ("lab-up.service", UP), ("lab-down.target", DOWN), ("juno.service", JUNO)];
+    if for_packages {
+        for name in OF_POLKIT {
+            fs::copy(all.join(name), units.join(name)).with_context(|| format!("there is no {name}"))?;
+        }
+    }
+    let ssh = if for_packages { SSH.replace(OF_THE_LAB, OF_DEBIAN) } else { SSH.to_owned() };
+    let own =
+        [("ssh.service", ssh.as_str()), ("lab-up.service", UP), ("lab-down.target", DOWN), ("juno.service", JUNO)];
     for (name, text) in own {
         fs::write(units.join(name), text)?;
     }
-    for (target, wanted) in WANTS {
+    let bus = for_packages.then_some(("sockets.target", OF_POLKIT[0]));
+    for (target, wanted) in WANTS.into_iter().chain(bus) {
         let wants = units.join(format!("{target}.wants"));
         fs::create_dir_all(&wants)?;
         symlink(Path::new("..").join(wanted), wants.join(wanted))?;
