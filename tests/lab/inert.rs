@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, anyhow, ensure};
 use serde_json::Value;
 
-use crate::host::First;
 use crate::lab::Lab;
 use crate::scenario::{self, Quiet, Recovery, serving, watch};
 use crate::system::{BOTS, BRAINS};
@@ -66,7 +65,7 @@ pub(crate) fn strike(lab: &Lab, way: Inert) -> Result<()> {
             "for l in /root/.config/mirror/mirror.toml /etc/mirror/mirror.toml; do [ ! -e $l ] || echo '[nodes' >$l; done"
                 .to_owned()
         }
-        Inert::TimerStopped if lab.system.first() != First::Daemons => "systemctl stop mirror-check.timer".to_owned(),
+        Inert::TimerStopped if lab.system.needs_systemd() => "systemctl stop mirror-check.timer".to_owned(),
         Inert::TimerStopped => "kill -STOP $(pgrep -f '^sh /run/lab/bin/watchdog.sh')".to_owned(),
         Inert::BinaryGone => "mount --bind /dev/null /run/lab/bin/mirror".to_owned(),
         // It may be between two checks.

@@ -179,7 +179,8 @@ fn node_list(lab: &Lab, right: Right) -> Result<String> {
 
 /// The commands of the recipe, as the page on the hosts has them.
 struct Recipe {
-    polkit: String,
+    /// By polkit and by sudo.
+    rights: [String; 2],
     key: Vec<String>,
     units: String,
     pub(crate) check: String,
@@ -197,13 +198,14 @@ impl Recipe {
             .map(|block| block.replace("\\-", "-").replace("\\(dq", "\"").replace("\\e", "\\"))
             .collect();
         // The first makes the user, which the package has done.
-        let [user, polkit, key, units, check] = blocks.as_slice() else {
+        let [user, polkit, sudo, key, units, check] = blocks.as_slice() else {
             anyhow::bail!("the recipe has other steps: {blocks:#?}")
         };
         ensure!(user.contains("sysusers") && key.contains("ssh-keygen"), "the recipe has other steps: {blocks:#?}");
         let key: Vec<String> = key.lines().map(str::to_owned).collect();
         ensure!(key.len() == 4 && key[2].contains("OTHER.pub") && key[3].contains("192.0.2.2 192.0.2.3"), "{key:#?}");
-        Ok(Self { polkit: polkit.clone(), key, units: units.clone(), check: check.clone() })
+        let rights = [polkit.clone(), sudo.clone()];
+        Ok(Self { rights, key, units: units.clone(), check: check.clone() })
     }
 
     /// Its commands begin in the directory of the examples.
@@ -213,11 +215,9 @@ impl Recipe {
 
     /// The right to start and stop the service.
     fn may(&self, lab: &Lab, node: &str, right: Right) -> Result<()> {
-        let commands = match right {
-            Right::Polkit => self.in_examples(&self.polkit),
-            Right::Sudo => self.in_examples("install -m 440 sudoers.d/mirror /etc/sudoers.d/mirror"),
-        };
-        lab.must(node, &commands).map(|_| ())
+        let [polkit, sudo] = &self.rights;
+        let commands = if right == Right::Polkit { polkit } else { sudo };
+        lab.must(node, &self.in_examples(commands)).map(|_| ())
     }
 
     /// The keys of the other nodes, and of their sshds.

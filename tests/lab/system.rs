@@ -195,6 +195,11 @@ impl System {
         }
     }
 
+    /// Whether systemd has to run the nodes.
+    pub(crate) fn needs_systemd(&self) -> bool {
+        self.first() != First::Daemons
+    }
+
     /// The programs it needs, and how they are had.
     pub(crate) fn missing(&self) -> Option<&'static str> {
         let there = |program: &str| ["/usr/sbin", "/usr/bin"].iter().any(|bin| Path::new(bin).join(program).exists());
@@ -204,7 +209,7 @@ impl System {
                 Some("apt-get install etcd-server")
             }
             Self::Etcd if !(there("etcd") && there("etcdctl")) => Some("apt-get install etcd-server etcd-client"),
-            _ if self.first() != First::Daemons && !Path::new(systemd::PROGRAM).exists() => {
+            _ if self.needs_systemd() && !Path::new(systemd::PROGRAM).exists() => {
                 Some("apt-get install systemd")
             }
             _ => None,
