@@ -209,9 +209,7 @@ impl System {
                 Some("apt-get install etcd-server")
             }
             Self::Etcd if !(there("etcd") && there("etcdctl")) => Some("apt-get install etcd-server etcd-client"),
-            _ if self.needs_systemd() && !Path::new(systemd::PROGRAM).exists() => {
-                Some("apt-get install systemd")
-            }
+            _ if self.needs_systemd() && !Path::new(systemd::PROGRAM).exists() => Some("apt-get install systemd"),
             _ => None,
         }
     }
