@@ -19,6 +19,7 @@ mod state;
 mod switch;
 mod system;
 mod systemd;
+mod tree;
 mod trips;
 mod truth;
 mod wire;
