@@ -62,7 +62,7 @@ fn what_changes_is_marked_in_place_and_q_leaves_the_terminal_as_it_was() {
     wait_for("what has changed is marked", || {
         let lines = terminal.lines();
         let has = |words: &str| lines.iter().any(|line| line.starts_with(words));
-        let marked = has(">1 wrong: bot runs on c; a is the brain.") && has("> bot      c  ");
+        let marked = has(">1 problem; bot runs on c; a is the brain.") && has("> bot      c  ");
         (marked && has("> ! b is passed over for bot until") && has("  *  a  ")).then_some(())
     });
     assert!(terminal.lines().last().unwrap().ends_with("every 200ms  q: quit"), "{:#?}", terminal.lines());
@@ -105,7 +105,7 @@ fn a_node_that_hangs_holds_up_neither_the_screen_nor_q() {
     let (terminal, modes, watch) = started(watch(&stage));
     stage.nodes.servers[2].freeze();
     let lines = terminal.wait_until("waiting for c: ");
-    assert!(lines[0].contains("1 not known: bot runs on b; a is the brain."), "{lines:#?}");
+    assert!(lines[0].contains("1 not known; bot runs on b; a is the brain."), "{lines:#?}");
     assert!(lines.iter().any(|line| line.contains("c") && line.contains("unknown  not-reached")), "{lines:#?}");
     // The others are asked again meanwhile.
     let time = || terminal.lines().last().unwrap().split("Z ").next().unwrap().to_owned();
@@ -160,7 +160,7 @@ fn without_colour_nothing_is_coloured_and_a_dumb_terminal_gets_lines() {
     dumb.env("TERM", "dumb");
     let terminal = Terminal::new(80, 24);
     let program = terminal.start(dumb);
-    terminal.wait_until("Z 1 wrong: bot runs on 2 nodes; a is the brain.");
+    terminal.wait_until("Z 1 problem; bot runs on 2 nodes; a is the brain.");
     terminal.press("\x03");
     assert_eq!(program.end(), 128 + 2);
     assert!(!terminal.sent().contains('\x1b'), "{:?}", terminal.sent());
