@@ -196,7 +196,7 @@ mod tests {
         let different = [
             ("  bot  a  2026-01-01 00:00:01Z", "  bot  a  2026-01-01 00:01:01Z"),
             ("  bot  a  epoch 7", "  bot  a  epoch 8"),
-            (" 1 wrong: bot", " 2 wrong: bot"),
+            (" 1 problem; bot", " 2 problems; bot"),
             ("  c  \x1b[32malive\x1b[0m", "  c  \x1b[31mdead\x1b[0m"),
         ];
         for (one, other) in different {
