@@ -114,10 +114,11 @@ m_do() {
     m_put "$1 end"
 }
 
-# Lists all processes, each after its parent. A shell that read these files would do so byte by byte.
+# Lists all processes as parent:process. A shell that read these files would do so byte by byte, and sed,
+# unlike cat, reads no further after a file that cannot be read, such as that of a process which ends then.
 m_list() {
     if [ -r /proc/self/stat ]; then
-        sed -n 's/^\([0-9]*\) (.*) [A-Za-z] \([0-9]*\) .*/\2:\1/p' /proc/[0-9]*/stat
+        cat /proc/[0-9]*/stat | sed -n 's/^\([0-9]*\) (.*) [A-Za-z] \([0-9]*\) .*/\2:\1/p'
     else
         ps -A -o ppid= -o pid= | while read -r m_l m_f; do echo "$m_l:$m_f"; done
     fi

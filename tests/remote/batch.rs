@@ -8,6 +8,7 @@ use three_mirror::config::{self, Config};
 use three_mirror::remote::{Cause, Remote};
 use three_mirror::service::{Condition, ServiceCommand, ServiceResult, Verb, run_on_node};
 
+use super::logins::write_program;
 use crate::support::processes::{pid_in, wait_until_gone};
 use crate::support::wait_for;
 
@@ -83,6 +84,26 @@ fn one_hangs(remote: &str, local: bool) {
     assert_eq!(hangs.1.act.as_ref().unwrap().cause, Some(Cause::Timeout));
     assert_eq!(hangs.1.status.condition, Condition::Stopped, "{results:?}");
     wait_until_gone(pid_in(&directory.path().join("hangs")));
+}
+
+#[test]
+fn a_process_that_ends_while_all_are_listed_hides_no_other() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path();
+    // Reading the file of a process that has just ended fails, as does reading this one.
+    let unreadable = "#!/bin/sh\nfor word; do\n    shift\n    case $word in /proc/1/stat) set -- \"$@\" /proc/self/mem ;; esac\n    \
+                      set -- \"$@\" \"$word\"\ndone\n";
+    for (name, real) in [("sed", "/bin/sed"), ("cat", "/bin/cat")] {
+        write_program(&path.join(name), &format!("{unreadable}exec {real} \"$@\"\n"));
+    }
+    let remote = format!(
+        "[remote]\ncommand = [\"env\", \"PATH={}:{}\", \"sh\", \"-c\", \"{{command}}\"]\n",
+        path.display(),
+        std::env::var("PATH").unwrap()
+    );
+    let services = [("hangs", "false", "echo $$ >{dir}/hangs; sleep 3600; true", "true")];
+    run(&node_list(path, &remote, &services), false, Verb::Start, Duration::from_secs(3));
+    wait_until_gone(pid_in(&path.join("hangs")));
 }
 
 #[test]
