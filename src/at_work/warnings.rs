@@ -3,8 +3,7 @@
 use std::time::Duration;
 
 use super::{Check, Mode};
-use crate::clock::seconds;
-use crate::clock::{BootInstant, MAX_CLOCK_OFFSET};
+use crate::clock::{BootInstant, MAX_CLOCK_OFFSET, seconds};
 use crate::output::{self, Priority, warnings::Warning};
 use crate::state::history::{self, Entry, Event};
 use crate::state::{Kept, StateDir};
@@ -35,8 +34,8 @@ fn end_of(code: &str, about: &str) -> Option<String> {
     match code {
         "lists-differ" => Some(format!("{about} has the same node list as this node, or is gone.")),
         "clock-off" => Some(format!("The clock of {about} agrees with the one here, or it is gone.")),
-        "passed-over" => None,
-        _ => Some(format!("{code}: over.")),
+        "beat-not-left" => Some("Beats can be left again.".to_owned()),
+        _ => None,
     }
 }
 
@@ -82,9 +81,7 @@ impl Check<'_> {
             let lasts = |said: &str| troubles.iter().any(|trouble| key(trouble) == said);
             for (code, about) in lasting.iter().filter(|said| !lasts(said)).filter_map(|said| said.split_once(':')) {
                 if let Some(message) = end_of(code, about) {
-                    let entry = Entry::new(self.local_node, Event::Trouble, &message);
-                    let (node, verdict) = (about.parse().ok(), Some(format!("{code}-ended")));
-                    history::record(self.state_dir, &Entry { node, verdict, ..entry });
+                    self.record_trouble(about, format!("{code}-ended"), &message);
                 }
             }
             said.retain(|said, at| lasts(said) && at.until(now) < SAY_AGAIN);
@@ -93,12 +90,7 @@ impl Check<'_> {
                     output::say_as(Priority::Doubtful, format_args!("{}: {}", trouble.code, trouble.message));
                     // Why others do not lead stands beside the change of the brain.
                     if trouble.code != "passed-over" && !lasting.contains(&key(trouble)) {
-                        let entry = Entry::new(self.local_node, Event::Trouble, &trouble.message);
-                        let node = trouble.about.parse().ok();
-                        history::record(
-                            self.state_dir,
-                            &Entry { node, verdict: Some(trouble.code.to_owned()), ..entry },
-                        );
+                        self.record_trouble(&trouble.about, trouble.code.to_owned(), &trouble.message);
                     }
                     now
                 });
@@ -106,5 +98,10 @@ impl Check<'_> {
             self.keep_watch(&mut inner);
         }
         troubles.into_iter().map(|Trouble { code, message, .. }| Warning { code, message }).collect()
+    }
+
+    fn record_trouble(&self, about: &str, verdict: String, message: &str) {
+        let entry = Entry::new(self.local_node, Event::Trouble, message);
+        history::record(self.state_dir, &Entry { node: about.parse().ok(), verdict: Some(verdict), ..entry });
     }
 }

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 
 use crate::doubt::{aftermath, and_after, endure};
+use crate::furnish::CHEAP_KEY_EXCHANGE;
 use crate::inert::{self, Inert};
 use crate::lab::{Lab, NODES, ORIGIN};
 use crate::scenario::{Recovery, TRICKLE, millis, serving, some_of, watch_for};
@@ -83,12 +84,10 @@ fn holds_by_failsafe(lab: &Lab, node: &str) -> bool {
     facts.is_some_and(|facts| facts["failsafe_since"].is_string())
 }
 
-/// Makes logins as cheap as they are where each host has processors of its own: the first key exchange of
-/// OpenSSH 9's list costs a quarter of a second of processor time at each end, and here ten ends share two
-/// processors.
+/// From now on, on hosts that run.
 fn make_logins_cheap(lab: &Lab) -> Result<()> {
     for node in NODES {
-        std::fs::write(lab.disk(node).join("root/.ssh/config"), "KexAlgorithms ^curve25519-sha256\n")?;
+        std::fs::write(lab.disk(node).join("root/.ssh/config"), format!("KexAlgorithms ^{CHEAP_KEY_EXCHANGE}\n"))?;
     }
     Ok(())
 }

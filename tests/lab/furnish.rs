@@ -14,9 +14,11 @@ use crate::system::{LeaseClient, System};
 use crate::systemd;
 use crate::wire::Wire;
 
-/// Whether logins are to be as cheap as they are where each host has processors of its own: the first key
-/// exchange of OpenSSH 9's list costs a quarter of a second of processor time at each end, and here all ends
-/// share the same few.
+/// The key exchange of a cheap login, as cheap as one is where each host has processors of its own: the first of
+/// OpenSSH 9's list costs a quarter of a second of processor time at each end, and here all ends share the same few.
+pub(crate) const CHEAP_KEY_EXCHANGE: &str = "curve25519-sha256";
+
+/// Whether the hosts that boot from now on have cheap logins.
 pub(crate) static CHEAP_LOGINS: AtomicBool = AtomicBool::new(false);
 
 /// Fills the disks: keys, the repository and its clones, and what the system needs.
@@ -70,8 +72,11 @@ pub(crate) fn furnish(lab: &Path, hosts: &[Host], system: &System) -> Result<()>
         fs::set_permissions(root.join(".ssh/id_ed25519"), fs::Permissions::from_mode(0o600))?;
         fs::copy(key.with_extension("pub"), root.join(".ssh/authorized_keys"))?;
         fs::write(root.join(".ssh/known_hosts"), &known)?;
-        let kex = if CHEAP_LOGINS.load(Ordering::Relaxed) { "KexAlgorithms curve25519-sha256\n" } else { "" };
-        fs::write(root.join(".sshd/config"), format!("{SSHD}{kex}"))?;
+        let mut sshd = SSHD.to_owned();
+        if CHEAP_LOGINS.load(Ordering::Relaxed) {
+            sshd += &format!("KexAlgorithms {CHEAP_KEY_EXCHANGE}\n");
+        }
+        fs::write(root.join(".sshd/config"), sshd)?;
         let identity = format!("[user]\nname = {0}\nemail = {0}@localhost\n", host.name);
         fs::write(root.join(".gitconfig"), identity)?;
         if !NODES.contains(&host.name) {

@@ -26,6 +26,7 @@ mod wire;
 
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Command, Stdio};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -471,13 +472,15 @@ fn with_a_lease_there_are_never_two() -> Result<()> {
         ],
     ];
     // More labs at once than two have no time to log in on a small machine, and with units each check logs in anew.
-    furnish::CHEAP_LOGINS.store(true, std::sync::atomic::Ordering::Relaxed);
-    pairs.into_iter().try_for_each(|pair| {
+    furnish::CHEAP_LOGINS.store(true, Ordering::Relaxed);
+    let outcome = pairs.into_iter().try_for_each(|pair| {
         side_by_side(pair, |(name, system, way)| {
             let lab = Lab::start(system.clone())?;
             way(&lab).and_then(|all| all.iter().try_for_each(|recovery| one_alone(recovery, &lab))).context(*name)
         })
-    })
+    });
+    furnish::CHEAP_LOGINS.store(false, Ordering::Relaxed);
+    outcome
 }
 
 /// Reads are relied on for so long that the first logins fit in. Where the machine is too busy even for that,

@@ -5,8 +5,7 @@ use serde::Serialize;
 
 use super::distance::{Distances, LinkFacts, Promise};
 use super::here::{self, Here};
-use crate::clock::Deadline;
-use crate::clock::MAX_CLOCK_OFFSET;
+use crate::clock::{Deadline, MAX_CLOCK_OFFSET};
 use crate::commands::Context;
 use crate::commands::everywhere::{self, Question, Refusal};
 use crate::config::{Places, Problem, Severity};
