@@ -163,6 +163,13 @@ impl<'a> Check<'a> {
         over
     }
 
+    /// The nodes of the brain chain that live without a watchdog at work, as far as is known.
+    pub fn not_at_work(&self) -> BTreeSet<Name> {
+        let not_at_work = self.inner().watch.not_at_work(&self.judge(), &self.limits);
+        let leads = |node: &Name| self.config.chains.get(BRAIN).is_some_and(|chain| chain.contains(node));
+        not_at_work.into_iter().filter(|node| Some(node) != self.local_node && leads(node)).collect()
+    }
+
     fn others(&self) -> usize {
         self.config.nodes.keys().filter(|name| Some(*name) != self.local_node).count()
     }

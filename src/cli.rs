@@ -231,10 +231,11 @@ pub enum Command {
     /// restrict,command="mirror gate" ssh-ed25519 AAAA... mirror@moscow
     ///
     /// A node that logs in with the key may then ask for `status`, `start` and `stop` of the services of
-    /// *this* node's list, for its beat, for a check, whether it sees a node alive, for what it can do (`chain check
-    /// --live`), tell it which nodes are drained, and for its word on a grant (`lease witness`); and fetch from and push to the repository of
-    /// [breath]. The commands are taken from this node's list: of what the caller sends, nothing is run. A
-    /// `start` is for a service whose chain has this node.
+    /// *this* node's list; for its beat, its `status` and its history; for a check; whether it sees a node alive;
+    /// what it can do (`chain check --live`); and for its word on a grant (`lease witness`). It may tell this node which
+    /// nodes are drained and which services are paused, and fetch from and push to the repository of [breath]. The
+    /// commands are taken from this node's list: of what the caller sends, nothing is run. A `start` is for a service
+    /// whose chain has this node. A `rollout` passes no gate, as a node list is code.
     ///
     /// Everything else is refused in one line on stderr, exit status 1, and logged to the system's log
     /// (/dev/log: `journalctl -t mirror-gate`), as is each start and stop. A program that asks for several
@@ -297,7 +298,7 @@ pub enum Command {
     /// Every node is asked at once, over `[remote]`, and probed beside it. For each service: where it runs and since
     /// when, the last check by the brain, its lease and its pause. For each node: whether it lives and is at work,
     /// its version, whether its node list is the same, its breath and how far its clock is off. What a node does not
-    /// say is null, and `cause` says why; nothing is left out. `warnings` says what is not as it ought to be.
+    /// say is null, and `cause` says why; nothing is left out. `warnings` says what is wrong.
     ///
     /// It can be run on any machine that has the node list and can log in to the nodes, also on one that is no node.
     #[command(after_long_help = STATUS_STATUSES)]
@@ -336,12 +337,15 @@ pub enum Command {
     /// (`mirror schema event`), and a URL to which it is posted. Each receiver is told everything in the order of the
     /// history, each event at least once, with an `id` by which it can drop doubles. What a receiver does not take is
     /// told it again the next time: a receiver that was away for an hour gets it all, up to 1000 events. A new
-    /// receiver is told of the last hour.
+    /// receiver gets the events of the last hour.
     ///
     /// Events are transitions: a service was moved, started, stopped elsewhere, could not be started, is blocked or no
-    /// longer; another brain; a node died or returned; node lists that differ, a clock that is off; a lease that was
-    /// lost or is held by failsafe; the breath in conflict or late, and in step again; pauses and drains. The node that acted tells of it.
-    /// What all nodes see is told by the brain alone.
+    /// longer; another brain; a node died or returned; node lists that differ, a clock that is off, a disk on which no
+    /// beat can be left; a lease that was lost or is held by failsafe; the breath in conflict or late, and in step
+    /// again; pauses and drains. A node that is passed over from then on is named in the event of its failed start. The
+    /// node that acted tells of it. What all nodes see is told by the brain alone; a node that becomes the brain tells
+    /// the last two minutes of it. So when the brain dies for good while a receiver is away, older ones stay untold:
+    /// `mirror history --all` has them.
     ///
     /// With `beat_url` the brain also sends a GET as long as every service is well: a dead man's switch.
     #[command(after_long_help = NOTIFY_STATUSES)]

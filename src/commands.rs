@@ -1,5 +1,6 @@
 //! The commands: one file each, which gathers, calls and reports.
 
+use std::panic::{AssertUnwindSafe, PanicHookInfo};
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Instant;
@@ -140,6 +141,8 @@ fn output_mode(global: &Global) -> OutputMode {
 /// The program `mirror`, from its arguments to its exit status.
 pub fn main() -> ExitCode {
     exec::disarm_inherited();
+    // Such as a thread that the system does not grant: what began with it cannot be known to its end.
+    std::panic::set_hook(Box::new(|panic| output::say(format_args!("cannot go on: {}", in_one_line(panic)))));
     let arguments = cli::by_link_name(std::env::args_os().collect());
     if environment::is_gate(arguments.iter().skip(1)) {
         environment::purge();
@@ -159,7 +162,8 @@ pub fn main() -> ExitCode {
         output::journal::mark_all();
     }
     let begun = Instant::now();
-    let status = run(&cli).unwrap_or_else(|error| {
+    let ended = std::panic::catch_unwind(AssertUnwindSafe(|| run(&cli)));
+    let status = ended.unwrap_or_else(|_| Ok(ExitStatus::Unknown.into())).unwrap_or_else(|error| {
         output::say(format_args!("{error:#}"));
         let status = if error.is::<UsageError>() { ExitStatus::UsageError } else { ExitStatus::Unknown };
         status.into()
@@ -172,6 +176,13 @@ pub fn main() -> ExitCode {
         std::thread::sleep(pace.pace.unwrap_or_default().saturating_sub(begun.elapsed()));
     }
     status
+}
+
+fn in_one_line(panic: &PanicHookInfo<'_>) -> String {
+    let payload = panic.payload();
+    let said = payload.downcast_ref::<String>().map(String::as_str).or_else(|| payload.downcast_ref().copied());
+    let place = panic.location().map(|place| format!(" ({}:{})", place.file(), place.line())).unwrap_or_default();
+    said.unwrap_or("an error within").replace('\n', " ") + &place
 }
 
 /// Runs a command to its end.

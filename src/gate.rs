@@ -22,7 +22,7 @@ pub use program::{Here, serve as serve_program};
 pub use words::ORIGINAL_COMMAND;
 
 /// How long the request may take to arrive once the session is open.
-const ARRIVAL: Duration = Duration::from_secs(10);
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What a caller asks for.
 #[derive(Debug, PartialEq, Eq)]

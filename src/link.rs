@@ -42,7 +42,7 @@ const MIN_LATENESS: Duration = Duration::from_millis(80);
 /// A second try is not sooner, for the sake of peers whose processor is busy.
 const MIN_USUAL: Duration = Duration::from_millis(10);
 /// The slowest answer is remembered for one to two of these.
-const WINDOW: Duration = Duration::from_secs(120);
+const SLOWEST_PERIOD: Duration = Duration::from_secs(120);
 /// What is older says nothing of the link.
 const MAX_AGE: Duration = Duration::from_secs(600);
 /// The first samples count at once; later ones at most once in this time, so that a check rarely writes.
@@ -50,6 +50,8 @@ const FIRST_SAMPLES: u8 = 16;
 const SAMPLE_INTERVAL: Duration = Duration::from_secs(2);
 /// A silent link is asked with the maximum this often: it may have become much slower.
 const LONG_INTERVAL: Duration = Duration::from_secs(2);
+/// A silent link is asked so rarely where nothing depends on its answer: each time costs the maximum.
+const SILENT_INTERVAL: Duration = Duration::from_secs(30);
 
 /// Between which the deadline stays.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -123,6 +125,15 @@ impl Link {
         Some(Times { usual: usual.min(max), deadline: if is_asked_long { max } else { deadline } })
     }
 
+    /// Whether to ask for the sake of the link alone, where that is done once in `interval`.
+    pub fn is_due(&self, interval: Duration, now: BootInstant) -> bool {
+        let since = |instant: BootInstant| instant.until(now);
+        match self.silent {
+            Some(asked) => since(asked) >= SILENT_INTERVAL,
+            None => self.samples == 0 || since(self.sampled) >= interval,
+        }
+    }
+
     /// Learns from an answer: one try took `latency`, and the probe `waited` since its first try. Tells
     /// whether there is something to keep.
     pub fn answered(&mut self, latency: Duration, waited: Duration, now: BootInstant) -> bool {
@@ -161,8 +172,8 @@ impl Link {
     /// Tells whether it is notably slower than all that is remembered.
     fn note_slowest(&mut self, waited: Duration, now: BootInstant) -> bool {
         let age = self.window.until(now);
-        if age > WINDOW {
-            self.slowest_us = [0, if age > WINDOW * 2 { 0 } else { self.slowest_us[0] }];
+        if age > SLOWEST_PERIOD {
+            self.slowest_us = [0, if age > SLOWEST_PERIOD * 2 { 0 } else { self.slowest_us[0] }];
             self.window = now;
         }
         let (waited, before) = (to_micros(waited), self.slowest_us[0].max(self.slowest_us[1]));
@@ -173,9 +184,9 @@ impl Link {
     fn slowest(&self, now: BootInstant) -> Duration {
         let age = self.window.until(now);
         let [this, before] = self.slowest_us;
-        micros(if age <= WINDOW {
+        micros(if age <= SLOWEST_PERIOD {
             this.max(before)
-        } else if age <= WINDOW * 2 {
+        } else if age <= SLOWEST_PERIOD * 2 {
             this
         } else {
             0

@@ -2,14 +2,17 @@
 //! before it is used, and what this one saw into the state.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use crate::clock::BootInstant;
-use crate::config::{Config, Learned, Probe};
+use crate::config::{Config, Learned, Method, Node, Probe};
 use crate::leader::State;
 use crate::link::Link;
+use crate::name::Name;
 use crate::probe::Answer;
+use crate::remote::Remote;
 use crate::state::StateDir;
-use crate::view::View;
+use crate::view::{self, View};
 
 /// Whether there is something to learn. Else no file is read.
 fn is_learned(config: &Config) -> bool {
@@ -47,6 +50,29 @@ pub fn learn(config: &Config, state_dir: &StateDir, view: &View) {
     if is_news {
         state_dir.keep_links(&config.digest, links);
     }
+}
+
+/// Asks the nodes of whose links nothing was learned for `interval`. A node that leads next has to know how long to
+/// wait for each of the others; while it does not lead, its checks ask few of them.
+pub fn refresh(config: &Config, local_node: Option<&Name>, state_dir: &StateDir, remote: &Remote, interval: Duration) {
+    let now = BootInstant::now();
+    let is_due = |node: &Node| {
+        let learned = node.probe.learned.as_ref();
+        matches!(node.probe.method, Method::Tcp { .. })
+            && learned.is_some_and(|learned| learned.link.is_due(interval, now))
+    };
+    let due: Vec<_> = config.nodes.iter().filter(|(name, node)| Some(*name) != local_node && is_due(node)).collect();
+    if due.is_empty() {
+        return;
+    }
+    let Ok(view) = view::take(&due, &[], remote, |_| true, |_, _| false) else { return };
+    let (mut links, now) = (state_dir.links(&config.digest), BootInstant::now());
+    for (name, node) in due {
+        if let Some(Some(answer)) = view.answers.get(name) {
+            learn_from(links.entry(name.clone()).or_default(), answer, &node.probe, now);
+        }
+    }
+    state_dir.keep_links(&config.digest, links);
 }
 
 fn learn_from(link: &mut Link, answer: &Answer, probe: &Probe, now: BootInstant) -> bool {

@@ -21,6 +21,8 @@ pub struct TargetInputs {
     pub alive_for: BTreeMap<Name, Duration>,
     /// Nodes that are passed over as long as another one can be had: a start failed there lately, or they say nothing.
     pub passed_over: BTreeSet<Name>,
+    /// Nodes whose watchdogs do not work, to which nothing returns.
+    pub not_at_work: BTreeSet<Name>,
     /// Nodes to which nothing is moved.
     pub drained: BTreeSet<Name>,
     /// The node on which it was last seen to run, well or not.
@@ -31,7 +33,7 @@ pub struct TargetInputs {
 ///
 /// That is the first living node of its chain that has not been passed over. A service that runs
 /// well on a lower node stays there until a better node has been alive, and the service has been
-/// where it is, for `failback`. When every living node is to be passed over, none is: to try again is
+/// where it is, for `failback`, and that node's watchdog is at work. When every living node is to be passed over, none is: to try again is
 /// better than to run nowhere.
 ///
 /// Nothing is moved to a drained node. What runs on one leaves for the first living node that is neither drained nor
@@ -84,7 +86,7 @@ fn stay_or_return<'a>(chain: &'a [Name], seen: &NodeStates, failback: Failback, 
     };
     for node in better.iter().filter(|node| !inputs.passed_over.contains(*node) && !inputs.drained.contains(*node)) {
         match seen.get(node) {
-            Some(State::Alive) if due(node) => return Leader::Known(node),
+            Some(State::Alive) if due(node) && !inputs.not_at_work.contains(node) => return Leader::Known(node),
             Some(State::Alive | State::Dead) => {}
             Some(State::Unknown) => break,
             None => return Leader::Open(node),

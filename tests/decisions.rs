@@ -58,8 +58,10 @@ fn failback() -> impl Strategy<Value = Failback> {
 
 fn inputs() -> impl Strategy<Value = TargetInputs> {
     let times = proptest::collection::vec(proptest::option::of(0..200_u64), NODES);
-    let over = proptest::collection::vec(proptest::bool::weighted(0.2), NODES);
-    (proptest::option::of(node()), 0..200_u64, times, over).prop_map(|(on, on_for, times, over)| TargetInputs {
+    let some = || proptest::collection::vec(proptest::bool::weighted(0.2), NODES);
+    let chosen = |some: Vec<bool>| names().into_iter().zip(some).filter_map(|(name, is_one)| is_one.then_some(name));
+    let parts = (proptest::option::of(node()), 0..200_u64, times, some(), some());
+    parts.prop_map(move |(on, on_for, times, over, idle)| TargetInputs {
         last_ran_on: on.clone(),
         drained: BTreeSet::new(),
         runs_well_on: on,
@@ -69,11 +71,8 @@ fn inputs() -> impl Strategy<Value = TargetInputs> {
             .zip(times)
             .filter_map(|(name, time)| Some((name, Duration::from_secs(time?))))
             .collect::<BTreeMap<_, _>>(),
-        passed_over: names()
-            .into_iter()
-            .zip(over)
-            .filter_map(|(name, over)| over.then_some(name))
-            .collect::<BTreeSet<_>>(),
+        passed_over: chosen(over).collect(),
+        not_at_work: chosen(idle).collect(),
     })
 }
 
@@ -134,6 +133,7 @@ proptest! {
             Leader::Known(node) => {
                 prop_assert!(place(node) < place(on), "moved down");
                 prop_assert!(!inputs.passed_over.contains(node), "moved to a node that was passed over");
+                prop_assert!(!inputs.not_at_work.contains(node), "moved to a node that is not at work");
                 match failback {
                     Failback::Always => {}
                     Failback::Never => prop_assert!(false, "moved though it never should"),

@@ -1,7 +1,7 @@
 //! The files in `man/` and `completions/` that are generated from the argument types are fresh, and no
 //! other file lies beside them but the pages that are written by hand.
 //!
-//! `MIRROR_REGENERATE=1 cargo test --test generated` writes them.
+//! `MIRROR_REGENERATE=1 cargo test --test suite generated` writes them.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -203,7 +203,7 @@ const EXAMPLES: [(&str, &[(&str, &str)]); 25] = [
     (
         "mirror-status",
         &[
-            ("mirror status", "Where is everything, and what is not as it ought to be?"),
+            ("mirror status", "Where is everything, and what is wrong?"),
             ("mirror status --watch", "The same every two seconds."),
             ("mirror status --html /var/www/html/mirror.html", "The same as a page, with the last day."),
             ("mirror status --nagios", "As a check of a monitoring system."),
@@ -275,7 +275,11 @@ fn generated_files_are_fresh() {
     for name in files_in(root).iter().filter(|name| !is_known(name, &wanted)) {
         wrong.push(format!("{name} is surplus: nothing makes it"));
     }
-    assert!(wrong.is_empty(), "{}\nwrite them anew: MIRROR_REGENERATE=1 cargo test --test generated", wrong.join("\n"));
+    assert!(
+        wrong.is_empty(),
+        "{}\nwrite them anew: MIRROR_REGENERATE=1 cargo test --test suite generated",
+        wrong.join("\n")
+    );
 }
 
 #[test]

@@ -12,7 +12,7 @@ use crate::name::Name;
 use crate::notices::{self, Kind, Notice, Notices};
 
 /// How long a check waits to write down what it has heard. It hears it again at the next answer.
-const PATIENCE: Duration = Duration::from_millis(250);
+const LOCK_TIMEOUT: Duration = Duration::from_millis(250);
 
 impl<'a> Check<'a> {
     /// The notices of drained nodes, as this check knows them.
@@ -53,7 +53,7 @@ impl<'a> Check<'a> {
         *self.drains.lock().unwrap_or_else(PoisonError::into_inner) = Some(known);
         if self.mode == Mode::Check && self.local_node.is_some() {
             let learned =
-                notices::learn(self.state_dir, (self.config, self.local_node), told, Deadline::after(PATIENCE));
+                notices::learn(self.state_dir, (self.config, self.local_node), told, Deadline::after(LOCK_TIMEOUT));
             if let Err(error) = learned {
                 self.state_dir.warn_unusable(&error);
             }
@@ -66,7 +66,7 @@ impl<'a> Check<'a> {
         if brain == local_node || self.drains().drain_of(local_node).is_none_or(|drain| drain.heeded) {
             return;
         }
-        if let Err(error) = notices::heed(self.state_dir, local_node, Deadline::after(PATIENCE)) {
+        if let Err(error) = notices::heed(self.state_dir, local_node, Deadline::after(LOCK_TIMEOUT)) {
             self.state_dir.warn_unusable(&error);
         }
     }

@@ -12,6 +12,7 @@ use crate::clock::{BootInstant, Deadline};
 use crate::config::Node;
 use crate::leader::at_work::{Others, Watch};
 use crate::leader::{self, Leader, NodeStates, State};
+use crate::links;
 use crate::name::Name;
 use crate::view::{self, View};
 
@@ -144,7 +145,7 @@ impl<'a> Check<'a> {
     }
 
     /// After the work: a brain asks the nodes that it passed over whether they are back, and now and
-    /// then all others whether one of them leads as well.
+    /// then all others whether one of them leads as well. Any other node learns of its links.
     pub fn look_around(&self) {
         let mut inner = self.inner();
         if self.mode != Mode::Check || self.local_node.is_none() {
@@ -153,6 +154,7 @@ impl<'a> Check<'a> {
         let Some(true) = inner.brain.as_ref().map(|brain| brain.is(self.local_node)) else {
             inner.watch.no_round();
             self.keep_watch(&mut inner);
+            links::refresh(self.config, self.local_node, self.state_dir, &self.remote, self.limits.round());
             return;
         };
         let (now, seen, over) = (BootInstant::now(), inner.seen.clone(), self.passed_over(&inner.watch));

@@ -14,7 +14,7 @@ use crate::name::Name;
 use crate::state::StateDir;
 
 /// Not more often, however short the checks are.
-const LEAST: Duration = Duration::from_millis(500);
+const MIN_PAUSE: Duration = Duration::from_millis(500);
 
 /// A thread that leaves a beat now and then; it ends when this is dropped.
 pub(super) struct UnderWay(Option<mpsc::Sender<()>>, Option<JoinHandle<()>>);
@@ -23,7 +23,7 @@ impl UnderWay {
     /// Leaves this beat once in `check`, for `longest` at most: then the check hangs.
     pub(super) fn start(state_dir: StateDir, mut beat: Beat, check: Duration, longest: Duration) -> Self {
         let (done, waiting) = mpsc::channel::<()>();
-        let (pause, begun) = (check.max(LEAST), Instant::now());
+        let (pause, begun) = (check.max(MIN_PAUSE), Instant::now());
         let thread = std::thread::Builder::new().spawn(move || {
             while waiting.recv_timeout(pause) == Err(RecvTimeoutError::Timeout) && begun.elapsed() < longest {
                 beat.left = BootInstant::now();

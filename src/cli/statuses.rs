@@ -130,7 +130,7 @@ pub(super) const RESUME_STATUSES: &str = statuses!(
 );
 pub(super) const STATUS_STATUSES: &str = statuses!(
     "well: every service runs once, and every node lives, works and is in step",
-    no: "unwell: something is not as it ought to be; `warnings` says what",
+    no: "unwell: something is wrong; `warnings` says what",
     unknown: "unknown: nothing is known to be wrong, and something could not be asked"
 );
 pub(super) const HISTORY_STATUSES: &str = statuses!(

@@ -23,7 +23,7 @@ use crate::state::StateDir;
 use crate::usage_error::UsageError;
 
 /// Beats of others that were read longer ago say nothing.
-const HEARD: Duration = Duration::from_secs(120);
+const MAX_HEARD_AGE: Duration = Duration::from_secs(120);
 
 /// Whether this node is at work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
@@ -86,7 +86,7 @@ pub struct HeardBeat {
 
 impl LastBeat {
     fn new(beat: Beat, watch: &Watch, now: BootInstant) -> Self {
-        let heard = watch.heard(now).filter(|(_, age)| *age <= HEARD);
+        let heard = watch.heard(now).filter(|(_, age)| *age <= MAX_HEARD_AGE);
         let Assessment { brain, passed_over, running } = beat.assessment;
         Self {
             age_ms: millis(beat.left.until(now)),

@@ -23,7 +23,7 @@ use crate::sync::{
 use crate::usage_error::UsageError;
 
 /// What a check saw counts for so many of its intervals.
-const FRESH: u32 = 2;
+const FRESH_INTERVALS: u32 = 2;
 
 impl output::HasStatus for BreatheVerdict {
     fn status(self) -> ExitStatus {
@@ -206,7 +206,7 @@ fn peers(context: &Context, local_node: &Name, repo: &str) -> Vec<Peer> {
     let config = &context.config;
     let remote = Arc::new(context.remote());
     let uptimes = StateDir::open(config).uptimes();
-    let (now, gap) = (BootInstant::now(), config.cycle.check * FRESH + config.probe_timeout);
+    let (now, gap) = (BootInstant::now(), config.cycle.check * FRESH_INTERVALS + config.probe_timeout);
     let peer = |(name, node): (&Name, &Node)| {
         let (asking, command, place) = (Arc::clone(&remote), ask_command(repo), (name.clone(), node.clone()));
         let ask = move |deadline| {

@@ -30,7 +30,7 @@ const BUSY_INTERVAL: Duration = Duration::from_millis(100);
 /// not be so again.
 const MAX_CHECKS: usize = 3;
 /// What a check takes beside its services.
-const MARGIN: Duration = Duration::from_secs(10);
+const CHECK_OVERHEAD: Duration = Duration::from_secs(10);
 
 /// The outcome.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
@@ -307,6 +307,6 @@ impl Move<'_> {
             let wait = service.lease.as_ref().map_or(Duration::ZERO, |lease| lease.wait());
             service.timeout * 4 + service.inhale.unwrap_or_default() + wait
         };
-        self.context.config.services.values().map(of).max().unwrap_or_default() + MARGIN
+        self.context.config.services.values().map(of).max().unwrap_or_default() + CHECK_OVERHEAD
     }
 }

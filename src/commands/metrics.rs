@@ -20,7 +20,7 @@ use crate::output::ExitStatus;
 use crate::state::StateDir;
 
 /// What the status of the services may take.
-const TIMEOUT: Duration = Duration::from_secs(10);
+const STATUS_TIMEOUT: Duration = Duration::from_secs(10);
 
 type Labels = Vec<(&'static str, String)>;
 type Number = Gauge<f64, AtomicU64>;
@@ -45,7 +45,7 @@ impl Metrics {
 }
 
 pub(super) fn run(arguments: &cli::Metrics, context: &Context) -> Result<ExitStatus> {
-    let here = here::look(context, Deadline::after(TIMEOUT));
+    let here = here::look(context, Deadline::after(STATUS_TIMEOUT));
     let mut metrics = Metrics::default();
     add_node(&mut metrics, &here, context);
     add_services(&mut metrics, &here);

@@ -5,9 +5,11 @@ use std::time::Duration;
 use super::model::Config;
 
 /// Nobody is asked more often, and no beat is stale sooner.
-const LEAST: Duration = Duration::from_secs(2);
-/// What an answer may take, at least and at most: a login over a long link takes more than a second.
-const ANSWER: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(5));
+const MIN_INTERVAL: Duration = Duration::from_secs(2);
+/// What an answer may take at least: a login over a long link takes more than a second.
+const MIN_ANSWER_TIMEOUT: Duration = Duration::from_secs(1);
+/// And at most.
+const MAX_ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The times of the rule.
 #[derive(Clone, Copy, Debug)]
@@ -38,12 +40,12 @@ impl Limits {
 
     /// A node whose last beat is older is not at work.
     pub fn stale(&self) -> Duration {
-        (self.check * 2 + self.timeout).max(LEAST)
+        (self.check * 2 + self.timeout).max(MIN_INTERVAL)
     }
 
     /// From one question to the same node to the next.
     pub fn interval(&self) -> Duration {
-        self.check.max(LEAST)
+        self.check.max(MIN_INTERVAL)
     }
 
     /// A node whose beat cannot be had now is passed over only when the last beat that anybody has had of it is older
@@ -54,7 +56,7 @@ impl Limits {
 
     /// What an answer may take.
     pub fn answer(&self) -> Duration {
-        (self.link * 4).clamp(ANSWER.0, self.longest_answer())
+        (self.link * 4).clamp(MIN_ANSWER_TIMEOUT, self.longest_answer())
     }
 
     /// The same of a node that has not answered yet: on a busy machine a login takes seconds, and under a
@@ -70,11 +72,11 @@ impl Limits {
     }
 
     fn longest_answer(&self) -> Duration {
-        ANSWER.1.max(self.check / 2)
+        MAX_ANSWER_TIMEOUT.max(self.check / 2)
     }
 
     fn is_frequent(&self) -> bool {
-        self.check < LEAST
+        self.check < MIN_INTERVAL
     }
 
     /// The longest time from the last beat of a brain that stops working until a standby leads: the beat is

@@ -10,7 +10,7 @@ use signal_hook::consts::{SIGCHLD, SIGXFSZ};
 use super::groups::is_ignored;
 
 /// The first descriptor after the standard streams.
-const FIRST: libc::c_uint = 3;
+const FIRST_INHERITED: libc::c_uint = 3;
 
 /// To be called first, before any thread or file: no inherited descriptor is passed on to a program
 /// that is started, a file that reaches its limit (`RLIMIT_FSIZE`) is an error and not the end, and
@@ -30,7 +30,12 @@ pub fn disarm_inherited() {
 fn close_on_exec() {
     // SAFETY: it changes flags of descriptors and closes none.
     let done = unsafe {
-        libc::syscall(libc::SYS_close_range, FIRST, libc::c_uint::MAX, libc::CLOSE_RANGE_CLOEXEC as libc::c_uint)
+        libc::syscall(
+            libc::SYS_close_range,
+            FIRST_INHERITED,
+            libc::c_uint::MAX,
+            libc::CLOSE_RANGE_CLOEXEC as libc::c_uint,
+        )
     };
     if done == 0 {
         return;
@@ -38,7 +43,7 @@ fn close_on_exec() {
     // Linux before 5.11.
     let listed = std::fs::read_dir("/proc/self/fd").into_iter().flatten().flatten();
     let numbers: Vec<i32> = listed.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect();
-    for number in numbers.into_iter().filter(|number| *number >= FIRST as i32) {
+    for number in numbers.into_iter().filter(|number| *number >= FIRST_INHERITED as i32) {
         // SAFETY: the descriptor is borrowed for this call alone, and nothing else runs yet.
         let _ = rustix::io::fcntl_setfd(unsafe { BorrowedFd::borrow_raw(number) }, FdFlags::CLOEXEC);
     }

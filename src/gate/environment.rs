@@ -3,7 +3,8 @@
 use super::ORIGINAL_COMMAND;
 
 /// Variables that sshd and the system set, and that name no program and no file of the caller's choice.
-const KEPT: [&str; 8] = ["HOME", "LANG", "LOGNAME", "PATH", "SHELL", "SSH_CONNECTION", ORIGINAL_COMMAND, "USER"];
+const ALLOWED_VARIABLES: [&str; 8] =
+    ["HOME", "LANG", "LOGNAME", "PATH", "SHELL", "SSH_CONNECTION", ORIGINAL_COMMAND, "USER"];
 
 /// Whether these arguments, program first, call the gate for a session.
 pub fn is_gate(mut arguments: impl Iterator<Item = impl AsRef<std::ffi::OsStr>>) -> bool {
@@ -22,6 +23,6 @@ pub fn purge() {
         "DBUS_SESSION_BUS_ADDRESS" => value == bus,
         // A time zone can be a path.
         "TZ" => !value.contains("..") && !value.starts_with([':', '/']),
-        _ => KEPT.contains(&name) || name.starts_with("LC_"),
+        _ => ALLOWED_VARIABLES.contains(&name) || name.starts_with("LC_"),
     });
 }

@@ -11,7 +11,7 @@ use std::time::Duration;
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::process::{Pid, PidfdFlags};
 
-use super::ARRIVAL;
+use super::REQUEST_TIMEOUT;
 use crate::clock::Deadline;
 use crate::exec;
 
@@ -31,7 +31,7 @@ pub(super) enum Live {
 
 /// The first line that comes, without its end. What follows, the text of the program, is for a shell.
 pub(super) fn first_line() -> Result<Vec<u8>, String> {
-    let (mut input, deadline) = (stdin(), Deadline::after(ARRIVAL));
+    let (mut input, deadline) = (stdin(), Deadline::after(REQUEST_TIMEOUT));
     let (mut line, mut piece) = (Vec::new(), vec![0; PIECE]);
     loop {
         if !is_readable(&input, deadline.left()) {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::clock::BootInstant;
 
 /// What counts as lately.
-const WINDOW: Duration = Duration::from_secs(60);
+const MAX_READ_AGE: Duration = Duration::from_secs(60);
 /// More reads are not kept, however short the interval is.
 const MAX_READS: usize = 10_000;
 
@@ -51,7 +51,7 @@ impl ReadTimes {
     }
 
     fn forget_before(&mut self, now: BootInstant) {
-        while self.reads.front().is_some_and(|(ended, _)| ended.until(now) > WINDOW) {
+        while self.reads.front().is_some_and(|(ended, _)| ended.until(now) > MAX_READ_AGE) {
             self.reads.pop_front();
         }
     }

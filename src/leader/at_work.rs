@@ -37,7 +37,7 @@ use crate::config::Limits;
 use crate::name::Name;
 
 /// The interval at which a node is asked that is passed over and cannot be read doubles so often at most.
-const MOST_RARELY: u32 = 3;
+const MAX_DOUBLINGS: u32 = 3;
 /// A node that is passed over again within this time of its return has relapsed.
 pub const RELAPSE: Duration = Duration::from_secs(600);
 /// For how long a node that has relapsed must be fresh before it gets the lead back.
@@ -204,6 +204,17 @@ impl Watch {
         over.map(|(node, _)| node.clone()).collect()
     }
 
+    /// The nodes that had stopped working when they were last asked, or that were passed over since.
+    pub fn not_at_work(&self, judge: &Judge<'_>, limits: &Limits) -> BTreeSet<Name> {
+        let has_stopped = |known: &Known| match (&known.last, &known.beat) {
+            _ if known.passed_over.is_some() => true,
+            (Some(Last::Beat), Some(beat)) => beat.sighting.age_when_read() > limits.silent(),
+            (Some(Last::NoBeat), _) => judge.steady,
+            _ => false,
+        };
+        self.nodes.iter().filter(|(_, known)| has_stopped(known)).map(|(node, _)| node.clone()).collect()
+    }
+
     /// After a gap in the checks here, what was decided before it is void; the beats are still true.
     pub fn wake(&mut self) {
         self.round_due = None;
@@ -224,7 +235,7 @@ impl Watch {
     pub fn is_due(&mut self, node: &Name, now: BootInstant, limits: &Limits) -> bool {
         let known = self.nodes.entry(node.clone()).or_default();
         // A node that leads nothing and cannot be read is asked less and less often.
-        let rarely = if known.passed_over.is_some() { known.failed.min(MOST_RARELY) } else { 0 };
+        let rarely = if known.passed_over.is_some() { known.failed.min(MAX_DOUBLINGS) } else { 0 };
         let interval = limits.interval() * 2_u32.pow(rarely);
         if !known.is_due(now, limits) {
             return false;

@@ -37,14 +37,22 @@ struct Done {
 /// What was seen of one service, and what this promotion has done so far.
 #[derive(Clone, Debug)]
 pub(super) struct Observed {
-    nodes: NodeStates,
+    nodes: NodeFacts,
     instances: BTreeMap<Name, InstanceReport>,
     lease: Option<LeaseFacts>,
     orders: Orders,
     record: ServiceRecord,
-    uptimes: Uptimes,
     second_opinion: Option<SecondOpinion>,
     done: Done,
+}
+
+/// What is known of the nodes themselves.
+#[derive(Clone, Debug)]
+struct NodeFacts {
+    states: NodeStates,
+    uptimes: Uptimes,
+    /// Those whose watchdogs do not work.
+    not_at_work: BTreeSet<Name>,
 }
 
 /// What people have ordered.
@@ -58,14 +66,13 @@ struct Orders {
 
 impl Observed {
     /// With a look at the nodes, and what is remembered.
-    pub(super) fn new(nodes: NodeStates, record: ServiceRecord, uptimes: Uptimes) -> Self {
+    pub(super) fn new(states: NodeStates, record: ServiceRecord, uptimes: Uptimes) -> Self {
         Self {
-            nodes,
+            nodes: NodeFacts { states, uptimes, not_at_work: BTreeSet::new() },
             instances: BTreeMap::new(),
             lease: None,
             orders: Orders { pause: PauseState::Unasked, drains: Notices::default() },
             record,
-            uptimes,
             second_opinion: None,
             done: Done::default(),
         }
@@ -77,18 +84,24 @@ impl Observed {
         self
     }
 
+    /// With the nodes whose watchdogs do not work.
+    pub(super) fn with_not_at_work(mut self, nodes: BTreeSet<Name>) -> Self {
+        self.nodes.not_at_work = nodes;
+        self
+    }
+
     // what was seen
 
     pub(super) fn nodes(&self) -> &NodeStates {
-        &self.nodes
+        &self.nodes.states
     }
 
     pub(super) fn is_alive(&self, node: &Name) -> bool {
-        self.nodes.get(node) == Some(&State::Alive)
+        self.nodes.states.get(node) == Some(&State::Alive)
     }
 
     pub(super) fn is_dead(&self, node: &Name) -> bool {
-        self.nodes.get(node) == Some(&State::Dead)
+        self.nodes.states.get(node) == Some(&State::Dead)
     }
 
     /// The service's health on a node; none where nobody asked.
@@ -152,7 +165,11 @@ impl Observed {
     }
 
     pub(super) fn uptimes(&self) -> &Uptimes {
-        &self.uptimes
+        &self.nodes.uptimes
+    }
+
+    pub(super) fn not_at_work(&self) -> &BTreeSet<Name> {
+        &self.nodes.not_at_work
     }
 
     pub(super) fn second_opinion(&self) -> Option<&SecondOpinion> {
@@ -258,6 +275,6 @@ impl Observed {
     /// Whether nodes have come back since the last check, and nobody has looked once more since.
     pub(super) fn has_come_back(&self) -> bool {
         let before = |node: &Name| self.record.nodes.get(node) == Some(&State::Dead);
-        !self.done.looked_again && self.nodes.iter().any(|(node, state)| *state == State::Alive && before(node))
+        !self.done.looked_again && self.nodes.states.iter().any(|(node, state)| *state == State::Alive && before(node))
     }
 }

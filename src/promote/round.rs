@@ -30,10 +30,8 @@ use crate::clock::BootInstant;
 use crate::leader::Brain;
 use crate::links;
 use crate::name::Name;
-use crate::notices::{self, Kind, Notices};
-use crate::state::history;
-use crate::state::{Lock, Uptimes};
-use crate::view::View;
+use crate::notices::{self, Kind};
+use crate::state::{Lock, ServiceRecord, history};
 
 /// What became of the services so far, by name.
 type Outcomes = BTreeMap<Name, ServiceOutcome>;
@@ -96,7 +94,12 @@ impl<'a> Round<'a> {
         let uptimes = self.shared.uptime().add(&view.seen(), began);
         let read = || notices::read(self.shared.state_dir(), Kind::Drain);
         let drains = request.check.map_or_else(read, Check::drains);
-        let ended = self.start(scope, (locks, takeovers), (&view, uptimes), &drains);
+        let not_at_work = request.check.map(Check::not_at_work).unwrap_or_default();
+        let observe = |record: &ServiceRecord| {
+            let observed = Observed::new(view.seen(), record.clone(), uptimes.clone());
+            observed.with_drains(drains.clone()).with_not_at_work(not_at_work.clone())
+        };
+        let ended = self.start(scope, (locks, takeovers), observe);
         Ok(self.collect(&ended, brain))
     }
 
@@ -125,8 +128,7 @@ impl<'a> Round<'a> {
         &self,
         scope: &'scope Scope<'scope, '_>,
         (locks, mut takeovers): (Vec<Option<Lock>>, BTreeMap<&'a Name, PendingTakeover<'scope, 'a>>),
-        (view, uptimes): (&View, Uptimes),
-        drains: &Notices,
+        observe: impl Fn(&ServiceRecord) -> Observed,
     ) -> Receiver<ServiceOutcome>
     where
         'a: 'scope,
@@ -135,8 +137,7 @@ impl<'a> Round<'a> {
         let mut questions = Vec::new();
         for (service, lock) in self.shared.request().services.iter().zip(locks) {
             let Some(record) = self.records.all().get(service.0) else { continue };
-            let observed = Observed::new(view.seen(), record.clone(), uptimes.clone()).with_drains(drains.clone());
-            let execution = Execution::new(self.goal(service), self.shared, observed);
+            let execution = Execution::new(self.goal(service), self.shared, observe(record));
             let (first, answers) = execution.first_questions();
             questions.extend(first);
             let (shared, sender, takeover) = (self.shared, sender.clone(), takeovers.remove(service.0));

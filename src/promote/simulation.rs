@@ -35,6 +35,9 @@ enum Event {
     CanStart(usize),
     FallsSilent(usize),
     Answers(usize),
+    /// Its watchdog ends.
+    Idles(usize),
+    Works(usize),
     /// A check, so many seconds later.
     Check(u64),
 }
@@ -45,6 +48,7 @@ struct World {
     running: [bool; NODES],
     can_start: [bool; NODES],
     answers: [bool; NODES],
+    at_work: [bool; NODES],
 }
 
 /// What one brain knows.
@@ -56,6 +60,15 @@ struct Brain<'a> {
 }
 
 impl World {
+    /// All is well, but that nothing runs yet.
+    const SOUND: Self = Self {
+        alive: [true; NODES],
+        running: [false; NODES],
+        can_start: [true; NODES],
+        answers: [true; NODES],
+        at_work: [true; NODES],
+    };
+
     fn apply(&mut self, event: &Event) {
         match *event {
             // The instance of a host that dies is gone.
@@ -66,6 +79,8 @@ impl World {
             Event::CanStart(node) => self.can_start[node] = true,
             Event::FallsSilent(node) => self.answers[node] = false,
             Event::Answers(node) => self.answers[node] = true,
+            Event::Idles(node) => self.at_work[node] = false,
+            Event::Works(node) => self.at_work[node] = true,
             Event::Check(_) => {}
         }
     }
@@ -109,7 +124,9 @@ impl Brain<'_> {
     fn check(&mut self, world: &mut World) -> Result<Plan, TestCaseError> {
         let seen = world.states(self.goal.chain());
         self.uptimes.update(&seen, self.now, Duration::from_secs(3600));
-        let mut observed = Observed::new(seen, self.record.clone(), self.uptimes.clone());
+        let idle = self.goal.chain().iter().enumerate().filter(|(node, _)| !world.at_work[*node]);
+        let idle = idle.map(|(_, name)| name.clone()).collect();
+        let mut observed = Observed::new(seen, self.record.clone(), self.uptimes.clone()).with_not_at_work(idle);
         memory::begin(&self.goal, observed.record_mut(), self.now);
         self.look(world, &mut observed);
         observed.set_pause(PauseState::Known(None));
@@ -168,6 +185,8 @@ impl Brain<'_> {
             let cools_down = cooldown::cools_down(&observed.record().failures, target, self.now);
             prop_assert!(!healthy || observed.is_alive(target), "stopped for a dead node: {next:?}");
             prop_assert!(!healthy || !observed.is_silent(target), "stopped for a silent node: {next:?}");
+            let is_idle = observed.not_at_work().contains(target) && !observed.is_healthy(target);
+            prop_assert!(!healthy || !is_idle, "stopped for a node that is not at work: {next:?}");
             let moves = healthy && !observed.is_healthy(target);
             prop_assert!(!moves || !cools_down, "stopped for a node that cools down: {next:?}");
         }
@@ -190,6 +209,8 @@ fn event() -> impl Strategy<Value = Event> {
         2 => node().prop_map(Event::CanStart),
         1 => node().prop_map(Event::FallsSilent),
         2 => node().prop_map(Event::Answers),
+        1 => node().prop_map(Event::Idles),
+        1 => node().prop_map(Event::Works),
         12 => prop_oneof![Just(1), Just(5), Just(30), Just(70), Just(400)].prop_map(Event::Check),
     ]
 }
@@ -228,8 +249,7 @@ proptest! {
         let request = request(&config);
         let (name, service) = config.services.first().expect("a service");
         let goal = Goal::new(&request, name, service);
-        let mut world =
-            World { alive: [true; NODES], running: [false; NODES], can_start: [true; NODES], answers: [true; NODES] };
+        let mut world = World::SOUND;
         let start = BootInstant::since_boot(Duration::from_secs(1000));
         let mut brain = Brain { goal, record: ServiceRecord::default(), uptimes: Uptimes::default(), now: start };
         for event in &events {
@@ -240,7 +260,7 @@ proptest! {
             }
         }
         // In the end all is well, and it runs: on one node, where it stays.
-        (world.alive, world.can_start, world.answers) = ([true; NODES], [true; NODES], [true; NODES]);
+        world = World { running: world.running, ..World::SOUND };
         let end = brain.now.plus(LONG);
         while brain.now < end {
             brain.now = brain.now.plus(Duration::from_secs(120));

@@ -26,9 +26,11 @@ use crate::clock::Deadline;
 const QUIET: Duration = Duration::from_millis(10);
 /// It waits no longer than this for more questions.
 const MAX_GATHERING: Duration = Duration::from_millis(50);
-/// While a trip is under way, the next one waits for its end for as long as the last one took, but no less
-/// and no more than this: trips beside each other on a busy machine make all of them slow.
-const PATIENCE: [Duration; 2] = [Duration::from_millis(150), Duration::from_millis(500)];
+/// While a trip is under way, the next one waits for its end for as long as the last one took, but no less than this:
+/// trips beside each other on a busy machine make all of them slow.
+const MIN_TRIP_WAIT: Duration = Duration::from_millis(150);
+/// And no more than this.
+const MAX_TRIP_WAIT: Duration = Duration::from_millis(500);
 /// Trips of one kind that may be under way at the same time.
 const MAX_TRIPS: usize = 4;
 /// A trip that ends at its deadline still has to say so.
@@ -241,7 +243,7 @@ impl SharedStore {
                 // Those whose trip is under way have nothing else to ask.
                 _ if lane.waiting.len() >= registers => begun,
                 0 => quiet_at.min(begun + MAX_GATHERING),
-                _ => quiet_at.max(begun + lane.usual.clamp(PATIENCE[0], PATIENCE[1])),
+                _ => quiet_at.max(begun + lane.usual.clamp(MIN_TRIP_WAIT, MAX_TRIP_WAIT)),
             };
             if now >= due && lane.under_way < MAX_TRIPS {
                 lane.is_gathering = false;
@@ -249,7 +251,7 @@ impl SharedStore {
                 return std::mem::take(&mut lane.waiting);
             }
             // The end of a trip is told.
-            let wait = if now >= due { PATIENCE[1] } else { due - now };
+            let wait = if now >= due { MAX_TRIP_WAIT } else { due - now };
             state = self.changed.wait_timeout(state, wait).unwrap_or_else(PoisonError::into_inner).0;
         }
     }

@@ -12,7 +12,7 @@ use crate::exec::Exec;
 use crate::fsutil::{self, Durability};
 
 /// How long `ssh` may take to print its configuration.
-const PATIENCE: Duration = Duration::from_secs(1);
+const SSH_CONFIG_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// What a session over the connection at `socket` is given, as `NAME=VALUE`; none where that is unknown.
 /// The words, program first, are those of an ssh to the same node.
@@ -43,7 +43,7 @@ fn ask(words: &[String]) -> Option<String> {
     let (program, rest) = words.split_first()?;
     let mut command = Command::new(program);
     command.arg("-G").args(rest);
-    let finished = Exec::new(command).run(Deadline::after(PATIENCE)).ok()?;
+    let finished = Exec::new(command).run(Deadline::after(SSH_CONFIG_TIMEOUT)).ok()?;
     let is_wanted = |line: &&str| line.starts_with("sendenv ") || line.starts_with("setenv ");
     let printed = String::from_utf8(finished.stdout.clone()).ok()?;
     let wanted: Vec<&str> = printed.lines().filter(is_wanted).collect();

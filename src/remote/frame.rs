@@ -1,7 +1,7 @@
 //! What comes back from a node: marked lines, between anything else.
 
 /// How much of one line is looked at, in bytes.
-const LONGEST_LINE: usize = 16 << 20;
+const MAX_LINE_LEN: usize = 16 << 20;
 
 /// A line of a node's output.
 #[derive(Debug, PartialEq, Eq)]
@@ -45,7 +45,7 @@ impl Scanner {
     }
 
     fn keep(&mut self, bytes: &[u8]) {
-        self.overlong |= self.line.len() + bytes.len() > LONGEST_LINE;
+        self.overlong |= self.line.len() + bytes.len() > MAX_LINE_LEN;
         if self.overlong {
             self.line = Vec::new();
         } else {
@@ -120,7 +120,7 @@ mod tests {
         for noise in ["abcd\n", "xabcd 0 end\n", " abcd 0 end\n", "abcde 0 end\n", "abcd0 end\n"] {
             assert!(scan(&[noise.as_bytes()])[0].starts_with("Other"), "{noise}");
         }
-        let mut flood = vec![b'x'; 3 * LONGEST_LINE];
+        let mut flood = vec![b'x'; 3 * MAX_LINE_LEN];
         flood.extend_from_slice(b"\nabcd 0 end\n");
         assert_eq!(scan(&[&flood]), [marked("0 end")]);
     }

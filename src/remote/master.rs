@@ -27,7 +27,7 @@ use crate::exec::{Detached, Finished};
 use crate::fsutil;
 
 /// What a login may take. sshd breaks one off after two minutes (LoginGraceTime).
-const LIMIT: Duration = Duration::from_secs(60);
+const LOGIN_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// A control master that logs in.
 pub(super) struct Master {
@@ -70,7 +70,7 @@ impl Master {
         command.args(self.words.iter().skip(1));
         // ssh closes all but its standard streams, so one of them carries the lock. It lets go of it when it has
         // logged in and goes to the background.
-        self.process = Some(Detached::start(command, lock.into(), LIMIT)?);
+        self.process = Some(Detached::start(command, lock.into(), LOGIN_TIMEOUT)?);
         Ok(())
     }
 }

@@ -28,9 +28,9 @@ const NO_ESCAPE: u32 = u32::MAX;
 /// The number of our one request.
 const REQUEST: u32 = 0;
 /// The process that holds the connection answers at once, unless it is stopped or the machine is busy.
-const PATIENCE: Duration = Duration::from_millis(250);
+const ANSWER_TIMEOUT: Duration = Duration::from_millis(250);
 /// A longer message is none of this protocol.
-const LONGEST_MESSAGE: usize = 256 * 1024;
+const MAX_MESSAGE_LEN: usize = 256 * 1024;
 
 /// What the process that holds the connection says.
 #[derive(Debug, PartialEq, Eq)]
@@ -75,7 +75,7 @@ impl Session {
     ) -> io::Result<Self> {
         let mut session = Self { socket: connect(path)?, received: Vec::new(), stage: Stage::Asked, code: None };
         session.send(&packet(&[HELLO, VERSION], &[]))?;
-        match session.first_message(Deadline::after(PATIENCE))? {
+        match session.first_message(Deadline::after(ANSWER_TIMEOUT))? {
             Message::Hello { version: VERSION } => {}
             other => return Err(io::Error::other(format!("no hello of version {VERSION}: {other:?}"))),
         }
@@ -208,7 +208,7 @@ fn length(of: usize) -> [u8; 4] {
 fn decode(received: &mut Vec<u8>) -> io::Result<Option<Message>> {
     let Some(length) = number(received, 0) else { return Ok(None) };
     let length = usize::try_from(length).map_err(io::Error::other)?;
-    if length > LONGEST_MESSAGE {
+    if length > MAX_MESSAGE_LEN {
         return Err(io::ErrorKind::InvalidData.into());
     }
     if received.len() < 4 + length {

@@ -13,7 +13,7 @@ use std::time::Duration;
 use super::{Errand, header};
 
 /// How long an argument may be, in bytes; Linux takes 128 KiB (execve(2), MAX_ARG_STRLEN).
-pub(super) const LONGEST_ARGUMENT: usize = 96 * 1024;
+pub(super) const MAX_ARGUMENT_LEN: usize = 96 * 1024;
 /// What stands before a program that is an argument.
 pub(crate) const ARGUMENT_PREFIX: &str = r#"sh -c 'eval "$(printf %b "$1")"' sh '"#;
 

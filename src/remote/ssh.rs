@@ -19,7 +19,7 @@ const LOGIN_TIMEOUT: u32 = 20;
 /// A shared connection is kept for so long after its last use.
 const KEPT_OPEN: &str = "10m";
 /// A Unix socket's path has room for 107 bytes; ssh adds 40 of its own and 17 while it makes one.
-const LONGEST_SOCKET_DIRECTORY: usize = 48;
+const MAX_SOCKET_DIRECTORY_LEN: usize = 48;
 
 /// What ssh itself is asked for: no terminal, no local command, no forwarding, nothing in place of the
 /// command, its own words at the usual level.
@@ -140,7 +140,7 @@ fn is_private(path: &Path) -> bool {
     use std::os::unix::fs::{DirBuilderExt, MetadataExt};
     // ssh would expand a % and split at a space, so such a place is not used.
     let plain = |c: char| c.is_ascii_alphanumeric() || "/._-".contains(c);
-    let fits = path.to_str().is_some_and(|text| text.len() <= LONGEST_SOCKET_DIRECTORY && text.chars().all(plain));
+    let fits = path.to_str().is_some_and(|text| text.len() <= MAX_SOCKET_DIRECTORY_LEN && text.chars().all(plain));
     if !fits {
         return false;
     }

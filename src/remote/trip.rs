@@ -16,13 +16,13 @@ use crate::name::Name;
 /// How often a process's output is cut back while it runs.
 const TRIM_EVERY: Duration = Duration::from_millis(20);
 /// How long the words of a failed command are waited for once its status is there.
-const WORDS: Duration = Duration::from_millis(500);
+const WORDS_TIMEOUT: Duration = Duration::from_millis(500);
 /// For how long a status counts that was followed by none before the deadline.
-const FRESH: Duration = Duration::from_secs(1);
+const MAX_STATUS_AGE: Duration = Duration::from_secs(1);
 /// How much is kept of what a single command prints, in bytes.
-const LONGEST_OUTPUT: usize = 16 << 20;
+const MAX_OUTPUT_LEN: usize = 16 << 20;
 /// How much is kept of what is told to people.
-const LONGEST_WORDS: usize = 200;
+const MAX_WORDS_LEN: usize = 200;
 
 /// Where a trip goes, and who can say that it is in vain.
 pub(crate) struct Destination<'a> {
@@ -52,7 +52,7 @@ pub(crate) fn run(
         }
         Channel::Argument => {
             let argument = program::as_argument(&program::text(errands, &nonce, Channel::Argument));
-            if argument.len() > program::LONGEST_ARGUMENT && errands.len() > 1 {
+            if argument.len() > program::MAX_ARGUMENT_LEN && errands.len() > 1 {
                 return in_halves(remote, to, errands, on_report);
             }
             (remote.words(to.name, to.node, &argument), format!("{nonce}\n").into_bytes())
@@ -129,7 +129,7 @@ impl<'a> Trip<'a> {
             if over {
                 let finished = connection.finish()?;
                 if self.lacks_words() {
-                    connection.hear_out(&mut |bytes| self.hear(bytes), Deadline::after(WORDS))?;
+                    connection.hear_out(&mut |bytes| self.hear(bytes), Deadline::after(WORDS_TIMEOUT))?;
                 }
                 self.report_ended(&finished.stderr, true, on_report);
                 return Ok(self.silence_of(&finished));
@@ -177,7 +177,7 @@ impl<'a> Trip<'a> {
             },
             Line::Other(line) if *greeted => {
                 let asked = progress.iter().all(|one| one.report.status.is_none());
-                if asked && output.len() + line.len() < LONGEST_OUTPUT {
+                if asked && output.len() + line.len() < MAX_OUTPUT_LEN {
                     output.extend_from_slice(line);
                     output.push(b'\n');
                 }
@@ -199,7 +199,7 @@ impl<'a> Trip<'a> {
             }
             let late = errand.deadline.has_passed();
             if let Some(ended) = one.ended {
-                let waits = !over && !late && lacks_words(one, errand, single) && ended.elapsed() < WORDS;
+                let waits = !over && !late && lacks_words(one, errand, single) && ended.elapsed() < WORDS_TIMEOUT;
                 if waits {
                     continue;
                 }
@@ -215,7 +215,7 @@ impl<'a> Trip<'a> {
                 // It ran, and was not done.
                 report.act = Some(None);
             }
-            if report.silence.is_some() && one.asked.is_none_or(|asked| asked.elapsed() > FRESH) {
+            if report.silence.is_some() && one.asked.is_none_or(|asked| asked.elapsed() > MAX_STATUS_AGE) {
                 report.status = None;
             }
             if single {
@@ -274,7 +274,7 @@ fn note(progress: &mut [Progress], frame: &Frame<'_>) {
         Frame::Status(_, code) => (one.report.status, one.asked) = (Some(code), Some(Instant::now())),
         Frame::Before(_, code, line) => one.report.before = Some((code, line.to_owned())),
         Frame::Act(_, code) => (one.report.act, one.acts) = (Some(code), false),
-        Frame::Said(_, words) => one.report.said = Some(words.chars().take(LONGEST_WORDS).collect()),
+        Frame::Said(_, words) => one.report.said = Some(words.chars().take(MAX_WORDS_LEN).collect()),
         Frame::TimedOut(_) => {
             one.report.silence = Some(Silence { cause: Cause::Timeout, detail: None });
             one.ended.get_or_insert_with(Instant::now);
@@ -300,7 +300,7 @@ fn timeout(greeted: bool, stderr: &str, noise: Option<&String>) -> Silence {
 /// The first line that is not empty, for people.
 pub(crate) fn first_line(text: &str) -> Option<String> {
     let line = text.lines().map(str::trim).find(|line| !line.is_empty())?;
-    Some(line.chars().filter(|c| !c.is_control()).take(LONGEST_WORDS).collect())
+    Some(line.chars().filter(|c| !c.is_control()).take(MAX_WORDS_LEN).collect())
 }
 
 /// A status, and what was said.

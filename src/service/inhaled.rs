@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::{Cause, NOT_ITS_OWN};
 
 /// The most that is told of a cause, in characters.
-const LONGEST_CAUSE: usize = 300;
+const MAX_CAUSE_LEN: usize = 300;
 
 /// What the inhale before a start brought to the target.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
@@ -56,7 +56,7 @@ impl Inhaled {
         };
         let Moved { from, to, commits } = inhale.unwrap_or(Moved { from: None, to: None, commits: 0 });
         let cause =
-            (verdict != "in-step").then(|| format!("{verdict}: {reason}").chars().take(LONGEST_CAUSE).collect());
+            (verdict != "in-step").then(|| format!("{verdict}: {reason}").chars().take(MAX_CAUSE_LEN).collect());
         Self { from, to, commits, cause }
     }
 

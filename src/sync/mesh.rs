@@ -54,11 +54,11 @@ use round::{Session, Standing};
 /// How often a round is repeated because somebody else pushed first.
 const MAX_ROUNDS: u32 = 3;
 /// A peer has this many times as long for its answer as a probe.
-const ANSWER: u32 = 4;
+const ANSWER_FACTOR: u32 = 4;
 /// A silent peer is waited for with this part of the time, where others have answered.
-const SHARE: u32 = 8;
+const SILENCE_DIVISOR: u32 = 8;
 /// For so long a silent peer is waited for before a start, where others have answered.
-const HASTE: Duration = Duration::from_millis(50);
+const MAX_WAIT_BEFORE_START: Duration = Duration::from_millis(50);
 
 /// What a breath of the mesh keeps in step, and with which nodes.
 #[derive(Clone, Copy, Debug)]
@@ -146,11 +146,11 @@ impl Session<'_> {
     fn run(&mut self) -> Result<String, SyncError> {
         // The answers leave the most of the time to what is transferred then.
         let all = self.deadline.left();
-        let answer = Deadline::after((self.mesh.patience * ANSWER).min(all / 2));
+        let answer = Deadline::after((self.mesh.patience * ANSWER_FACTOR).min(all / 2));
         let patience = match self.mesh.breath.manner {
             // A start waits for it, and the node that fell says nothing.
-            Manner::InhaleOnly => self.mesh.patience.min(HASTE),
-            Manner::Patient | Manner::Prompt => self.mesh.patience.min(all / SHARE),
+            Manner::InhaleOnly => self.mesh.patience.min(MAX_WAIT_BEFORE_START),
+            Manner::Patient | Manner::Prompt => self.mesh.patience.min(all / SILENCE_DIVISOR),
         };
         let mut contacts = peers::ask_all(self.mesh.peers, patience, answer);
         let mut standing = self.exchange(&mut contacts)?;

@@ -90,11 +90,15 @@ fn is_lasting(entry: &Entry) -> bool {
 fn is_same(one: &Entry, other: &Entry) -> bool {
     let key =
         |entry: &Entry| (entry.event, entry.service.clone(), entry.node.clone(), entry.verdict.clone(), entry.epoch);
-    let seen = matches!(
-        one.event,
-        Event::Node | Event::Brain | Event::Lease | Event::Pause | Event::Resume | Event::Drain | Event::Undrain
-    );
-    seen && key(one) == key(other)
+    let is_seen = match one.event {
+        Event::Node | Event::Brain | Event::Lease | Event::Pause | Event::Resume | Event::Drain | Event::Undrain => {
+            true
+        }
+        // Else it is the trouble of the node that tells of it.
+        Event::Trouble => one.node.is_some(),
+        _ => false,
+    };
+    is_seen && key(one) == key(other)
 }
 
 #[cfg(test)]
@@ -127,7 +131,7 @@ mod tests {
         events.iter().map(row).collect()
     }
 
-    const WINDOW: Duration = Duration::from_secs(30);
+    const MAX_TIMES_APART: Duration = Duration::from_secs(30);
 
     #[test]
     fn what_several_nodes_saw_is_told_once_by_the_clock_here() {
@@ -138,11 +142,26 @@ mod tests {
                 told("b", 3_600_000.0, &[dead("04:12:02"), entry("04:20:00", Event::Node, "x", "alive")]),
                 told("c", 500.0, &[dead("03:12:01"), dead("03:30:00")]),
             ],
-            WINDOW,
+            MAX_TIMES_APART,
         );
         assert_eq!(line(&events), ["03:12:00 dead a+c+b", "03:12:05 moved a", "03:20:00 alive b", "03:30:00 dead c"]);
         let corrected: Vec<_> = events.iter().map(|event| event.clock_corrected_ms).collect();
         assert_eq!(corrected, [None, None, Some(3_600_000.0), None]);
+    }
+
+    #[test]
+    fn trouble_with_another_node_is_told_once_and_trouble_of_ones_own_by_each() {
+        let about = |at| entry(at, Event::Trouble, "x", "clock-off");
+        let own = |at| Entry { node: None, ..entry(at, Event::Trouble, "x", "beat-not-left") };
+        let events = merge(
+            vec![
+                told("a", 0.0, &[about("03:00:00"), own("03:00:01")]),
+                told("b", 0.0, &[own("03:00:02"), about("03:00:03")]),
+            ],
+            MAX_TIMES_APART,
+        );
+        let expected = ["03:00:00 clock-off a+b", "03:00:01 beat-not-left a", "03:00:02 beat-not-left b"];
+        assert_eq!(line(&events), expected);
     }
 
     #[test]
@@ -154,7 +173,7 @@ mod tests {
                 told("a", 0.0, &[granted("03:00:00"), failed("03:00:01")]),
                 told("b", 0.0, &[failed("03:00:02"), granted("03:59:00")]),
             ],
-            WINDOW,
+            MAX_TIMES_APART,
         );
         assert_eq!(line(&events), ["03:00:00 granted a+b", "03:00:01 failed a", "03:00:02 failed b"]);
     }

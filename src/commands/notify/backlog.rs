@@ -9,9 +9,9 @@ use crate::state::{LastTold, NotifyRecord};
 /// Of a backlog that is longer than this, the oldest events are dropped.
 const MAX_BACKLOG: usize = 1000;
 /// A receiver that was never told anything is told what happened within this time.
-const FIRST: Duration = Duration::from_secs(3600);
+const FIRST_BACKLOG: Duration = Duration::from_secs(3600);
 /// For how long a node keeps what the brain was to tell, for the case that it becomes the brain.
-const WITHHELD: Duration = Duration::from_secs(120);
+const MAX_WITHHELD_AGE: Duration = Duration::from_secs(120);
 
 /// The part of a node in telling.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,6 +26,8 @@ enum Teller {
 
 fn teller(entry: &Entry, part: Part<'_>) -> Teller {
     match (entry.event, entry.verdict.as_deref()) {
+        // Such as a full disk: no other node has it in its history.
+        (Event::Trouble, _) if entry.node.is_none() => Teller::Own,
         (Event::Node | Event::Brain | Event::Trouble | Event::Drain | Event::Undrain, _) => Teller::Brain,
         // The node where it was given writes it down alone where it is kept in a register.
         (Event::Pause | Event::Resume, _) if !part.has_lease => Teller::Brain,
@@ -52,7 +54,7 @@ pub(super) fn pending(
     now: SystemTime,
 ) -> (Vec<Entry>, usize) {
     let since = last.map_or_else(
-        || humantime::format_rfc3339_millis(now.checked_sub(FIRST).unwrap_or(now)).to_string(),
+        || humantime::format_rfc3339_millis(now.checked_sub(FIRST_BACKLOG).unwrap_or(now)).to_string(),
         |last| last.at.clone(),
     );
     let after = last.and_then(|last| past.iter().rposition(|entry| entry.id() == last.id));
@@ -79,7 +81,7 @@ pub(super) fn withheld(past: &[Entry], part: Part<'_>, now: SystemTime) -> Vec<E
     if part.is_brain {
         return Vec::new();
     }
-    let since = humantime::format_rfc3339_millis(now.checked_sub(WITHHELD).unwrap_or(now)).to_string();
+    let since = humantime::format_rfc3339_millis(now.checked_sub(MAX_WITHHELD_AGE).unwrap_or(now)).to_string();
     past.iter().filter(|entry| entry.at > since && teller(entry, part) == Teller::Brain).cloned().collect()
 }
 
@@ -114,6 +116,8 @@ mod tests {
             entry(3, Event::HoldStart, "started"),
             entry(3, Event::Drain, "drained"),
             entry(3, Event::Pause, "paused"),
+            Entry { node: Some(name.clone()), ..entry(3, Event::Trouble, "clock") },
+            entry(3, Event::Trouble, "disk"),
         ];
         let (record, last) = (NotifyRecord::default(), told(&past[0]));
         let part = |is_brain| Part { local_node: Some(&name), is_brain, has_lease: false };
@@ -122,15 +126,15 @@ mod tests {
             assert_eq!(dropped, 0);
             all
         };
-        assert_eq!(reasons(&of(true, &record)), ["x died", "moved", "drained", "paused"]);
-        assert_eq!(reasons(&of(false, &record)), ["moved"]);
+        assert_eq!(reasons(&of(true, &record)), ["x died", "moved", "drained", "paused", "clock", "disk"]);
+        assert_eq!(reasons(&of(false, &record)), ["moved", "disk"]);
         let at_register = Part { has_lease: true, ..part(false) };
         let (all, _) = pending(&past, Some(&last), &record, at_register, at(4));
-        assert_eq!(reasons(&all), ["moved", "paused"]);
+        assert_eq!(reasons(&all), ["moved", "paused", "disk"]);
         // The death of the brain is seen before another node leads, and told once it does.
         let kept = NotifyRecord { withheld: withheld(&past, part(false), at(60)), ..record };
-        let (all, _) = pending(&past, Some(&told(&past[5])), &kept, part(true), at(61));
-        assert_eq!(reasons(&all), ["x died", "drained", "paused"]);
+        let (all, _) = pending(&past, Some(&told(&past[7])), &kept, part(true), at(61));
+        assert_eq!(reasons(&all), ["x died", "drained", "paused", "clock"]);
         assert!(withheld(&past, part(false), at(200)).is_empty());
     }
 

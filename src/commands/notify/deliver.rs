@@ -21,7 +21,7 @@ const TOKEN: &str = "{token}";
 /// A longer file holds no token.
 const MAX_TOKEN: usize = 4096;
 /// What one receiver may take for one event.
-const TIMEOUT: Duration = Duration::from_secs(10);
+const DELIVERY_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Why an event was not delivered.
 #[derive(Debug)]
@@ -49,7 +49,7 @@ impl Receiver<'_> {
     }
 
     pub(super) fn tell(self, event: &TimedEvent, notify: &Notify, deadline: Deadline) -> Result<(), Failed> {
-        let deadline = deadline.sooner(Deadline::after(TIMEOUT));
+        let deadline = deadline.sooner(Deadline::after(DELIVERY_TIMEOUT));
         match self {
             Self::Command(command) => run(command, event, deadline),
             Self::Url(url) => post(url, event, notify, deadline),
@@ -109,7 +109,7 @@ fn post(url: &str, event: &TimedEvent, notify: &Notify, deadline: Deadline) -> R
 /// Sends a GET that is worth nothing but its arrival.
 pub(super) fn get(url: &str, notify: &Notify, deadline: Deadline) -> Result<(), Failed> {
     let (place, bearer) = place(url, notify)?;
-    let mut request = agent(deadline.sooner(Deadline::after(TIMEOUT))).get(&place);
+    let mut request = agent(deadline.sooner(Deadline::after(DELIVERY_TIMEOUT))).get(&place);
     if let Some(bearer) = bearer {
         request = request.header("Authorization", bearer);
     }

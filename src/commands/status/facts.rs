@@ -12,13 +12,13 @@ use crate::pause::Paused;
 use crate::state::Warning;
 use crate::view::ReportedState;
 
-/// Whether everything is as it ought to be.
+/// Whether all is well.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum StatusVerdict {
     /// Every service runs once, and every node lives, works and is in step.
     Well,
-    /// Something is not as it ought to be; `warnings` says what.
+    /// Something is wrong; `warnings` says what.
     Unwell,
     /// Nothing is known to be wrong, and something could not be asked.
     Unknown,

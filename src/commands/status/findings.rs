@@ -1,4 +1,4 @@
-//! What of it is not as it ought to be.
+//! What is wrong, by what the nodes said.
 
 use std::time::Duration;
 

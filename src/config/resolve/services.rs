@@ -11,10 +11,10 @@ use crate::config::raw::{self, Spanned, Table};
 use crate::config::values::{Failback, ShellCommand};
 use crate::name::Name;
 
-const TIMEOUT: Duration = Duration::from_secs(5);
+const DEFAULT_TIMEOUT: Duration = Duration::from_secs(5);
 const FAILBACK: Duration = Duration::from_secs(60);
 const RESTARTS: u32 = 3;
-const WINDOW: Duration = Duration::from_secs(5 * 60);
+const DEFAULT_WINDOW: Duration = Duration::from_secs(5 * 60);
 const INHALE: Duration = Duration::from_secs(2);
 
 impl Resolver {
@@ -26,7 +26,7 @@ impl Resolver {
             let [status, start, stop] =
                 [("status", &service.status), ("start", &service.start), ("stop", &service.stop)]
                     .map(|(name, given)| self.command(given.as_ref(), key, name));
-            let timeout = self.duration(service.timeout.as_ref(), &format!("{at}.timeout"), TIMEOUT);
+            let timeout = self.duration(service.timeout.as_ref(), &format!("{at}.timeout"), DEFAULT_TIMEOUT);
             let lease = file.lease.as_ref();
             let times = super::lease::ServiceTimes { check: network.check, timeout };
             let health = service.health.as_ref().map(|health| self.health(health, &chain, network, &at));
@@ -38,7 +38,7 @@ impl Resolver {
                 timeout,
                 failback: self.failback(service.failback.as_ref(), &at),
                 restarts: service.restarts.map_or(RESTARTS, |restarts| restarts.0),
-                window: self.duration(service.window.as_ref(), &format!("{at}.window"), WINDOW),
+                window: self.duration(service.window.as_ref(), &format!("{at}.window"), DEFAULT_WINDOW),
                 inhale: self.inhale(file, service, &at),
                 health,
                 lease: self.lease(lease, service.lease.as_ref(), key.get(), times),

@@ -10,13 +10,13 @@ use crate::state::{Location, Placement, ServiceRecord, Uptimes};
 impl Observed {
     /// Adds what a later look saw.
     pub(in crate::promote) fn add_nodes(&mut self, nodes: NodeStates, uptimes: Uptimes) {
-        self.nodes.extend(nodes);
-        self.uptimes = uptimes;
+        self.nodes.states.extend(nodes);
+        self.nodes.uptimes = uptimes;
     }
 
     pub(in crate::promote) fn add_instance(&mut self, node: &Name, report: InstanceReport) {
-        if report.health == ServiceHealth::NodeDied && self.nodes.contains_key(node) {
-            self.nodes.insert(node.clone(), State::Dead);
+        if report.health == ServiceHealth::NodeDied && self.nodes.states.contains_key(node) {
+            self.nodes.states.insert(node.clone(), State::Dead);
         }
         if matches!(report.health, ServiceHealth::Healthy | ServiceHealth::Unhealthy) {
             self.done.ran_on.insert(node.clone());
@@ -111,7 +111,7 @@ impl Observed {
                 }
             }
         }
-        let nodes = &self.nodes;
+        let nodes = &self.nodes.states;
         self.record.seen_stopped.retain(|node, _| !matches!(nodes.get(node), Some(State::Dead | State::Unknown)));
     }
 

@@ -77,6 +77,7 @@ impl<'p> Planner<'p> {
             runs_there_for: remembered.map_or(Duration::ZERO, |placement| placement.since.until(self.now.boot)),
             alive_for: observed.uptimes().alive_for(self.now.boot),
             passed_over: self.cooling().chain(&silent).cloned().collect(),
+            not_at_work: observed.not_at_work().clone(),
             drained: observed.drains().drained(),
             last_ran_on: observed.running_on().cloned(),
         };

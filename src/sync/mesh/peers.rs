@@ -22,7 +22,7 @@ const LAGGARD: u32 = 3;
 /// The cause where a peer used up the time.
 pub(super) const TIMED_OUT: &str = "no answer in time";
 /// How often a transfer is looked after.
-const TURN: Duration = Duration::from_millis(5);
+const POLL_INTERVAL: Duration = Duration::from_millis(5);
 
 /// Refs below `refs/breath/`, without that, and their commits.
 pub(super) type Refs = BTreeMap<String, String>;
@@ -214,7 +214,7 @@ fn run_all<T>(work: &[Vec<T>], command: impl Fn(usize) -> Result<Running>, deadl
     }
     while let Some(mut transfer) = running.pop() {
         let is_last_turn = deadline.has_passed();
-        let finished = match transfer.running.wait_a_while(Deadline::after(TURN).sooner(deadline)) {
+        let finished = match transfer.running.wait_a_while(Deadline::after(POLL_INTERVAL).sooner(deadline)) {
             Ok(None) if !is_last_turn => {
                 running.insert(0, transfer);
                 continue;

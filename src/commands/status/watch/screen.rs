@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 use crate::name::Name;
 
 /// For how long a line is marked that says something else than before. A person may look away for a while.
-const MARKED: Duration = Duration::from_secs(10);
+const MARK_DURATION: Duration = Duration::from_secs(10);
 /// Units of time, as words behind a number.
 const UNITS: [&str; 8] = ["ms", "s", "min", "m", "h", "d", "hours", "days"];
 
@@ -68,7 +68,7 @@ impl Screen {
             let key = meaning(line);
             let new = if is_first { SystemTime::UNIX_EPOCH } else { now };
             let since = self.known.get(&key).copied().unwrap_or(new);
-            let is_new = now.duration_since(since).is_ok_and(|age| age < MARKED) && !key.trim().is_empty();
+            let is_new = now.duration_since(since).is_ok_and(|age| age < MARK_DURATION) && !key.trim().is_empty();
             lines.push(match line.strip_prefix(' ') {
                 Some(rest) if is_new => format!("{}{rest}", self.bold(">")),
                 _ => line.to_owned(),
