@@ -283,7 +283,7 @@ impl<'a> Check<'a> {
             }
             let kept = self.state_dir.leave_beat(&beat);
             *self.own.lock().unwrap_or_else(PoisonError::into_inner) = Some(beat);
-            inner.troubles.extend(warnings::not_left(&kept, self.state_dir));
+            inner.troubles.extend(warnings::not_left(&kept));
             self.heed_drain(inner.brain.as_ref());
         }
         self.keep_watch(&mut inner);

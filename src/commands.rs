@@ -181,7 +181,8 @@ pub fn main() -> ExitCode {
 fn in_one_line(panic: &PanicHookInfo<'_>) -> String {
     let payload = panic.payload();
     let said = payload.downcast_ref::<String>().map(String::as_str).or_else(|| payload.downcast_ref().copied());
-    let place = panic.location().map(|place| format!(" ({}:{})", place.file(), place.line())).unwrap_or_default();
+    let ours = panic.location().filter(|place| place.file().starts_with("src"));
+    let place = ours.map(|place| format!(" ({}:{})", place.file(), place.line())).unwrap_or_default();
     said.unwrap_or("an error within").replace('\n', " ") + &place
 }
 

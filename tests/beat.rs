@@ -358,13 +358,13 @@ fn a_full_disk_takes_no_beat_away() {
     std::fs::create_dir_all(&state).unwrap();
     let script = |unshare: &str| {
         let script = format!(
-            "mount -t tmpfs -o size=64k none {state} || exit 99\n\
+            "mount -t tmpfs -o size=64k,mode=700 none {state} || exit 99\n\
              \"$MIRROR\" whois-brain --check --quiet || exit 98\n\
              cat /dev/zero >{state}/filler 2>/dev/null\nsleep 0.3\n\
              \"$MIRROR\" beat --json | sed 's/.*age_ms\":\\([0-9]*\\).*/\\1/' >{dir}/before\n\
-             \"$MIRROR\" whois-brain --check --json >{dir}/full\n\
+             \"$MIRROR\" whois-brain --check --json >{dir}/full 2>{dir}/said\n\
              \"$MIRROR\" chain show --json >{dir}/shown\n\
-             exec \"$MIRROR\" beat --json",
+             \"$MIRROR\" beat --json || exit 97",
             state = state.display(),
             dir = field.network.path().display()
         );
@@ -384,10 +384,28 @@ fn a_full_disk_takes_no_beat_away() {
     let before: f64 = read("before").trim().parse().unwrap();
     assert!(before >= 300.0 && object["beat"]["age_ms"].as_f64().unwrap() < before + 60_000.0);
     let full: Value = serde_json::from_str(&read("full")).unwrap();
-    assert_eq!((&full["verdict"], codes(&full)), (&"self".into(), vec!["state-unwritable"]), "{full:#}");
-    assert_eq!(said.stderr.matches("state-unwritable").count(), 1, "{said:?}");
+    assert_eq!((&full["verdict"], codes(&full)), (&"self".into(), vec!["state-unusable"]), "{full:#}");
+    let warned = read("said");
+    assert_eq!(warned.matches("No space left on device").count(), 1, "{warned}");
     let shown: Value = serde_json::from_str(&read("shown")).unwrap();
-    assert_eq!(codes(&shown), ["state-unwritable"], "{shown:#}");
+    assert_eq!(codes(&shown), ["state-unusable"], "{shown:#}");
+}
+
+#[test]
+fn a_standby_learns_how_far_all_nodes_are() {
+    let field = Field::new();
+    for node in NODES {
+        let list = std::fs::read_to_string(field.list(node)).unwrap();
+        let list = list.replace("timeout = \"4s\"", "timeout = \"auto\"\ntimeout_max = \"30s\"");
+        std::fs::write(field.list(node), list).unwrap();
+    }
+    field.check("a").expect(0, "self");
+    field.check("b").expect(1, "other");
+    // It has to know how long to wait for each of them before it leads.
+    let object = field.on("b", "probe --json").expect(0, "alive");
+    for other in ["a", "c"] {
+        assert!(node(&object, other)["deadline_ms"].as_f64().unwrap() < 30_000.0, "{object:#}");
+    }
 }
 
 #[test]

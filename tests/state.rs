@@ -349,6 +349,23 @@ fn inherited_descriptors_and_signals_do_no_harm() {
 }
 
 #[test]
+fn too_little_memory_is_an_error_in_one_line() {
+    let place = Place::new("");
+    // Below some 16 MB not even the loader has enough; above 60 MB nothing is missing.
+    for kilobytes in (16_000..60_000).step_by(2_000) {
+        for command in ["status", "promote --dry-run"] {
+            let said = place.shell(&format!("ulimit -v {kilobytes}; exec \"$MIRROR\" --self a {command} --json"));
+            // 127 and 134 are the loader's and the allocator's ends; where not even the program fits, the kernel ends it.
+            let has_begun = !matches!(said.status, 139) || !said.stderr.is_empty();
+            assert!(!has_begun || matches!(said.status, 0..=3 | 127 | 134), "{kilobytes} kB: {said:?}");
+            assert!(!said.stderr.contains("panicked"), "{kilobytes} kB: {said:?}");
+            let is_told = said.status != 3 || said.stderr.contains("mirror: ") || said.stdout.contains("reason");
+            assert!(is_told, "{kilobytes} kB: {said:?}");
+        }
+    }
+}
+
+#[test]
 fn the_words_of_others_do_not_command_a_terminal() {
     let place = Place::new("");
     let why = "disks \u{1b}[8m\u{1b}[31m\u{202e}\u{200b}\u{9b}1m end";

@@ -69,7 +69,7 @@ impl Check<'_> {
         let Some(mut beat) = self.beat(&inner, "under-way") else { return };
         beat.assessment.running.extend(running);
         let kept = self.state_dir.leave_beat(&beat);
-        inner.troubles.extend(warnings::not_left(&kept, self.state_dir));
+        inner.troubles.extend(warnings::not_left(&kept));
         *self.own.lock().unwrap_or_else(PoisonError::into_inner) = Some(beat.clone());
         inner.under_way = Some(self.beat_on(beat));
     }

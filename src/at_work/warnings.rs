@@ -5,8 +5,8 @@ use std::time::Duration;
 use super::{Check, Mode};
 use crate::clock::{BootInstant, MAX_CLOCK_OFFSET, seconds};
 use crate::output::{self, Priority, warnings::Warning};
+use crate::state::Kept;
 use crate::state::history::{self, Entry, Event};
-use crate::state::{Kept, StateDir};
 
 /// What still holds after this is said again.
 const SAY_AGAIN: Duration = Duration::from_secs(3600);
@@ -19,12 +19,11 @@ pub(super) struct Trouble {
 }
 
 /// The trouble of a beat that could not be left.
-pub(super) fn not_left(kept: &Kept, state_dir: &StateDir) -> Option<Trouble> {
+pub(super) fn not_left(kept: &Kept) -> Option<Trouble> {
     let Kept::Lost(error) = kept else { return None };
     let message = format!(
-        "{}: {error}; no beat could be left, so other nodes take this node for one that is not at work: make room, \
-         or make the directory writable",
-        state_dir.directory().display()
+        "no beat could be left, so other nodes take this node for one that is not at work: {error}; make room, or make \
+         the state directory writable"
     );
     Some(Trouble { code: "beat-not-left", about: String::new(), message })
 }

@@ -11,7 +11,7 @@ use super::say;
 /// Trouble that a person should end, although the command went on.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Warning {
-    /// The kind of trouble, as a stable slug, such as `state-unwritable`.
+    /// The kind of trouble, as a stable slug, such as `state-unusable`.
     pub code: &'static str,
     /// What is wrong, where, and what to do, for people.
     pub message: String,
