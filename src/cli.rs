@@ -210,10 +210,10 @@ pub enum Command {
     ///
     /// What this does not cover: both processes killed or frozen at the same instant, without systemd
     /// (the command dies in time, but what it started lives on); a command that changes its user, when
-    /// `mirror` is not root; a process that waits for a disk in a way that no signal ends; a whole
-    /// machine, or control group, that is frozen for longer than `valid` and `grace` and acts for an
-    /// instant as it wakes. A service that compares MIRROR_EPOCH with the latest it has seen is safe even
-    /// then.
+    /// `mirror` is not root (let `User=` in a drop-in of `mirror@.service` change it instead); a process that waits
+    /// for a disk in a way that no signal ends; a whole machine, or control group, that is frozen for longer than
+    /// `valid` and `grace` and acts for an instant as it wakes. A service that compares MIRROR_EPOCH with the latest it
+    /// has seen is safe even then.
     ///
     /// The command has stdin, stdout and stderr. It finds MIRROR_SERVICE, MIRROR_HOLDER and MIRROR_EPOCH,
     /// the fencing token, in its environment. `mirror` reports each change in one line on stderr, unless
@@ -319,8 +319,8 @@ pub enum Command {
 
     /// Put a new node list in force on all nodes
     ///
-    /// Checks the new list, says what differs from the present one, and refuses where a node would leave while it
-    /// serves. Then it is put beside the present list (`mirror.toml.new`) on every node of both lists, read there, and,
+    /// Checks the new list, says what differs from the present one and what will move by it, and refuses where a node
+    /// would leave while it serves. Then it is put beside the present list (`mirror.toml.new`) on every node of both lists, read there, and,
     /// where no node says no, put in its place by a rename, on the brain last. A node that cannot be reached is named,
     /// and gets the list when this is run again. `self` and `state` of a node's list stay. A node whose list has a
     /// [notify] or a [witness] that the new list would change refuses it. While no other living node has the new list,

@@ -142,7 +142,13 @@ fn output_mode(global: &Global) -> OutputMode {
 pub fn main() -> ExitCode {
     exec::disarm_inherited();
     // Such as a thread that the system does not grant: what began with it cannot be known to its end.
-    std::panic::set_hook(Box::new(|panic| output::say(format_args!("cannot go on: {}", in_one_line(panic)))));
+    std::panic::set_hook(Box::new(|panic| {
+        let said = in_one_line(panic);
+        // A scope repeats what one of its threads has said.
+        if !said.starts_with("a scoped thread panicked") {
+            output::say(format_args!("cannot go on: {said}"));
+        }
+    }));
     let arguments = cli::by_link_name(std::env::args_os().collect());
     if environment::is_gate(arguments.iter().skip(1)) {
         environment::purge();

@@ -351,7 +351,7 @@ fn a_brain_that_grants_its_claim_is_alive() {
             stage.bot.crash("a");
         }
         let brain = Started::new(stage.network.mirror(["promote", "--json"]));
-        std::thread::sleep(Duration::from_millis(400));
+        std::thread::sleep(Duration::from_millis(1500));
         stage.seed_by("b", "b", 2, LeaseState::Granted, Some("a"));
         brain.end().expect(3, "unknown");
         stage.run("lease check --self b bot").expect(0, "self");

@@ -35,13 +35,43 @@ fn a_new_list_is_shown_and_then_in_force_on_every_node() {
     write(&stage, LONGER.0, LONGER.1);
     let before = digests(&stage);
     let object = rollout(&stage, "--dry-run").expect(0, "planned");
-    assert_eq!(object["changes"], json!(["[cycle] is another one."]), "{object:#}");
+    assert_eq!(object["changes"], json!(["cycle.recovery is \"61s\"; before, \"60s\"."]), "{object:#}");
     assert_eq!(digests(&stage), before);
     let object = rollout(&stage, "").expect(0, "rolled-out");
     assert_ne!(object["digest"], object["digest_new"]);
     assert_eq!(digests(&stage), vec![object["digest_new"].clone(); 3]);
     assert!(fs::read_to_string(&own).unwrap().starts_with("self = \"b\"\n"));
     assert!(NAMES.iter().all(|name| !stage.nodes.path(name).join("mirror.toml.new").exists()));
+}
+
+#[test]
+fn a_node_that_leaves_gets_the_list_too_and_one_that_joins_is_named_while_it_is_away() {
+    let stage = Served::new();
+    let list = stage.nodes.list();
+    let without_c = |list: &str| {
+        let list = list.replace("brain = [\"a\", \"b\", \"c\"]", "brain = [\"a\", \"b\"]");
+        let list = list.replace("bot = [\"b\", \"c\", \"a\"]", "bot = [\"a\", \"b\"]");
+        list.lines().filter(|line| !line.starts_with("c = ")).map(|line| format!("{line}\n")).collect::<String>()
+    };
+    let new = without_c(&list).replace("[nodes]\n", "[nodes]\nd = { address = \"127.0.0.1\", port = 1 }\n");
+    fs::write(stage.nodes.path("new.toml"), &new).unwrap();
+    let object = rollout(&stage, "").expect(3, "partial");
+    let changes: Vec<&str> = object["changes"].as_array().unwrap().iter().filter_map(Value::as_str).collect();
+    for told in [
+        "nodes.d is new: ",
+        "nodes.c goes: ",
+        "chains.bot is [\"a\",\"b\"]; before, ",
+        "bot runs on b and moves to a: ",
+    ] {
+        assert!(changes.iter().any(|change| change.starts_with(told)), "{told}: {changes:?}");
+    }
+    for name in NAMES {
+        assert_eq!(node(&object, name)["outcome"], "done", "{object:#}");
+    }
+    assert_eq!(node(&object, "d")["outcome"], "not-reached", "{object:#}");
+    for name in ["a", "b"] {
+        assert_eq!(stage.nodes.on(name, "chain show").expect(0, "shown")["digest"], object["digest_new"]);
+    }
 }
 
 #[test]

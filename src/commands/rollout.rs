@@ -157,12 +157,15 @@ pub(super) fn run(arguments: &cli::Rollout, file: &Path, context: &Context) -> R
     // Relative paths count from where the list will be.
     let loaded = config::parse(&context.config.file, &text)?;
     let (new, mut problems) = (loaded.config, loaded.problems);
-    let changes = changes::between(&context.config, &new);
+    let present =
+        std::fs::read_to_string(&context.config.file).with_context(|| context.config.file.display().to_string())?;
+    let mut changes = changes::between(&present, &text)?;
     let timeout = everywhere::timeout(context, arguments.within);
     let spinner = Spinner::start(context.output_mode, "rolling out the list");
     let now = status::look(context, Deadline::after(timeout))?.facts;
-    let serving = now.services.iter().map(|service| (&service.service, service.running_on.as_slice()));
-    for message in changes::in_the_way(&new, serving) {
+    let serving = || now.services.iter().map(|service| (&service.service, service.running_on.as_slice()));
+    changes.extend(changes::moves(&context.config, &new, serving()));
+    for message in changes::in_the_way(&new, serving()) {
         problems.push(loaded.places.problem(Severity::Error, "still-serving", "nodes".to_owned(), message));
     }
     for message in not_migrated(context, &new, Deadline::after(timeout)) {

@@ -1,53 +1,81 @@
 //! What differs between two node lists, and what stands in the way. Pure.
 
-use std::fmt::Debug;
+use anyhow::Result;
+use toml::{Table, Value};
 
-use indexmap::IndexMap;
+use crate::chain::BRAIN;
+use crate::clock::seconds;
+use crate::config::{Config, Failback};
+use crate::name::Name;
 
-use crate::config::Config;
-use crate::name::{self, Name};
-
-/// What differs, each in a sentence.
-pub(super) fn between(old: &Config, new: &Config) -> Vec<String> {
-    let mut changes = Vec::new();
-    tables("node", &old.nodes, &new.nodes, &mut changes);
-    for (name, chain) in &new.chains {
-        match old.chains.get(name) {
-            None => changes.push(format!("The chain {name} is new: {}.", name::list(chain))),
-            Some(before) if before != chain => {
-                changes.push(format!("The chain {name} is {}; before, {}.", name::list(chain), name::list(before)));
-            }
-            Some(_) => {}
-        }
+/// What differs between two node lists as they are written, each in a sentence. What is a node's own stays out.
+pub(super) fn between(old: &str, new: &str) -> Result<Vec<String>> {
+    let (mut old, mut new): (Table, Table) = (toml::from_str(old)?, toml::from_str(new)?);
+    for own in ["self", "state"] {
+        old.remove(own);
+        new.remove(own);
     }
-    changes.extend(
-        old.chains.keys().filter(|name| !new.chains.contains_key(*name)).map(|name| format!("The chain {name} goes.")),
-    );
-    tables("service", &old.services, &new.services, &mut changes);
-    let rest = [
-        ("[cycle]", format!("{:?}", old.cycle) == format!("{:?}", new.cycle)),
-        ("[probe]", (old.probe_timeout, old.second_opinion) == (new.probe_timeout, new.second_opinion)),
-        ("[remote]", old.remote_command == new.remote_command),
-        ("[breath]", format!("{:?}", old.breath) == format!("{:?}", new.breath)),
-        ("[lease]", old.lease == new.lease),
-        ("[notify]", format!("{:?}", old.notify) == format!("{:?}", new.notify)),
-        ("[witness]", format!("{:?}", old.witnesses) == format!("{:?}", new.witnesses)),
-    ];
-    changes.extend(rest.into_iter().filter(|(_, same)| !same).map(|(table, _)| format!("{table} is another one.")));
-    changes
+    let mut changes = Vec::new();
+    tables("", &old, &new, &mut changes);
+    Ok(changes)
 }
 
-fn tables<T: Debug>(what: &str, old: &IndexMap<Name, T>, new: &IndexMap<Name, T>, changes: &mut Vec<String>) {
-    for (name, entry) in new {
-        match old.get(name) {
-            None => changes.push(format!("The {what} {name} is new.")),
-            Some(before) if format!("{before:?}") != format!("{entry:?}") => {
-                changes.push(format!("The {what} {name} is changed."));
-            }
-            Some(_) => {}
+fn tables(within: &str, old: &Table, new: &Table, changes: &mut Vec<String>) {
+    for (key, value) in new {
+        let path = format!("{within}{key}");
+        match (old.get(key), value) {
+            (Some(Value::Table(old)), Value::Table(new)) => tables(&format!("{path}."), old, new, changes),
+            (Some(old), new) if old == new => {}
+            (Some(old), new) => changes.push(format!("{path} is {}; before, {}.", shown(new), shown(old))),
+            (None, new) => changes.push(format!("{path} is new: {}.", shown(new))),
         }
     }
-    changes.extend(old.keys().filter(|name| !new.contains_key(*name)).map(|name| format!("The {what} {name} goes.")));
+    for (key, value) in old.iter().filter(|(key, _)| !new.contains_key(*key)) {
+        changes.push(format!("{within}{key} goes: {}.", shown(value)));
+    }
+}
+
+/// As JSON, which for strings, numbers and lists of them is TOML too.
+fn shown(value: &Value) -> String {
+    serde_json::to_string(value).unwrap_or_else(|_| "?".to_owned())
+}
+
+/// What the new list will move, each in a sentence: services to nodes that come before the serving one in the new
+/// chain and did not in the old one, and the brain's duty.
+pub(super) fn moves<'a>(
+    old: &Config,
+    new: &Config,
+    serving: impl Iterator<Item = (&'a Name, &'a [Name])>,
+) -> Vec<String> {
+    let before = |config: &Config, chain: &Name, node: &Name| -> Vec<Name> {
+        let chain = config.chains.get(chain).map_or(&[][..], Vec::as_slice);
+        chain.iter().take_while(|other| *other != node).cloned().collect()
+    };
+    let mut sentences = Vec::new();
+    for (service, nodes) in serving {
+        let (Some(of), Some(was)) = (new.services.get(service), old.services.get(service)) else { continue };
+        for node in nodes {
+            let known = before(old, &was.chain, node);
+            let better: Vec<Name> =
+                before(new, &of.chain, node).into_iter().filter(|other| !known.contains(other)).collect();
+            let Some(to) = better.first() else { continue };
+            let when = match of.failback {
+                Failback::Always => "at the first check".to_owned(),
+                Failback::Never => "by hand only, as failback is \"never\"".to_owned(),
+                Failback::After(wait) => {
+                    format!("once {to} has been alive, and {service} there, for {}", seconds(wait))
+                }
+            };
+            sentences.push(format!("{service} runs on {node} and moves to {to}: {when}."));
+        }
+    }
+    let first = |config: &Config| config.chains.get(BRAIN).and_then(|chain| chain.iter().next().cloned());
+    if let (Some(was), Some(is)) = (first(old), first(new))
+        && was != is
+    {
+        sentences.push(format!("{is} becomes the brain; before, {was}."));
+    }
+    sentences
 }
 
 /// Services that would be lost: they run where the new list does not have them.
@@ -74,7 +102,44 @@ mod tests {
     }
 
     #[test]
-    fn what_differs_is_named_and_a_node_that_serves_cannot_leave() {
+    fn what_differs_is_named_with_both_values() {
+        let old = "self = \"a\"\n[nodes]\na = \"192.0.2.1\"\nb = { address = \"192.0.2.2\", port = 22 }\n[cycle]\nsync = \"12s\"\n";
+        let new = "self = \"b\"\n[cycle]\nsync = \"13s\"\n[nodes]\nc = \"192.0.2.3\"\nb = { port = 23, address = \"192.0.2.2\" }\n";
+        let expected = [
+            "cycle.sync is \"13s\"; before, \"12s\".",
+            "nodes.c is new: \"192.0.2.3\".",
+            "nodes.b.port is 23; before, 22.",
+            "nodes.a goes: \"192.0.2.1\".",
+        ];
+        assert_eq!(between(old, new).expect("lists"), expected);
+        assert!(between(old, old).expect("lists").is_empty());
+    }
+
+    #[test]
+    fn what_moves_is_told() {
+        let text = |bot: &str, brain: &str, failback: &str| {
+            list(&format!(
+                "nodes = {{ a = \"192.0.2.1\", b = \"192.0.2.2\" }}\nchains = {{ brain = {brain}, bot = {bot} }}\n\
+                 [services.bot]\nstatus = \"true\"\nstart = \"true\"\nstop = \"true\"\nfailback = \"{failback}\"\n"
+            ))
+        };
+        let old = text("[\"a\", \"b\"]", "[\"a\", \"b\"]", "1m");
+        let a: Name = "a".parse().expect("a name");
+        let told = |new: &Config| {
+            moves(&old, new, [(old.services.keys().next().expect("a service"), &[a.clone()][..])].into_iter())
+        };
+        assert!(told(&old).is_empty());
+        let new = text("[\"b\", \"a\"]", "[\"b\", \"a\"]", "1m");
+        let expected = [
+            "bot runs on a and moves to b: once b has been alive, and bot there, for 60 s.",
+            "b becomes the brain; before, a.",
+        ];
+        assert_eq!(told(&new), expected);
+        assert!(told(&text("[\"b\", \"a\"]", "[\"a\"]", "never"))[0].contains("by hand only"));
+    }
+
+    #[test]
+    fn a_node_that_serves_cannot_leave() {
         let service = "[services.bot]\nstatus = \"true\"\nstart = \"true\"\nstop = \"true\"\n";
         let old = list(&format!(
             "nodes = {{ a = \"192.0.2.1\", b = \"192.0.2.2\" }}\nchains = {{ brain = [\"a\"], bot = [\"a\", \"b\"] }}\n{service}"
@@ -82,16 +147,6 @@ mod tests {
         let new = list(&format!(
             "nodes = {{ a = \"192.0.2.9\", c = \"192.0.2.3\" }}\nchains = {{ brain = [\"a\"], bot = [\"a\", \"c\"] }}\n{service}"
         ));
-        assert_eq!(
-            between(&old, &new),
-            [
-                "The node a is changed.",
-                "The node c is new.",
-                "The node b goes.",
-                "The chain bot is a, c; before, a, b."
-            ]
-        );
-        assert!(between(&old, &old).is_empty());
         let (bot, a, b) =
             (old.services.keys().next().expect("a service"), "a".parse().expect("a"), "b".parse().expect("b"));
         assert!(in_the_way(&new, [(bot, &[a][..])].into_iter()).is_empty());
