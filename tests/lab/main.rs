@@ -55,6 +55,8 @@ type Test = fn() -> Result<()>;
 
 fn main() {
     inside::dispatch();
+    // Several hosts, and at times several labs, share the processors of this machine.
+    furnish::CHEAP_LOGINS.store(true, Ordering::Relaxed);
     let missing = remains::missing();
     let anywhere: [(&str, Test); 2] =
         [("overlap_is_counted", overlap_is_counted), ("silence_is_an_outage", silence_is_an_outage)];
@@ -471,16 +473,12 @@ fn with_a_lease_there_are_never_two() -> Result<()> {
             ("wakes, enabled", LEASE_UNITS, |lab| Ok(vec![doubt::wakes(lab, false, PATIENCE)?])),
         ],
     ];
-    // More labs at once than two have no time to log in on a small machine, and with units each check logs in anew.
-    furnish::CHEAP_LOGINS.store(true, Ordering::Relaxed);
-    let outcome = pairs.into_iter().try_for_each(|pair| {
+    pairs.into_iter().try_for_each(|pair| {
         side_by_side(pair, |(name, system, way)| {
             let lab = Lab::start(system.clone())?;
             way(&lab).and_then(|all| all.iter().try_for_each(|recovery| one_alone(recovery, &lab))).context(*name)
         })
-    });
-    furnish::CHEAP_LOGINS.store(false, Ordering::Relaxed);
-    outcome
+    })
 }
 
 /// Reads are relied on for so long that the first logins fit in. Where the machine is too busy even for that,
