@@ -240,6 +240,19 @@ mod tests {
     }
 
     #[test]
+    fn a_link_is_asked_for_its_own_sake_when_it_is_unknown_or_its_last_sample_is_old() {
+        let interval = ms(12_000);
+        assert!(Link::default().is_due(interval, at(0)));
+        let mut link = steady(45);
+        assert!(!link.is_due(interval, at(41_000)) && link.is_due(interval, at(60_000)));
+        // A silent one costs the maximum each time.
+        assert!(link.unanswered(ms(750), ms(750), at(60_000)));
+        assert!(!link.is_due(interval, at(80_000)) && link.is_due(interval, at(91_000)));
+        assert!(link.answered(ms(45), ms(45), at(91_000)));
+        assert!(!link.is_due(interval, at(92_000)));
+    }
+
+    #[test]
     fn one_slow_answer_is_remembered_for_minutes() {
         let mut link = steady(45);
         let before = link.times(BOUNDS, at(40_000)).expect("known").deadline;
