@@ -364,7 +364,7 @@ pub enum Command {
     /// `reason` (one sentence), `elapsed_ms` and, where there is trouble beside the task, `warnings`; the
     /// facts follow. Within a version of `schema`, fields are only added.
     ///
-    /// `mirror schema event` prints the schema of what is told of an event: a line of `mirror history --all`.
+    /// `mirror schema event` prints the schema of an event: a line of `mirror history --all`.
     ///
     /// `mirror schema mirror.toml` prints the schema of the node list, by which an editor completes and
     /// checks it: name the file in its first line, `#:schema ./mirror.schema.json`.

@@ -418,7 +418,7 @@ fn without_a_network_nobody_is_dead() {
     network.shell(&format!("exec {unshare} \"$MIRROR\" whois-brain")).expect(3, "unknown");
 }
 
-/// A node list of this many nodes, of which each is asked in this way.
+/// A node list of this many nodes, each of which is asked in this way.
 fn many(count: usize, probe: &str) -> Network {
     let mut list = String::from("[nodes]\n");
     for number in 1..=count {

@@ -1,4 +1,4 @@
-//! Whom a check asks for a beat, and when.
+//! Which nodes a check asks for their beats, and when.
 
 use std::collections::BTreeSet;
 use std::sync::PoisonError;

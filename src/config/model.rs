@@ -48,7 +48,7 @@ pub struct Config {
     pub breath: Breath,
     /// Addresses outside the node list whose answer proves that this node has a network.
     pub witnesses: Vec<Node>,
-    /// Who is told of what happens.
+    /// The receivers of events.
     pub notify: Notify,
     /// Where the leases are; none when no service is under one.
     pub lease: Option<Store>,
@@ -240,7 +240,7 @@ pub struct Breath {
     pub changed: Option<String>,
 }
 
-/// Who is told of what happens. It is a node's own.
+/// The receivers of events. It is a node's own.
 #[derive(Clone, Debug, Default)]
 pub struct Notify {
     /// A command that gets each event as JSON on its standard input.

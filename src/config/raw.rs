@@ -50,7 +50,7 @@ pub(super) struct File {
     /// Addresses outside the node list that prove a network.
     #[serde(default)]
     pub(super) witness: Table<WitnessList>,
-    /// Who is told of what happens.
+    /// The receivers of events.
     #[serde(default)]
     pub(super) notify: Table<Notify>,
     /// Where the leases of all services are.

@@ -163,7 +163,7 @@ pub(crate) fn repair(lab: &Lab) -> Result<()> {
 /// What holds the service on the node that serves.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Part {
-    /// `mirror hold`, or what others have in its stead.
+    /// `mirror hold`, or what other systems have instead.
     Hold,
     /// Its keeper.
     Supervisor,
