@@ -1,11 +1,12 @@
 //! What the commands cost as whole processes, beside the barest thing that does the same work.
 //!
-//! `cargo bench --bench commands`. Each pair runs in turn, A B A B, so that a machine that slows
+//! `cargo bench --bench commands [-- over-ssh|services]`. Each pair runs in turn, A B A B, so that a machine that slows
 //! down slows both. The figures are medians with their spread; the ratio is taken pair by pair.
 
 mod black_hole;
 mod measure;
 mod over_ssh;
+mod services;
 #[path = "../support/mod.rs"]
 mod support;
 
@@ -34,9 +35,10 @@ fn main() {
         return bare_connect(&arguments[2]);
     }
     let directory = tempfile::tempdir().expect("a directory");
-    // `cargo bench --bench commands -- over-ssh`: these alone.
-    if arguments.iter().any(|word| word == "over-ssh") {
-        return over_ssh::measure();
+    match arguments.iter().map(String::as_str).find(|word| matches!(*word, "over-ssh" | "services")) {
+        Some("over-ssh") => return over_ssh::measure(),
+        Some(_) => return services::measure(),
+        None => {}
     }
     println!("whole processes; medians of n runs (min – max), A and B in turn\n");
     start_up(directory.path());
@@ -44,6 +46,7 @@ fn main() {
     probe(directory.path());
     breathe(directory.path());
     over_ssh::measure();
+    services::measure();
 }
 
 // ---- the barest connect loop: one try each, until all have answered or the timeout has passed

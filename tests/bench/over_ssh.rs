@@ -19,14 +19,14 @@ const SHARED: &str = "ssh -o BatchMode=yes -o ServerAliveInterval=1 -o ServerAli
 const NEW: &str = "ssh -o BatchMode=yes";
 
 /// An sshd, and a place in which `ssh` logs in to it.
-struct Stage {
+pub(crate) struct Stage {
     directory: tempfile::TempDir,
     client: Client,
-    sshd: Sshd,
+    pub(crate) sshd: Sshd,
 }
 
 impl Stage {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let directory = tempfile::tempdir().expect("a directory");
         let client = Client::new();
         // What a person's .bashrc does is no cost of ours: by this bash takes itself for an inner shell.
@@ -43,7 +43,7 @@ impl Stage {
         stage
     }
 
-    fn place(&self, name: &str) -> PathBuf {
+    pub(crate) fn place(&self, name: &str) -> PathBuf {
         self.directory.path().join(name)
     }
 
@@ -88,6 +88,27 @@ impl Stage {
         command
     }
 
+    /// With another node list of the stage.
+    pub(crate) fn mirror_with(&self, list: &str, words: &[&str]) -> Command {
+        let mut command = self.command(MIRROR, None);
+        command.current_dir(self.directory.path()).args(["--config", list, "--self", "b"]).args(words);
+        command
+    }
+
+    /// A bare ssh over a shared connection.
+    pub(crate) fn bare_ssh(&self, words: &str) -> Command {
+        self.sh(&format!("exec {} -p {} -- 127.0.0.1 {words}", self.shared(), self.sshd.port()), None)
+    }
+
+    /// Ends the shared connections.
+    pub(crate) fn forget_connections(&self) {
+        for socket in std::fs::read_dir(self.place("run/mirror")).into_iter().flatten().flatten() {
+            let mut exit = Command::new("ssh");
+            exit.arg("-S").arg(socket.path()).args(["-O", "exit", "127.0.0.1"]).stderr(Stdio::null());
+            let _ = exit.status();
+        }
+    }
+
     /// `ssh://…` of a path below the stage.
     fn url(&self, name: &str) -> String {
         format!("ssh://{}@127.0.0.1:{}{}", user(), self.sshd.port(), self.place(name).display())
@@ -96,11 +117,7 @@ impl Stage {
 
 impl Drop for Stage {
     fn drop(&mut self) {
-        for socket in std::fs::read_dir(self.place("run/mirror")).into_iter().flatten().flatten() {
-            let mut exit = Command::new("ssh");
-            exit.arg("-S").arg(socket.path()).args(["-O", "exit", "127.0.0.1"]).stderr(Stdio::null());
-            let _ = exit.status();
-        }
+        self.forget_connections();
     }
 }
 
@@ -176,10 +193,7 @@ restarts = 1000
     };
     let (a, b) = ("promote of a stopped service on another node", "its start command alone");
     compare_with(a, &promote, b, &alone, ROUNDS, Unit::Difference, &forget);
-    let ssh = || {
-        let line = format!("{} -p {} -- 127.0.0.1 true", stage.shared(), stage.sshd.port());
-        stage.sh(&format!("exec {line}"), None)
-    };
+    let ssh = || stage.bare_ssh("true");
     run(ssh());
     let floor: Vec<f64> = (0..ROUNDS).map(|_| run(ssh()).0.as_secs_f64() * 1e3).collect();
     println!("the floor: ssh HOST true, shared connection: {} ms (n = {ROUNDS})\n", spread(&floor, 2));
