@@ -48,8 +48,10 @@ const MAX_AGE: Duration = Duration::from_secs(600);
 /// The first samples count at once; later ones at most once in this time, so that a check rarely writes.
 const FIRST_SAMPLES: u8 = 16;
 const SAMPLE_INTERVAL: Duration = Duration::from_secs(2);
-/// A silent link is asked with the maximum this often: it may have become much slower.
-const LONG_INTERVAL: Duration = Duration::from_secs(2);
+/// A silent link is asked with the maximum now and then: it may have become much slower. That holds up the check which
+/// asks, so the longer the silence lasts, the rarer it is: an eighth of it, at least and at most this.
+const MIN_LONG_INTERVAL: Duration = Duration::from_secs(2);
+const MAX_LONG_INTERVAL: Duration = Duration::from_secs(60);
 /// A silent link is asked so rarely where nothing depends on its answer: each time costs the maximum.
 const SILENT_INTERVAL: Duration = Duration::from_secs(30);
 
@@ -99,8 +101,11 @@ pub struct Link {
     slowest_us: [u32; 2],
     /// When this window began.
     window: BootInstant,
-    /// While no answer comes: when the link was last asked with the maximum, or the beginning of time.
+    /// While no answer comes: when the link was last asked with the maximum, or fell silent.
     silent: Option<BootInstant>,
+    /// When it fell silent.
+    #[serde(default)]
+    silent_since: Option<BootInstant>,
 }
 
 impl Link {
@@ -121,8 +126,14 @@ impl Link {
         let slowest = self.slowest(now);
         let lateness = slowest.saturating_sub(self.round_trip()).max(MIN_LATENESS);
         let deadline = (usual + slower.max(slowest)).max(slower + lateness).max(bounds.floor).min(max);
-        let is_asked_long = self.silent.is_some_and(|asked| asked.until(now) >= LONG_INTERVAL);
+        let is_asked_long = self.silent.is_some_and(|asked| asked.until(now) >= self.long_interval(now));
         Some(Times { usual: usual.min(max), deadline: if is_asked_long { max } else { deadline } })
+    }
+
+    /// From one question with the maximum to the next, while the link is silent.
+    fn long_interval(&self, now: BootInstant) -> Duration {
+        let silence = self.silent_since.map_or(Duration::ZERO, |since| since.until(now));
+        (silence / 8).clamp(MIN_LONG_INTERVAL, MAX_LONG_INTERVAL)
     }
 
     /// Whether to ask for the sake of the link alone, where that is done once in `interval`.
@@ -138,6 +149,7 @@ impl Link {
     /// whether there is something to keep.
     pub fn answered(&mut self, latency: Duration, waited: Duration, now: BootInstant) -> bool {
         let was_silent = self.silent.take().is_some();
+        self.silent_since = None;
         let is_sample = self.samples < FIRST_SAMPLES || self.sampled.until(now) >= SAMPLE_INTERVAL;
         // A host that boots answers a later try: the tries before it say nothing of the link.
         let is_slowest = self.note_slowest(if was_silent { latency } else { waited.max(latency) }, now);
@@ -154,7 +166,8 @@ impl Link {
         if self.silent.is_some() && deadline < max {
             return false;
         }
-        self.silent = Some(if deadline < max { BootInstant::default() } else { now });
+        self.silent = Some(now);
+        self.silent_since.get_or_insert(now);
         true
     }
 
@@ -270,13 +283,19 @@ mod tests {
         let short = link.times(BOUNDS, at(40_000)).expect("known").deadline;
         assert!(link.unanswered(short, BOUNDS.max, at(40_000)));
         let deadline = |link: &Link, now| link.times(BOUNDS, at(now)).expect("known").deadline;
-        assert_eq!(deadline(&link, 40_200), BOUNDS.max);
-        assert!(link.unanswered(BOUNDS.max, BOUNDS.max, at(40_200)));
-        assert_eq!(deadline(&link, 41_000), short);
-        assert!(!link.unanswered(short, BOUNDS.max, at(41_000)));
-        assert_eq!(deadline(&link, 42_300), BOUNDS.max);
-        assert!(link.answered(ms(600), ms(600), at(42_300)));
-        assert!(deadline(&link, 42_500) > ms(600), "it is slow, and not dead");
+        // The next check may be the one that finds another node dead: it does not wait for this one.
+        assert_eq!(deadline(&link, 40_200), short);
+        assert!(!link.unanswered(short, BOUNDS.max, at(40_200)));
+        assert_eq!(deadline(&link, 42_000), BOUNDS.max);
+        assert!(link.unanswered(BOUNDS.max, BOUNDS.max, at(42_000)));
+        assert_eq!(deadline(&link, 43_000), short);
+        assert_eq!(deadline(&link, 44_000), BOUNDS.max);
+        // Once it has been silent for long, it is asked so more rarely.
+        let mut dead = link.clone();
+        assert!(dead.unanswered(BOUNDS.max, BOUNDS.max, at(120_000)));
+        assert_eq!((deadline(&dead, 128_000), deadline(&dead, 132_000)), (short, BOUNDS.max));
+        assert!(link.answered(ms(600), ms(600), at(44_000)));
+        assert!(deadline(&link, 44_200) > ms(600), "it is slow, and not dead");
 
         let mut booted = steady(45);
         booted.unanswered(short, BOUNDS.max, at(40_000));
