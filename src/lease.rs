@@ -37,6 +37,7 @@ pub mod moved;
 mod nonce;
 pub mod record;
 mod secret;
+pub mod stored;
 pub mod takeover;
 mod view;
 pub mod witness;

@@ -22,13 +22,13 @@ use crate::hold::machine_lock::MachineLock;
 use crate::hold::poller::OpenRegister;
 use crate::hold::supervisor::Supervisor;
 use crate::hold::{self, HoldRequest};
-use crate::lease::client;
 use crate::lease::failsafe::Grant;
 use crate::lease::witness::{self, Testimony};
+use crate::lease::{client, stored};
 use crate::name::Name;
 use crate::output::{self, ExitStatus, Style};
 use crate::remote::question::Question;
-use crate::state::{Lock, StateDir, history};
+use crate::state::{Lock, StateDir};
 use crate::usage_error::UsageError;
 
 pub(super) mod read_log;
@@ -132,12 +132,12 @@ pub(super) fn run(arguments: &cli::Hold, context: &Context) -> Result<ExitCode> 
         node,
         params: lease.into(),
         check,
-        known: state_dir.lease_view(service),
+        known: stored::load(&state_dir, service),
         open: opener(context, service),
         voters: lease.failsafe.then(|| Arc::new(voters(context, service))),
     };
     let (outcome, lease_view) = hold::hold(&request, supervisor, &mut |event, view| reporter.event(event, view))?;
-    history::keep_lease_view(&state_dir, Some(node), service, &lease_view);
+    stored::keep(&state_dir, Some(node), service, &lease_view);
     Ok(reporter.outcome(outcome))
 }
 

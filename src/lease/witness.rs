@@ -2,11 +2,11 @@
 //! which it answers the holder's questions under the [failsafe](super::failsafe).
 
 use super::failsafe::{self, Grant};
-use super::{LeaseRecord, LeaseView};
+use super::{LeaseRecord, LeaseView, stored};
 use crate::clock::BootInstant;
 use crate::config::Config;
 use crate::name::Name;
-use crate::state::{StateDir, history};
+use crate::state::StateDir;
 
 /// Keeps the view in the file, and records news in the history. A claim's wait begins only once the file
 /// shows the claim:
@@ -19,18 +19,18 @@ use crate::state::{StateDir, history};
 /// If the file lost the claim meanwhile, the wait begins anew. Returns whether the file shows the view's
 /// record or a later one.
 pub fn publish(state_dir: &StateDir, local_node: Option<&Name>, service: &Name, lease_view: &mut LeaseView) -> bool {
-    if !state_dir.lease_view(service).has_waited_as_long_as(lease_view) {
+    if !stored::load(state_dir, service).has_waited_as_long_as(lease_view) {
         lease_view.restart_wait();
     }
-    history::keep_lease_view(state_dir, local_node, service, lease_view);
-    let stored = state_dir.lease_view(service);
+    stored::keep(state_dir, local_node, service, lease_view);
+    let stored = stored::load(state_dir, service);
     lease_view.adopt_wait(&stored);
     if stored.value() != lease_view.value() {
         return stored.is_later_than(lease_view);
     }
     if lease_view.is_unpublished_claim() {
         lease_view.published(BootInstant::now());
-        history::keep_lease_view(state_dir, local_node, service, lease_view);
+        stored::keep(state_dir, local_node, service, lease_view);
     }
     true
 }
@@ -63,7 +63,7 @@ pub fn testify(config: &Config, service: &Name, grant: &Grant) -> (Testimony, Op
     if let Err(why) = is_readable(&state_dir, service) {
         return (Testimony::Unreadable(why), None);
     }
-    let known = state_dir.lease_view(service).value().cloned();
+    let known = stored::load(&state_dir, service).value().cloned();
     let testimony = if failsafe::vouches(known.as_ref(), grant) { Testimony::Vouched } else { Testimony::NewerKnown };
     (testimony, known)
 }

@@ -14,7 +14,7 @@ use super::shared::Shared;
 use crate::clock::{BootInstant, Deadline};
 use crate::config;
 use crate::lease::client::{LeaseClient, LeaseError};
-use crate::lease::{self, LeaseRecord, LeaseView, Stopped, TakeoverStep, witness};
+use crate::lease::{self, LeaseRecord, LeaseView, Stopped, TakeoverStep, stored, witness};
 use crate::name::Name;
 use crate::output::millis;
 use crate::remote::Remote;
@@ -122,7 +122,7 @@ impl<'a> Takeover<'a> {
         let service = (goal.name(), lease);
         let client = LeaseClient::in_store(shared.registers()?, goal.config(), goal.local_node(), service);
         let (remote, state_dir) = (shared.remote(), shared.state_dir());
-        let view = state_dir.lease_view(goal.name());
+        let view = stored::load(state_dir, goal.name());
         let account = Account { before: view.value().cloned(), ..Account::default() };
         Some(Self { goal, remote, state_dir, lease, client, view, read: None, account })
     }

@@ -193,6 +193,15 @@ impl StateDir {
         self.made()?.file(name, Access::Lock)
     }
 
+    /// A lock that others hold for an instant at a time; none where one keeps it for longer, an error where there can be
+    /// no lock file.
+    pub(crate) fn lock_soon(&self, name: &str) -> Option<io::Result<File>> {
+        match self.lock_file(name) {
+            Ok(file) => lock_soon(&file).then_some(Ok(file)),
+            error => Some(error),
+        }
+    }
+
     /// A lock file, locked; an error where another process still holds it at the deadline.
     pub(crate) fn lock_file_by(&self, name: &str, deadline: Deadline) -> io::Result<File> {
         let file = self.lock_file(name)?;
@@ -240,6 +249,12 @@ impl StateDir {
         (envelope.boot == self.boot).then_some(envelope.value)
     }
 
+    /// A value that outlives a reboot, and whether it is of this boot.
+    pub(crate) fn read_lasting<T: DeserializeOwned>(&self, name: &str) -> Option<(T, bool)> {
+        let Envelope { boot, value } = self.read_envelope(name)?;
+        Some((value, boot == self.boot))
+    }
+
     pub(super) fn read_envelope<T: DeserializeOwned>(&self, name: &str) -> Option<Envelope<T>> {
         let parsed = self.parsed(name, |bytes| serde_json::from_slice(bytes).map_err(|error| error.to_string()));
         parsed?.map_err(|what| self.warn_damaged(&what)).ok()
@@ -250,7 +265,7 @@ impl StateDir {
         self.put(name, value, Durability::Cached);
     }
 
-    pub(super) fn put<T: Serialize>(&self, name: &str, value: &T, durability: Durability) {
+    pub(crate) fn put<T: Serialize>(&self, name: &str, value: &T, durability: Durability) {
         if let Ok(bytes) = serde_json::to_vec(&Envelope { boot: self.boot.clone(), value }) {
             self.keep(name, &bytes, durability);
         }

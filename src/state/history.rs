@@ -14,7 +14,6 @@ use sha2::{Digest as _, Sha256};
 use crate::fsutil::{Access, PrivateDirectory};
 use crate::hex::hex;
 use crate::leader::State;
-use crate::lease::LeaseView;
 use crate::name::Name;
 use crate::state::StateDir;
 
@@ -155,24 +154,6 @@ pub fn saw_nodes(state_dir: &StateDir, local_node: Option<&Name>, changes: &[(Na
         };
         let entry = Entry::new(local_node, Event::Node, reason);
         record(state_dir, &Entry { node: Some(node.clone()), verdict: slug(state), ..entry });
-    }
-}
-
-/// Keeps what is known of a lease, and writes down what is new about it.
-pub fn keep_lease_view(state_dir: &StateDir, local_node: Option<&Name>, service: &Name, lease_view: &LeaseView) {
-    if state_dir.keep_lease_view(service, lease_view)
-        && let Some(value) = lease_view.value()
-    {
-        let reason = format!("The lease of {service} is {}.", value.done());
-        let entry = Entry {
-            service: Some(service.clone()),
-            node: Some(value.holder.clone()),
-            verdict: slug(value.state),
-            epoch: Some(value.epoch),
-            why: value.why.clone(),
-            ..Entry::new(local_node, Event::Lease, reason)
-        };
-        record(state_dir, &entry);
     }
 }
 

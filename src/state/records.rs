@@ -1,16 +1,13 @@
-//! What is kept of nodes, services and leases.
+//! What is kept of nodes and services.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::directory::{Envelope, lock_soon};
 use super::{ServiceRecord, StateDir};
 use crate::clock::BootInstant;
-use crate::fsutil::Durability;
 use crate::leader::{NodeStates, State};
-use crate::lease::LeaseView;
 use crate::name::Name;
 
 /// A promotion rarely takes longer, and no node is probed meanwhile.
@@ -105,44 +102,6 @@ impl StateDir {
     pub fn keep_brain(&self, brain: &Name) {
         self.write("brain.json", brain);
     }
-
-    /// What this machine knows of a service's lease. It outlives a reboot, though its times do not:
-    /// without it, a register that was restored from a backup looks like an honest one.
-    pub fn lease_view(&self, service: &Name) -> LeaseView {
-        self.stored_lease_view(service).unwrap_or_default()
-    }
-
-    fn stored_lease_view(&self, service: &Name) -> Option<LeaseView> {
-        let Envelope { boot, value: mut lease_view } = self.read_envelope::<LeaseView>(&lease_view_file(service))?;
-        if boot != self.boot || lease_view.is_ahead_of(BootInstant::now()) {
-            lease_view.forget_times();
-        }
-        Some(lease_view)
-    }
-
-    /// Keeps it, unless another process has seen a later value meanwhile; tells whether its value is news.
-    pub fn keep_lease_view(&self, service: &Name, lease_view: &LeaseView) -> bool {
-        // Without a lock it is kept all the same: the worst is that the older of two values stays.
-        let lock = self.lock_file(&format!("{}.lock", lease_view_file(service)));
-        if lock.as_ref().is_ok_and(|lock| !lock_soon(lock)) {
-            return false;
-        }
-        let stored = self.stored_lease_view(service);
-        if stored.as_ref().is_some_and(|stored| stored.is_later_than(lease_view)) {
-            return false;
-        }
-        let news = stored.as_ref().and_then(LeaseView::value) != lease_view.value();
-        let durability = if news { Durability::Durable } else { Durability::Cached };
-        let mut lease_view = lease_view.clone();
-        // Another process of this node may be waiting for the same claim.
-        lease_view.adopt_wait(&stored.unwrap_or_default());
-        self.put(&lease_view_file(service), &lease_view, durability);
-        news
-    }
-}
-
-fn lease_view_file(service: &Name) -> String {
-    format!("lease-{service}.json")
 }
 
 #[cfg(test)]

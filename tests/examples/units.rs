@@ -35,6 +35,7 @@ fn the_units_are_confined() {
         ("mirror-breathe.service", &[], 2.5),
         ("mirror-drain.service", &[], 2.5),
         ("mirror-watchdog.service", &[], 2.5),
+        ("mirror-notify.service", &[], 2.5),
         ("mirror-check.service", &["mirror-user.conf"], 1.5),
         ("mirror-breathe.service", &["mirror-user.conf"], 1.5),
         ("service-under-lease.service", &[], 4.5),

@@ -8,7 +8,7 @@ use super::read_log::ReadLog;
 use super::{HoldFacts, HoldVerdict};
 use crate::hold::notify::Notify;
 use crate::hold::{HoldEvent, HoldOutcome, StopReason};
-use crate::lease::LeaseView;
+use crate::lease::{LeaseView, stored};
 use crate::name::Name;
 use crate::output::{self, Envelope, Priority};
 use crate::state::StateDir;
@@ -59,7 +59,7 @@ impl<'a> Reporter<'a> {
                 self.say(Priority::Moved, &reason);
                 self.show(HoldVerdict::Running, &reason);
                 self.record(Event::HoldStart, None, &reason);
-                history::keep_lease_view(self.state_dir, Some(self.node), service, lease_view);
+                stored::keep(self.state_dir, Some(self.node), service, lease_view);
             }
             HoldEvent::Read(took) => self.read_log.add(*took),
             HoldEvent::Extended => self.notify.send("WATCHDOG=1"),

@@ -9,11 +9,10 @@ use super::{open_client, unknown};
 use crate::cli;
 use crate::clock::{BootInstant, Deadline};
 use crate::lease::client::{LeaseClient, LeaseError};
-use crate::lease::{LeaseState, LeaseView, Permit};
+use crate::lease::{LeaseState, LeaseView, Permit, stored};
 use crate::name::Name;
 use crate::output::{self, ExitStatus, Report, Style};
 use crate::state::StateDir;
-use crate::state::history;
 use crate::usage_error::UsageError;
 
 /// Whether this node may run the service.
@@ -74,7 +73,7 @@ pub(in crate::commands) fn run(arguments: &cli::LeaseCheck, context: &Context) -
         return Err(UsageError::new(format!("{file}: this machine is no node of the list; name the node with --self")));
     };
     let state_dir = StateDir::open(&context.config);
-    let mut lease_view = state_dir.lease_view(service);
+    let mut lease_view = stored::load(&state_dir, service);
     let checked = open_client(context, &state_dir, service)?
         .and_then(|client| read_permit(&client, &state_dir, &mut lease_view, local_node));
     let record = checked.as_ref().ok().and_then(|_| lease_view.value());
@@ -119,7 +118,7 @@ fn read_permit(
     let mut this_read = LeaseView::default();
     this_read.observe(observation.clone())?;
     lease_view.observe(observation)?;
-    history::keep_lease_view(state_dir, Some(local_node), client.service, lease_view);
+    stored::keep(state_dir, Some(local_node), client.service, lease_view);
     // Another process on this machine may know of a later record, which ends this permit.
     let is_latest = lease_view.value() == this_read.value();
     Ok(this_read.permit(local_node, BootInstant::now(), &client.params()).filter(|_| is_latest))

@@ -8,7 +8,7 @@ use super::super::Context;
 use super::{open_client, unknown};
 use crate::cli;
 use crate::clock::Deadline;
-use crate::lease::{LeaseRecord, LeaseState};
+use crate::lease::{LeaseRecord, LeaseState, stored};
 use crate::name::Name;
 use crate::output::{self, ExitStatus, Report, Spinner, Style};
 use crate::state::StateDir;
@@ -94,7 +94,7 @@ pub(in crate::commands) fn run(arguments: &cli::LeaseHistory, context: &Context)
         let records = client.history(max, deadline())?;
         if records.is_empty() {
             // Finds out whether the content is foreign, or the register went back.
-            client.refresh(&mut state_dir.lease_view(name), deadline())?;
+            client.refresh(&mut stored::load(&state_dir, name), deadline())?;
         }
         Ok(records)
     });

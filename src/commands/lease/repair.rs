@@ -12,11 +12,10 @@ use crate::cli;
 use crate::clock::Deadline;
 use crate::lease::client::{LeaseClient, LeaseError};
 use crate::lease::codec::SwapOutcome;
-use crate::lease::{LeaseRecord, LeaseView, takeover};
+use crate::lease::{LeaseRecord, LeaseView, stored, takeover};
 use crate::name::Name;
 use crate::output::{self, ExitStatus, Report, Spinner, Style};
 use crate::state::StateDir;
-use crate::state::history;
 
 /// The outcome of a repair.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
@@ -123,7 +122,7 @@ struct Repair<'a> {
 impl Repair<'_> {
     /// Claims the lease if its register went back; returns the claim.
     fn run(&self, timeout: Duration, facts: &mut LeaseRepairFacts) -> Result<Option<LeaseRecord>, LeaseError> {
-        let mut lease_view = self.state_dir.lease_view(self.client.service);
+        let mut lease_view = stored::load(self.state_dir, self.client.service);
         let observation = self.client.read(Deadline::after(timeout))?;
         let found = observation.found.clone();
         facts.epoch_before = found.as_ref().map(|found| found.value.epoch);
@@ -155,6 +154,6 @@ impl Repair<'_> {
     }
 
     fn keep(&self, lease_view: &LeaseView) {
-        history::keep_lease_view(self.state_dir, self.local_node, self.client.service, lease_view);
+        stored::keep(self.state_dir, self.local_node, self.client.service, lease_view);
     }
 }

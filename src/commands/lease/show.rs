@@ -15,11 +15,10 @@ use crate::clock::{BootInstant, Deadline};
 use crate::config::{Lease, Service};
 use crate::hold::read_times::ReadSummary;
 use crate::lease::client::{self, LeaseClient, LeaseError};
-use crate::lease::{LeaseState, LeaseView};
+use crate::lease::{LeaseState, LeaseView, stored};
 use crate::name::Name;
 use crate::output::{self, ExitStatus, HasStatus as _, Report, Spinner, Style};
 use crate::state::StateDir;
-use crate::state::history;
 use crate::usage_error::UsageError;
 
 /// The state of a lease.
@@ -199,11 +198,11 @@ pub(in crate::commands) fn run(arguments: &cli::LeaseShow, context: &Context) ->
 
 fn show(context: &Context, state_dir: &StateDir, client: &LeaseClient<'_>, timeout: Duration) -> ShownLease {
     let (name, lease) = (client.service, client.lease);
-    let mut lease_view = state_dir.lease_view(name);
+    let mut lease_view = stored::load(state_dir, name);
     let begun = Instant::now();
     let read = client.refresh(&mut lease_view, Deadline::after(timeout));
     if read.is_ok() {
-        history::keep_lease_view(state_dir, context.local_node.as_ref(), name, &lease_view);
+        stored::keep(state_dir, context.local_node.as_ref(), name, &lease_view);
     }
     let read_ms = read.is_ok().then(|| output::millis(begun.elapsed()));
     let mut shown = shown(name, lease, &lease_view, read);

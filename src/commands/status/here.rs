@@ -11,7 +11,7 @@ use crate::commands::Context;
 use crate::commands::hold::state_file;
 use crate::config::{Breath, Limits, Service};
 use crate::git::Git;
-use crate::lease::LeaseState;
+use crate::lease::{LeaseState, stored};
 use crate::name::Name;
 use crate::notices::{self, Drained, Kind};
 use crate::output::millis;
@@ -273,7 +273,7 @@ fn remembered(state_dir: &StateDir, (name, service): (&Name, &Service), past: &[
         }),
         last_move,
         lease: service.lease.map(|lease| {
-            let view = state_dir.lease_view(name);
+            let view = stored::load(state_dir, name);
             let read = view.seen.as_ref().and_then(|latest| latest.last_read_began);
             let record = view.value();
             let held = state_file::held_by_failsafe(state_dir, name);

@@ -1,5 +1,4 @@
 use super::*;
-use crate::lease::LeaseView;
 use crate::state::ServiceRecord;
 
 #[test]
@@ -15,25 +14,6 @@ fn without_a_directory_one_process_has_the_locks_of_all_services() {
     assert!(other.lock(&service("a")).expect("can be tried").is_none(), "two processes have one lock");
     drop((state_dir, first, second));
     assert!(other.lock(&service("a")).expect("can be locked").is_some());
-}
-
-#[test]
-fn a_frozen_process_with_the_lock_of_a_lease_view_delays_nobody() {
-    let directory = tempfile::tempdir().expect("a directory");
-    let text = format!(
-        "state = \"{}\"\nnodes = {{ a = \"192.0.2.1\" }}\nchains = {{ brain = [\"a\"] }}",
-        directory.path().display()
-    );
-    let state_dir =
-        StateDir::open(&crate::config::parse(&directory.path().join("list"), &text).expect("parses").config);
-    let lock = File::create(directory.path().join("lease-a.json.lock")).expect("a file");
-    lock.lock().expect("a lock");
-    let (done, end) = std::sync::mpsc::channel();
-    std::thread::spawn(move || {
-        state_dir.keep_lease_view(&"a".parse().expect("a name"), &LeaseView::default());
-        done.send(())
-    });
-    end.recv_timeout(Duration::from_secs(60)).expect("it goes on");
 }
 
 fn in_directory(directory: &Path) -> StateDir {

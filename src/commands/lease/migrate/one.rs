@@ -10,7 +10,7 @@ use crate::lease::client::{LeaseClient, LeaseError, place};
 use crate::lease::migration::{self, Content, MigrationStep, Opening, Wait};
 use crate::lease::moved::{Mark, Whereabouts};
 use crate::lease::{
-    LeaseRecord, LeaseState, LeaseView, Nonce, Observation, Params, Stopped, VersionedRecord, codec, witness,
+    LeaseRecord, LeaseState, LeaseView, Nonce, Observation, Params, Stopped, VersionedRecord, codec, stored, witness,
 };
 use crate::name::Name;
 use crate::output::millis;
@@ -229,7 +229,7 @@ impl Migration<'_> {
                 _ => None,
             };
             let observation = Observation { began, ended: BootInstant::now(), found };
-            let observed = self.state_dir.lease_view(service).observe(observation);
+            let observed = stored::load(self.state_dir, service).observe(observation);
             observed.map_err(|regression| {
                 let error = LeaseError::from(regression);
                 let remedy = error.remedy(service).map(|remedy| format!("; {remedy}")).unwrap_or_default();
@@ -308,7 +308,7 @@ impl Migration<'_> {
     /// Shows the claim to this node's witness; since when the wait for it counts.
     fn publish(&self, claim: &LeaseRecord, found: &Found, lost_mark: bool) -> Result<BootInstant, Broken> {
         let (service, unknown) = (self.client.service, |why| Broken(LeaseMigrateVerdict::Unknown, why));
-        let mut lease_view: LeaseView = self.state_dir.lease_view(service);
+        let mut lease_view: LeaseView = stored::load(self.state_dir, service);
         let value =
             version(found.old.as_ref()).cloned().map(|version| VersionedRecord { version, value: claim.clone() });
         lease_view
