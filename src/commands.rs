@@ -78,6 +78,12 @@ impl Context {
         Ok(Self { begun, output_mode: output_mode(global), config, local_node })
     }
 
+    /// The same for a command that nothing waits for but a person.
+    fn asking_silent_longer(mut self) -> Self {
+        links::ask_silent_longer(&mut self.config);
+        self
+    }
+
     /// How commands reach the nodes from here.
     pub fn remote(&self) -> Remote {
         Remote::new(&self.config, self.local_node.as_ref())
@@ -201,7 +207,7 @@ pub fn run(cli: &Cli) -> Result<ExitCode> {
     let begun = StartTime::now();
     let load = || Context::load(&cli.global, begun);
     let status = match &cli.command {
-        Command::Probe(arguments) => probe::run(arguments, &load()?),
+        Command::Probe(arguments) => probe::run(arguments, &load()?.asking_silent_longer()),
         Command::WhoisBrain(arguments) => whois_brain::run(arguments, &load()?),
         Command::Beat(arguments) => beat::run(arguments, &load()?),
         Command::Drain(arguments) => drain::run(arguments, &load()?),

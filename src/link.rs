@@ -48,12 +48,10 @@ const MAX_AGE: Duration = Duration::from_secs(600);
 /// The first samples count at once; later ones at most once in this time, so that a check rarely writes.
 const FIRST_SAMPLES: u8 = 16;
 const SAMPLE_INTERVAL: Duration = Duration::from_secs(2);
-/// A silent link is asked with the maximum now and then: it may have become much slower. That holds up the check which
-/// asks, so the longer the silence lasts, the rarer it is: an eighth of it, at least and at most this.
+/// A silent link is asked with the maximum now and then: it may have become much slower. That takes a while, so the
+/// longer the silence lasts, the rarer it is: an eighth of it, at least and at most this.
 const MIN_LONG_INTERVAL: Duration = Duration::from_secs(2);
 const MAX_LONG_INTERVAL: Duration = Duration::from_secs(60);
-/// A silent link is asked so rarely where nothing depends on its answer: each time costs the maximum.
-const SILENT_INTERVAL: Duration = Duration::from_secs(30);
 
 /// Between which the deadline stays.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -126,22 +124,22 @@ impl Link {
         let slowest = self.slowest(now);
         let lateness = slowest.saturating_sub(self.round_trip()).max(MIN_LATENESS);
         let deadline = (usual + slower.max(slowest)).max(slower + lateness).max(bounds.floor).min(max);
-        let is_asked_long = self.silent.is_some_and(|asked| asked.until(now) >= self.long_interval(now));
-        Some(Times { usual: usual.min(max), deadline: if is_asked_long { max } else { deadline } })
+        Some(Times { usual: usual.min(max), deadline })
     }
 
-    /// From one question with the maximum to the next, while the link is silent.
-    fn long_interval(&self, now: BootInstant) -> Duration {
+    /// Whether the link is silent, and is to be asked with the maximum again. Never where anything waits for the
+    /// answer: a check that finds another node dead would wait as long for this one.
+    pub fn is_due_for_long(&self, now: BootInstant) -> bool {
         let silence = self.silent_since.map_or(Duration::ZERO, |since| since.until(now));
-        (silence / 8).clamp(MIN_LONG_INTERVAL, MAX_LONG_INTERVAL)
+        let interval = (silence / 8).clamp(MIN_LONG_INTERVAL, MAX_LONG_INTERVAL);
+        self.silent.is_some_and(|asked| asked.until(now) >= interval)
     }
 
     /// Whether to ask for the sake of the link alone, where that is done once in `interval`.
     pub fn is_due(&self, interval: Duration, now: BootInstant) -> bool {
-        let since = |instant: BootInstant| instant.until(now);
         match self.silent {
-            Some(asked) => since(asked) >= SILENT_INTERVAL,
-            None => self.samples == 0 || since(self.sampled) >= interval,
+            Some(_) => self.is_due_for_long(now),
+            None => self.samples == 0 || self.sampled.until(now) >= interval,
         }
     }
 
@@ -258,11 +256,10 @@ mod tests {
         assert!(Link::default().is_due(interval, at(0)));
         let mut link = steady(45);
         assert!(!link.is_due(interval, at(41_000)) && link.is_due(interval, at(60_000)));
-        // A silent one costs the maximum each time.
-        assert!(link.unanswered(ms(750), ms(750), at(60_000)));
-        assert!(!link.is_due(interval, at(80_000)) && link.is_due(interval, at(91_000)));
-        assert!(link.answered(ms(45), ms(45), at(91_000)));
-        assert!(!link.is_due(interval, at(92_000)));
+        assert!(link.unanswered(ms(100), ms(750), at(60_000)));
+        assert!(!link.is_due(interval, at(61_000)) && link.is_due(interval, at(62_000)));
+        assert!(link.answered(ms(45), ms(45), at(62_000)));
+        assert!(!link.is_due(interval, at(63_000)));
     }
 
     #[test]
@@ -278,24 +275,23 @@ mod tests {
     }
 
     #[test]
-    fn a_silent_link_is_asked_with_the_maximum_now_and_then() {
+    fn a_silent_link_is_asked_with_the_maximum_now_and_then_and_where_nothing_waits() {
         let mut link = steady(45);
         let short = link.times(BOUNDS, at(40_000)).expect("known").deadline;
         assert!(link.unanswered(short, BOUNDS.max, at(40_000)));
         let deadline = |link: &Link, now| link.times(BOUNDS, at(now)).expect("known").deadline;
-        // The next check may be the one that finds another node dead: it does not wait for this one.
-        assert_eq!(deadline(&link, 40_200), short);
+        assert_eq!(deadline(&link, 42_000), short);
         assert!(!link.unanswered(short, BOUNDS.max, at(40_200)));
-        assert_eq!(deadline(&link, 42_000), BOUNDS.max);
+        assert!(!link.is_due_for_long(at(41_900)) && link.is_due_for_long(at(42_000)));
         assert!(link.unanswered(BOUNDS.max, BOUNDS.max, at(42_000)));
-        assert_eq!(deadline(&link, 43_000), short);
-        assert_eq!(deadline(&link, 44_000), BOUNDS.max);
+        assert!(!link.is_due_for_long(at(43_900)) && link.is_due_for_long(at(44_000)));
         // Once it has been silent for long, it is asked so more rarely.
         let mut dead = link.clone();
         assert!(dead.unanswered(BOUNDS.max, BOUNDS.max, at(120_000)));
-        assert_eq!((deadline(&dead, 128_000), deadline(&dead, 132_000)), (short, BOUNDS.max));
+        assert!(!dead.is_due_for_long(at(128_000)) && dead.is_due_for_long(at(132_000)));
         assert!(link.answered(ms(600), ms(600), at(44_000)));
         assert!(deadline(&link, 44_200) > ms(600), "it is slow, and not dead");
+        assert!(!link.is_due_for_long(at(60_000)));
 
         let mut booted = steady(45);
         booted.unanswered(short, BOUNDS.max, at(40_000));

@@ -52,22 +52,42 @@ pub fn learn(config: &Config, state_dir: &StateDir, view: &View) {
     }
 }
 
-/// Asks the nodes of whose links nothing was learned for `interval`. A node that leads next has to know how long to
-/// wait for each of the others; while it does not lead, its checks ask few of them.
+/// Has silent nodes asked with the maximum where that is due, for somebody who waits for the answer alone.
+pub fn ask_silent_longer(config: &mut Config) {
+    let now = BootInstant::now();
+    config.nodes.values_mut().for_each(|node| ask_longer(node, now));
+}
+
+fn ask_longer(node: &mut Node, now: BootInstant) {
+    if let Some(learned) = &mut node.probe.learned
+        && learned.link.is_due_for_long(now)
+    {
+        learned.times = None;
+    }
+}
+
+/// After a check: asks the nodes of whose links nothing was learned for `interval`, and with the maximum those that are
+/// silent. A node that leads next has to know how long to wait for each of the others; while it does not lead, its
+/// checks ask few of them.
 pub fn refresh(config: &Config, local_node: Option<&Name>, state_dir: &StateDir, remote: &Remote, interval: Duration) {
     let now = BootInstant::now();
     let is_due = |node: &Node| {
-        let learned = node.probe.learned.as_ref();
-        matches!(node.probe.method, Method::Tcp { .. })
-            && learned.is_some_and(|learned| learned.link.is_due(interval, now))
+        node.probe.learned.as_ref().is_some_and(|Learned { link, .. }| {
+            // Other ways of asking start a process.
+            let is_cheap = matches!(node.probe.method, Method::Tcp { .. });
+            link.is_due_for_long(now) || is_cheap && link.is_due(interval, now)
+        })
     };
-    let due: Vec<_> = config.nodes.iter().filter(|(name, node)| Some(*name) != local_node && is_due(node)).collect();
+    let due = config.nodes.iter().filter(|(name, node)| Some(*name) != local_node && is_due(node));
+    let mut due: Vec<(&Name, Node)> = due.map(|(name, node)| (name, node.clone())).collect();
     if due.is_empty() {
         return;
     }
-    let Ok(view) = view::take(&due, &[], remote, |_| true, |_, _| false) else { return };
+    due.iter_mut().for_each(|(_, node)| ask_longer(node, now));
+    let asked: Vec<(&Name, &Node)> = due.iter().map(|(name, node)| (*name, node)).collect();
+    let Ok(view) = view::take(&asked, &[], remote, |_| true, |_, _| false) else { return };
     let (mut links, now) = (state_dir.links(&config.digest), BootInstant::now());
-    for (name, node) in due {
+    for (name, node) in asked {
         if let Some(Some(answer)) = view.answers.get(name) {
             learn_from(links.entry(name.clone()).or_default(), answer, &node.probe, now);
         }

@@ -145,7 +145,7 @@ impl<'a> Check<'a> {
     }
 
     /// After the work: a brain asks the nodes that it passed over whether they are back, and now and
-    /// then all others whether one of them leads as well. Any other node learns of its links.
+    /// then all others whether one of them leads as well. Each learns of its links.
     pub fn look_around(&self) {
         let mut inner = self.inner();
         if self.mode != Mode::Check || self.local_node.is_none() {
@@ -154,7 +154,7 @@ impl<'a> Check<'a> {
         let Some(true) = inner.brain.as_ref().map(|brain| brain.is(self.local_node)) else {
             inner.watch.no_round();
             self.keep_watch(&mut inner);
-            links::refresh(self.config, self.local_node, self.state_dir, &self.remote, self.limits.round());
+            self.refresh_links();
             return;
         };
         let (now, seen, over) = (BootInstant::now(), inner.seen.clone(), self.passed_over(&inner.watch));
@@ -165,6 +165,11 @@ impl<'a> Check<'a> {
         self.ask_all(&mut watch, |node| (round || over.contains(node)) && !dead(node));
         inner.watch = watch;
         self.keep_watch(&mut inner);
+        self.refresh_links();
+    }
+
+    fn refresh_links(&self) {
+        links::refresh(self.config, self.local_node, self.state_dir, &self.remote, self.limits.round());
     }
 
     /// Asks these of the other nodes, all at once, as far as they may be asked now; takes what they say,
