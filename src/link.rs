@@ -48,9 +48,9 @@ const MAX_AGE: Duration = Duration::from_secs(600);
 /// The first samples count at once; later ones at most once in this time, so that a check rarely writes.
 const FIRST_SAMPLES: u8 = 16;
 const SAMPLE_INTERVAL: Duration = Duration::from_secs(2);
-/// A silent link is asked with the maximum now and then: it may have become much slower. That takes a while, so the
-/// longer the silence lasts, the rarer it is: an eighth of it, at least and at most this.
-const MIN_LONG_INTERVAL: Duration = Duration::from_secs(2);
+/// A silent link is asked with the maximum now and then: it may have become much slower. That holds up the next check,
+/// so the longer the silence lasts, the rarer it is: half of it, at least and at most this.
+const MIN_LONG_INTERVAL: Duration = Duration::from_secs(4);
 const MAX_LONG_INTERVAL: Duration = Duration::from_secs(60);
 
 /// Between which the deadline stays.
@@ -127,11 +127,16 @@ impl Link {
         Some(Times { usual: usual.min(max), deadline })
     }
 
+    /// Whether the last question brought no answer.
+    pub fn is_silent(&self) -> bool {
+        self.silent.is_some()
+    }
+
     /// Whether the link is silent, and is to be asked with the maximum again. Never where anything waits for the
     /// answer: a check that finds another node dead would wait as long for this one.
     pub fn is_due_for_long(&self, now: BootInstant) -> bool {
         let silence = self.silent_since.map_or(Duration::ZERO, |since| since.until(now));
-        let interval = (silence / 8).clamp(MIN_LONG_INTERVAL, MAX_LONG_INTERVAL);
+        let interval = (silence / 2).clamp(MIN_LONG_INTERVAL, MAX_LONG_INTERVAL);
         self.silent.is_some_and(|asked| asked.until(now) >= interval)
     }
 
@@ -257,9 +262,9 @@ mod tests {
         let mut link = steady(45);
         assert!(!link.is_due(interval, at(41_000)) && link.is_due(interval, at(60_000)));
         assert!(link.unanswered(ms(100), ms(750), at(60_000)));
-        assert!(!link.is_due(interval, at(61_000)) && link.is_due(interval, at(62_000)));
-        assert!(link.answered(ms(45), ms(45), at(62_000)));
-        assert!(!link.is_due(interval, at(63_000)));
+        assert!(!link.is_due(interval, at(63_000)) && link.is_due(interval, at(64_000)));
+        assert!(link.answered(ms(45), ms(45), at(64_000)));
+        assert!(!link.is_due(interval, at(65_000)));
     }
 
     #[test]
@@ -282,15 +287,15 @@ mod tests {
         let deadline = |link: &Link, now| link.times(BOUNDS, at(now)).expect("known").deadline;
         assert_eq!(deadline(&link, 42_000), short);
         assert!(!link.unanswered(short, BOUNDS.max, at(40_200)));
-        assert!(!link.is_due_for_long(at(41_900)) && link.is_due_for_long(at(42_000)));
-        assert!(link.unanswered(BOUNDS.max, BOUNDS.max, at(42_000)));
         assert!(!link.is_due_for_long(at(43_900)) && link.is_due_for_long(at(44_000)));
+        assert!(link.unanswered(BOUNDS.max, BOUNDS.max, at(44_000)));
+        assert!(!link.is_due_for_long(at(47_900)) && link.is_due_for_long(at(48_000)));
         // Once it has been silent for long, it is asked so more rarely.
         let mut dead = link.clone();
         assert!(dead.unanswered(BOUNDS.max, BOUNDS.max, at(120_000)));
-        assert!(!dead.is_due_for_long(at(128_000)) && dead.is_due_for_long(at(132_000)));
-        assert!(link.answered(ms(600), ms(600), at(44_000)));
-        assert!(deadline(&link, 44_200) > ms(600), "it is slow, and not dead");
+        assert!(!dead.is_due_for_long(at(170_000)) && dead.is_due_for_long(at(180_000)));
+        assert!(link.answered(ms(600), ms(600), at(48_000)));
+        assert!(deadline(&link, 48_200) > ms(600), "it is slow, and not dead");
         assert!(!link.is_due_for_long(at(60_000)));
 
         let mut booted = steady(45);

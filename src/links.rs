@@ -55,15 +55,20 @@ pub fn learn(config: &Config, state_dir: &StateDir, view: &View) {
 /// Has silent nodes asked with the maximum where that is due, for somebody who waits for the answer alone.
 pub fn ask_silent_longer(config: &mut Config) {
     let now = BootInstant::now();
-    config.nodes.values_mut().for_each(|node| ask_longer(node, now));
+    for node in config.nodes.values_mut().filter(|node| has(node, |link| link.is_due_for_long(now))) {
+        ask_longer(node);
+    }
 }
 
-fn ask_longer(node: &mut Node, now: BootInstant) {
-    if let Some(learned) = &mut node.probe.learned
-        && learned.link.is_due_for_long(now)
-    {
+/// With the maximum.
+fn ask_longer(node: &mut Node) {
+    if let Some(learned) = &mut node.probe.learned {
         learned.times = None;
     }
+}
+
+fn has(node: &Node, what: impl Fn(&Link) -> bool) -> bool {
+    node.probe.learned.as_ref().is_some_and(|learned| what(&learned.link))
 }
 
 /// After a check: asks the nodes of whose links nothing was learned for `interval`, and with the maximum those that are
@@ -71,19 +76,22 @@ fn ask_longer(node: &mut Node, now: BootInstant) {
 /// checks ask few of them.
 pub fn refresh(config: &Config, local_node: Option<&Name>, state_dir: &StateDir, remote: &Remote, interval: Duration) {
     let now = BootInstant::now();
+    let others = || config.nodes.iter().filter(|(name, _)| Some(*name) != local_node);
+    // One wait for all silent ones.
+    let asks_silent = others().any(|(_, node)| has(node, |link| link.is_due_for_long(now)));
     let is_due = |node: &Node| {
-        node.probe.learned.as_ref().is_some_and(|Learned { link, .. }| {
-            // Other ways of asking start a process.
-            let is_cheap = matches!(node.probe.method, Method::Tcp { .. });
-            link.is_due_for_long(now) || is_cheap && link.is_due(interval, now)
-        })
+        // Other ways of asking start a process.
+        let is_cheap = matches!(node.probe.method, Method::Tcp { .. });
+        has(node, |link| if link.is_silent() { asks_silent } else { is_cheap && link.is_due(interval, now) })
     };
-    let due = config.nodes.iter().filter(|(name, node)| Some(*name) != local_node && is_due(node));
+    let due = others().filter(|(_, node)| is_due(node));
     let mut due: Vec<(&Name, Node)> = due.map(|(name, node)| (name, node.clone())).collect();
     if due.is_empty() {
         return;
     }
-    due.iter_mut().for_each(|(_, node)| ask_longer(node, now));
+    for (_, node) in due.iter_mut().filter(|(_, node)| has(node, Link::is_silent)) {
+        ask_longer(node);
+    }
     let asked: Vec<(&Name, &Node)> = due.iter().map(|(name, node)| (*name, node)).collect();
     let Ok(view) = view::take(&asked, &[], remote, |_| true, |_, _| false) else { return };
     let (mut links, now) = (state_dir.links(&config.digest), BootInstant::now());

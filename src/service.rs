@@ -6,11 +6,10 @@ use std::time::{Duration, Instant};
 
 use crate::clock::Deadline;
 use crate::config::{Guard, Lease, Node, Service};
-use crate::leader::State;
 use crate::name::Name;
 pub use crate::remote::Cause;
 use crate::remote::{Destination, Errand, Remote, Report, Silence, Task, trip};
-use crate::view;
+use crate::view::has_died;
 pub use inhaled::Inhaled;
 
 /// The pause before a node that could not be asked is asked again.
@@ -271,10 +270,4 @@ fn unknown(report: &Report) -> CommandResult {
 fn silent(silence: &Silence, elapsed: Duration) -> CommandResult {
     let Silence { cause, detail } = silence.clone();
     CommandResult { condition: Condition::Unknown, cause: Some(cause), detail, elapsed }
-}
-
-/// Whether a node that was seen alive has fallen since, and is not to be waited for until the deadline.
-fn has_died(remote: &Remote, name: &Name, node: &Node) -> bool {
-    let look = view::take(&[(name, node)], &[], remote, view::all_first, |_, _| false);
-    look.is_ok_and(|look| look.seen().get(name) == Some(&State::Dead))
 }

@@ -144,6 +144,12 @@ impl NodeReport {
     }
 }
 
+/// Whether a node that was seen alive has fallen since, and is not to be waited for until the deadline.
+pub fn has_died(remote: &Remote, name: &Name, node: &Node) -> bool {
+    let look = take(&[(name, node)], &[], remote, all_first, |_, _| false);
+    look.is_ok_and(|look| look.seen().get(name) == Some(&State::Dead))
+}
+
 /// Asks nodes and witnesses until all have answered, or until `settled` says that the answers so far are
 /// enough. Nodes that are not `wanted_first` are asked a moment later, and in most checks not at all.
 ///

@@ -497,7 +497,7 @@ fn a_deadline_is_learned_and_a_silent_node_is_asked_for_longer_now_and_then() {
     let silent = ask();
     assert_eq!((state_and_cause(&silent), deadline_ms(&silent) < 30_000.0), (("dead", "timeout"), true), "{silent:#}");
     // The next question is as short, and one some seconds later is not.
-    std::thread::sleep(Duration::from_millis(2100));
+    std::thread::sleep(Duration::from_millis(4100));
     let longer = Started::new(network.mirror(["probe", "a"]));
     std::fs::remove_file(network.path().join("slow")).unwrap();
     assert_eq!(deadline_ms(&judge(&longer.end())), 30_000.0);

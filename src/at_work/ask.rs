@@ -12,6 +12,7 @@ use crate::name::Name;
 use crate::notices::{self, Notice};
 use crate::remote::question::Question;
 use crate::remote::{Remote, Report};
+use crate::view::has_died;
 
 /// The name and version of the answer.
 pub const SCHEMA: &str = "mirror.beat/1";
@@ -62,10 +63,11 @@ struct ObjectHeard {
     age_ms: f64,
 }
 
-/// Asks a node for its beat.
+/// Asks a node for its beat. One that falls meanwhile is not waited for: the next check has to begin.
 pub(super) fn ask(remote: &Remote, (name, node): (&Name, &Node), deadline: Deadline) -> Asked {
     let began = BootInstant::now();
-    let report = remote.ask(name, node, &Question::Beat.to_string(), deadline);
+    let has_died = || has_died(remote, name, node);
+    let report = remote.ask_unless(name, node, &Question::Beat.to_string(), deadline, &has_died);
     let ended = BootInstant::now();
     let (answer, told, notices) = read(&report, ended, SystemTime::now());
     Asked { began, ended, answer, told, notices }
