@@ -8,15 +8,18 @@ use crate::clock::seconds;
 use crate::config::{Config, Failback};
 use crate::name::Name;
 
-/// What differs between two node lists as they are written, each in a sentence. What is a node's own stays out.
+/// What differs between two node lists as they are written, each in a sentence. `self` and `state` stay out, and so do
+/// the values of [notify]: the URL of a webhook is a secret.
 pub(super) fn between(old: &str, new: &str) -> Result<Vec<String>> {
     let (mut old, mut new): (Table, Table) = (toml::from_str(old)?, toml::from_str(new)?);
     for own in ["self", "state"] {
         old.remove(own);
         new.remove(own);
     }
+    let is_told_otherwise = old.remove("notify") != new.remove("notify");
     let mut changes = Vec::new();
     tables("", &old, &new, &mut changes);
+    changes.extend(is_told_otherwise.then(|| "[notify] is another one.".to_owned()));
     Ok(changes)
 }
 
@@ -113,6 +116,8 @@ mod tests {
         ];
         assert_eq!(between(old, new).expect("lists"), expected);
         assert!(between(old, old).expect("lists").is_empty());
+        let webhook = format!("{old}[notify]\nurl = \"https://192.0.2.9/secret\"\n");
+        assert_eq!(between(old, &webhook).expect("lists"), ["[notify] is another one."]);
     }
 
     #[test]
