@@ -83,21 +83,22 @@ impl Stage {
     }
 
     fn mirror(&self, words: &[&str], ssh: Option<&str>) -> Command {
-        let mut command = self.command(MIRROR, ssh);
-        command.current_dir(self.directory.path()).args(["--config", "mirror.toml", "--self", "b"]).args(words);
-        command
+        self.mirror_with("mirror.toml", words, ssh)
     }
 
-    /// With another node list of the stage.
-    pub(crate) fn mirror_with(&self, list: &str, words: &[&str]) -> Command {
-        let mut command = self.command(MIRROR, None);
+    /// With this node list of the stage.
+    pub(crate) fn mirror_with(&self, list: &str, words: &[&str], ssh: Option<&str>) -> Command {
+        let mut command = self.command(MIRROR, ssh);
         command.current_dir(self.directory.path()).args(["--config", list, "--self", "b"]).args(words);
         command
     }
 
-    /// A bare ssh over a shared connection.
-    pub(crate) fn bare_ssh(&self, words: &str) -> Command {
-        self.sh(&format!("exec {} -p {} -- 127.0.0.1 {words}", self.shared(), self.sshd.port()), None)
+    /// What `ssh HOST true` takes over a shared connection, as text.
+    pub(crate) fn floor(&self, rounds: usize) -> String {
+        let ssh = || self.sh(&format!("exec {} -p {} -- 127.0.0.1 true", self.shared(), self.sshd.port()), None);
+        run(ssh());
+        let taken: Vec<f64> = (0..rounds).map(|_| run(ssh()).0.as_secs_f64() * 1e3).collect();
+        format!("ssh HOST true, shared connection: {} ms (n = {rounds})", spread(&taken, 2))
     }
 
     /// Ends the shared connections.
@@ -193,10 +194,7 @@ restarts = 1000
     };
     let (a, b) = ("promote of a stopped service on another node", "its start command alone");
     compare_with(a, &promote, b, &alone, ROUNDS, Unit::Difference, &forget);
-    let ssh = || stage.bare_ssh("true");
-    run(ssh());
-    let floor: Vec<f64> = (0..ROUNDS).map(|_| run(ssh()).0.as_secs_f64() * 1e3).collect();
-    println!("the floor: ssh HOST true, shared connection: {} ms (n = {ROUNDS})\n", spread(&floor, 2));
+    println!("the floor: {}\n", stage.floor(ROUNDS));
 }
 
 fn register(stage: &Stage) {

@@ -20,10 +20,7 @@ pub(crate) fn measure() {
     stage.sshd.configure(SLOW_LOGIN);
     stage.forget_connections();
     many_beside_one(&stage, &[50], ", login shell of 170 ms");
-    let bare = || stage.bare_ssh("true");
-    run(bare());
-    let bare: Vec<f64> = (0..FEW_ROUNDS).map(|_| run(bare()).0.as_secs_f64() * 1e3).collect();
-    println!("ssh NODE true there: {} ms (n = {FEW_ROUNDS})\n", spread(&bare, 2));
+    println!("there: {}\n", stage.floor(FEW_ROUNDS));
     thousand();
 }
 
@@ -31,7 +28,7 @@ fn many_beside_one(stage: &Stage, counts: &[usize], how: &str) {
     let one = list(stage, 1);
     for count in counts {
         let many = list(stage, *count);
-        let promote = |list: &'static str| move || stage.mirror_with(list, &["promote", "--json"]);
+        let promote = |list: &'static str| move || stage.mirror_with(list, &["promote", "--json"], None);
         let (many, one) = (&promote(many), &promote(one));
         let forget = || {
             for file in std::fs::read_dir(stage.place("runs")).expect("a directory").flatten() {
