@@ -36,7 +36,11 @@ pub use ssh::{NEW_CONNECTION, git_ssh_command};
 pub(crate) use trip::Destination;
 
 use gather::Gather;
+use master::Master;
 use program::Channel;
+
+/// How often somebody who waits for a login looks whether it has ended.
+const LOGIN_POLL: Duration = Duration::from_millis(20);
 
 /// How commands reach the nodes.
 #[derive(Clone, Debug)]
@@ -253,6 +257,24 @@ impl Remote {
         let words = self.words(name, node, &format!("{SERVICE} {repo}"));
         let escaped = words.iter().map(|word| word.replace('%', "%%").replace(' ', "% ").replace(SERVICE, "%S"));
         format!("ext::{}", escaped.collect::<Vec<_>>().join(" "))
+    }
+
+    /// Logs in to a node where no shared connection leads to it, so that a question that is in a hurry finds one.
+    /// Nothing runs there. Whether there is one in the end, or none is shared.
+    pub fn connect(&self, name: &Name, node: &Node) -> bool {
+        let Some(socket) = self.shared_socket(name, node) else { return true };
+        if socket.exists() {
+            return true;
+        }
+        let Ok(mut master) = Master::begin(&socket, &self.words(name, node, ssh::SHELL)) else { return false };
+        // The login has a limit of its own.
+        while !socket.exists() {
+            if !matches!(master.ended(), Ok(None)) {
+                return socket.exists();
+            }
+            std::thread::sleep(LOGIN_POLL);
+        }
+        true
     }
 
     /// A login for a probe.

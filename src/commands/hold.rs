@@ -192,8 +192,10 @@ fn interval(arguments: &cli::Hold, lease: &Lease) -> Result<Duration> {
 /// `mirror lease witness`.
 fn voters(context: &Context, service: &Name) -> Voters {
     let names = context.config.chains.get(BRAIN).map(|chain| chain.to_vec()).unwrap_or_default();
-    let (config, local_node, remote) = (context.config.clone(), context.local_node.clone(), context.remote());
+    let (config, local_node, remote) = (context.config.clone(), context.local_node.clone(), Arc::new(context.remote()));
     let service = service.clone();
+    let (nodes, way) = (config.nodes.clone(), Arc::clone(&remote));
+    let connect = move |voter: &Name| nodes.get(voter).is_none_or(|node| way.connect(voter, node));
     let ask = move |voter: &Name, grant: &Grant, deadline: Deadline| {
         if Some(voter) == local_node.as_ref() {
             return witness::testify(&config, &service, grant).0 == Testimony::Vouched;
@@ -208,7 +210,7 @@ fn voters(context: &Context, service: &Name) -> Voters {
         let answer = remote.ask(voter, node, &question.to_string(), deadline);
         answer.status == Some(0) && is_yes(&answer.output, &service, grant, &config.digest)
     };
-    Voters { names, ask: Arc::new(ask) }
+    Voters { names, ask: Arc::new(ask), connect: Arc::new(connect) }
 }
 
 fn opener(context: &Context, service: &Name) -> Arc<OpenRegister> {

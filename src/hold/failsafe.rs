@@ -1,6 +1,6 @@
 //! Asks the voters while the register cannot be read, by the rule of [`lease::failsafe`](crate::lease::failsafe).
 
-use std::io::Write;
+use std::io::{self, Write};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -16,6 +16,13 @@ use crate::name::Name;
 /// Asks one voter to vouch for a grant; whether it said yes.
 pub type AskVoter = dyn Fn(&Name, &Grant, Deadline) -> bool + Send + Sync;
 
+/// Sees to it that a question to a voter needs no login; whether it can be asked now.
+pub type ConnectVoter = dyn Fn(&Name) -> bool + Send + Sync;
+
+/// How often it is seen to. The first login waits as long: nothing competes with the start of the command.
+const CONNECTION_INTERVAL: Duration = Duration::from_secs(2);
+/// The same while the voter is not reached.
+const RECONNECT_INTERVAL: Duration = Duration::from_secs(30);
 /// Rounds that may be in progress at the same time: a voter that hangs must not delay the next round.
 const MAX_ROUNDS: usize = 4;
 
@@ -25,6 +32,8 @@ pub struct Voters {
     pub names: Vec<Name>,
     /// Asks one of them.
     pub ask: Arc<AskVoter>,
+    /// Keeps a connection to one of them open.
+    pub connect: Arc<ConnectVoter>,
 }
 
 /// A round in which all voters said yes.
@@ -50,8 +59,9 @@ pub(super) struct Failsafe {
 }
 
 impl Failsafe {
-    /// `wake` becomes readable when a round has ended.
+    /// From now on connections to the voters are kept open. `wake` becomes readable when a round has ended.
     pub(super) fn new(voters: Arc<Voters>, params: Params) -> Result<(Self, UnixStream)> {
+        keep_connected(&voters)?;
         let (sender, results) = channel();
         let (wake, waker) = UnixStream::pair().context("cannot create a socket pair")?;
         wake.set_nonblocking(true)?;
@@ -74,8 +84,8 @@ impl Failsafe {
     ///               round ─ 1/3 ─ round: unanimous ─ 1/6 ─ round ─ 1/6 ─ round …
     /// ```
     ///
-    /// The first round logs in to every voter. Until it has succeeded, a second one so soon would log in as
-    /// often again, and delay the first.
+    /// Where connections have been lost the first round logs in to every voter. Until it has succeeded, a second
+    /// one so soon would wait for the same logins, and delay them.
     pub(super) fn due(&self, renewed: BootInstant, read_failed: bool) -> BootInstant {
         let valid = self.params.valid;
         let first = renewed.plus(valid / if read_failed { 3 } else { 2 });
@@ -114,6 +124,23 @@ impl Failsafe {
         }
         None
     }
+}
+
+/// A login takes longer than a short `valid`, so the first round must find the connections open. While they
+/// are, this asks nobody anything.
+fn keep_connected(voters: &Arc<Voters>) -> io::Result<()> {
+    for voter in &voters.names {
+        let (connect, voter) = (Arc::clone(&voters.connect), voter.clone());
+        let keep = move || {
+            let mut is_connected = true;
+            loop {
+                std::thread::sleep(if is_connected { CONNECTION_INTERVAL } else { RECONNECT_INTERVAL });
+                is_connected = connect(&voter);
+            }
+        };
+        std::thread::Builder::new().name("connection".to_owned()).spawn(keep)?;
+    }
+    Ok(())
 }
 
 /// Asks all voters at once; when the round began, if all said yes.

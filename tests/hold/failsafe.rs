@@ -1,5 +1,6 @@
 //! The failsafe: with the arbiter away, the holder goes on while all nodes of the brain chain vouch for it.
 
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 use std::time::Duration;
@@ -10,7 +11,8 @@ use serde_json::{Value, json};
 use super::manager::{hear, says};
 use super::{Field, OBEDIENT, Running};
 use crate::support::mirror::run;
-use crate::support::processes::{lives, signal};
+use crate::support::processes::{kill, lives, signal};
+use crate::support::sshd::{Client, Sshd};
 use crate::support::wait_for;
 
 /// How a node is reached, with a line in `asked` each time: not at all while `NODE.dead` exists; with a status of 0 and no output while
@@ -112,6 +114,36 @@ fn while_the_register_answers_nobody_is_asked() {
     wait_for("hold has ended", || {
         field.network.run("lease show bot").json()["leases"][0]["reads"].is_null().then_some(())
     });
+}
+
+/// A login takes longer than a short `valid`, so the first round must not need one.
+#[test]
+fn the_connections_to_the_voters_are_open_before_they_are_needed() {
+    let client = Client::new();
+    let field = Field::new("9s", "2s");
+    let servers = ["b", "c"].map(|name| {
+        let mut sshd = Sshd::named(&client, name);
+        sshd.configure(&format!("ForceCommand touch {}; exec sh", field.path("asked").display()));
+        sshd
+    });
+    let [b, c] = &servers;
+    let list = std::fs::read_to_string(field.network.config()).unwrap();
+    let list =
+        list.replace("failsafe = false, ", "").replace("brain = [\"a\", \"b\"]", "brain = [\"a\", \"b\", \"c\"]");
+    field.network.rewrite(&list.replace("\"192.0.2.2\"", &format!("{}, c = {}", b.node(), c.node())));
+    let ssh = field.path("bin/ssh");
+    std::fs::create_dir(field.path("bin")).unwrap();
+    std::fs::write(&ssh, format!("#!/bin/sh\nexec /usr/bin/ssh -F {} \"$@\"\n", client.config().display())).unwrap();
+    std::fs::set_permissions(&ssh, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let mut command = field.holding(OBEDIENT);
+    command.env("PATH", format!("{}:{}", field.path("bin").display(), path_with_mirror()));
+    let running = field.begin(command);
+    wait_for("b and c are connected", || (b.logins() == 1 && c.logins() == 1).then_some(()));
+    b.sessions().into_iter().for_each(kill);
+    wait_for("b is connected again", || (b.logins() == 2).then_some(()));
+    assert!(c.logins() == 1 && lives(running.main) && !field.path("asked").exists());
+    signal(running.hold(), Signal::TERM);
+    assert_eq!(running.end().status, 9);
 }
 
 /// The register answers nothing, neither yes nor an error: no read has failed when the first round is due.
