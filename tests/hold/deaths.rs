@@ -1,5 +1,6 @@
 //! Whichever process is killed or frozen, nothing of the command runs longer than it may.
 
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -84,6 +85,27 @@ fn the_backstop_waits_for_a_permit_that_is_extended() {
     let running = field.start(OBEDIENT);
     std::thread::sleep(Duration::from_secs(3));
     assert!(lives(running.main) && !field.path("term").exists());
+}
+
+/// The kernel takes the death signal from a process that changes its user (prctl(2), PR_SET_PDEATHSIG).
+#[test]
+fn a_command_that_changes_its_user_ends_with_both() {
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("skipped: only root changes its user");
+        return;
+    }
+    let script = "trap '' TERM; echo $$ >main\nexec setpriv --reuid 65534 --regid 65534 --clear-groups sleep 1000";
+    for strike in [Signal::KILL, Signal::STOP] {
+        let field = Field::new(if strike == Signal::KILL { "600s" } else { "2s" }, "1s");
+        let running = field.start(script);
+        let user = || std::fs::metadata(format!("/proc/{}", running.main)).map(|data| data.uid()).ok();
+        wait_for("it has changed its user", || (user() == Some(65534)).then_some(()));
+        for pid in [running.supervisor, running.hold()] {
+            signal(pid, strike);
+        }
+        wait_until_gone(running.main);
+        signal(running.hold(), Signal::CONT);
+    }
 }
 
 /// A control group as systemd delegates one; none where this process may not create it.

@@ -40,7 +40,7 @@ use lab::{Lab, NODES, ORIGIN};
 use package::Right;
 use scenario::{Quiet, Recovery, Trouble};
 use switch::Links;
-use system::{FAST, LEASE, LEASE_ETCD, LEASE_FAST, LEASE_UNITS, PROTOCOL, System, TIMERS};
+use system::{FAST, LEASE, LEASE_ETCD_FAST, LEASE_FAST, LEASE_UNITS, PROTOCOL, System, TIMERS};
 use truth::Truth;
 
 /// What the protocol promises.
@@ -503,11 +503,11 @@ fn without_the_arbiter() -> Result<()> {
 }
 
 fn with_a_lease_in_etcd_the_dead_are_followed() -> Result<()> {
-    if let Some(remedy) = LEASE_ETCD.missing() {
+    if let Some(remedy) = LEASE_ETCD_FAST.missing() {
         eprintln!("lab: no etcd is here: {remedy}");
         return Ok(());
     }
-    let lab = Lab::start(LEASE_ETCD)?;
+    let lab = Lab::start(LEASE_ETCD_FAST)?;
     moved_then_dies(&lab)?.iter().try_for_each(|recovery| one_alone(recovery, &lab))
 }
 

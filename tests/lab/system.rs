@@ -111,7 +111,9 @@ pub(crate) const LEASE: System = mirror("five-mirrors.toml", false, Some(LeaseCl
 /// is enabled at boot.
 pub(crate) const LEASE_UNITS: System = mirror("five-mirrors.toml", true, Some(LeaseClient::Git));
 /// A check every 200 ms, and a lease in an etcd.
-pub(crate) const LEASE_ETCD: System = mirror("fast.toml", false, Some(LeaseClient::Etcd));
+pub(crate) const LEASE_ETCD_FAST: System = mirror("fast.toml", false, Some(LeaseClient::Etcd));
+/// The protocol's numbers, and a lease in an etcd.
+pub(crate) const LEASE_ETCD: System = mirror("five-mirrors.toml", false, Some(LeaseClient::Etcd));
 /// The shortest lease that is shipped.
 pub(crate) const FAST_LEASE: System = mirror("fast-lease.toml", false, Some(LeaseClient::Git));
 /// The same in an etcd.
@@ -119,7 +121,7 @@ pub(crate) const FAST_LEASE_ETCD: System = mirror("fast-lease.toml", false, Some
 /// A check every 200 ms, and a breath with the other nodes.
 pub(crate) const FAST_MESH: System = mesh(Breathing::Mesh);
 /// All that can be measured side by side.
-pub(crate) const SYSTEMS: [System; 15] = [
+pub(crate) const SYSTEMS: [System; 16] = [
     FAST,
     FAST_MESH,
     mesh(Breathing::MeshWithoutInhale),
@@ -128,6 +130,7 @@ pub(crate) const SYSTEMS: [System; 15] = [
     LEASE_FAST,
     LEASE,
     LEASE_UNITS,
+    LEASE_ETCD_FAST,
     LEASE_ETCD,
     FAST_LEASE,
     FAST_LEASE_ETCD,
@@ -170,7 +173,10 @@ impl System {
                 "mirror-lease-git-fast".to_owned()
             }
             Self::Mirror { lease: Some(LeaseClient::Git), .. } => "mirror-lease-git".to_owned(),
-            Self::Mirror { lease: Some(LeaseClient::Etcd), .. } => "mirror-lease-etcd-fast".to_owned(),
+            Self::Mirror { lease: Some(LeaseClient::Etcd), example: "fast.toml", .. } => {
+                "mirror-lease-etcd-fast".to_owned()
+            }
+            Self::Mirror { lease: Some(LeaseClient::Etcd), .. } => "mirror-lease-etcd".to_owned(),
             Self::Mirror { timers: true, .. } => "mirror-timers".to_owned(),
             Self::Mirror { breathing: Breathing::Mesh, .. } => "mirror-fast-mesh".to_owned(),
             Self::Mirror { breathing: Breathing::MeshWithoutInhale, .. } => {
