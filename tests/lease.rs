@@ -232,6 +232,22 @@ fn a_switchover_waits_for_the_confirmation_and_for_nothing_else() {
     assert_eq!(list(leased(&object)), told(2, "c", 3, "b", Some("c")));
 }
 
+/// Under the failsafe a holder asks the nodes of the brain chain for its lease, and no other machine.
+#[test]
+fn a_machine_that_is_no_node_grants_after_a_confirmed_stop_and_never_by_waiting() {
+    let mut stage = Stage::settled(&format!("{BRIEF}\nfailsafe = true"));
+    let object = stage.promote("--to b").expect(0, "moved");
+    assert_eq!(list(leased(&object)), told(1, "a", 2, "b", Some("a")));
+    stage.fall("b");
+    let object = stage.promote("").expect(3, "unknown");
+    let reason = only(&object)["reason"].as_str().unwrap();
+    assert!(reason.contains("claimed for a. Only a node of the brain chain"), "{reason}");
+    assert!(!stage.register().contains("\"granted\""), "{}", stage.register());
+    assert_eq!(stage.bot.runs_on(), ["b"], "nothing was started");
+    let object = stage.promote("--self c").expect(0, "moved");
+    assert_eq!((&only(&object)["target"], &only(&object)["fencing"]), (&json!("a"), &json!("lease")), "{object:#}");
+}
+
 #[test]
 fn an_unresponsive_holder_delays_a_takeover_and_does_not_block_it() {
     let stage = Stage::settled(BRIEF);
