@@ -13,8 +13,8 @@
 //! (all round trips three times as long; with `--links` only), each of which is one trial (600, 600, 300 and 300), and how long the arbiter is away in `arbiter-dies`, `-hangs`, `-slow` and
 //! `-cut-off` (60). In `arbiter-away-and-…` the time is until the service had stopped.
 //!
-//! `--raise` measures nothing: it raises one lab of the first system, says how to get onto its hosts, and keeps
-//! it until its standard input ends, for somebody who wants to look around. A line `kill HOST` or `boot HOST`
+//! `--raise` measures nothing: it raises one lab of the first system, or with `--system packaged` bare hosts on
+//! which the package can be installed, says how to get onto its hosts, and keeps it until its standard input ends, for somebody who wants to look around. A line `kill HOST` or `boot HOST`
 //! there has a host lose its power, or get it back.
 //!
 //! `--links` puts the hosts into five cities, with good or bad links (`switch.rs`); names of systems end in
@@ -136,6 +136,10 @@ fn options() -> Result<Options> {
 }
 
 fn measure(options: &Options) -> Result<()> {
+    // Nothing is measured on hosts that have no `mirror`.
+    if options.action == Action::Raise && options.systems == [System::Packaged.name()] {
+        return raise(&System::Packaged);
+    }
     let known = |word: &String| SYSTEMS.iter().any(|s| s.name() == *word) || SCENARIOS.iter().any(|(n, _)| n == word);
     let means = |word: &String, name: &str| if known(word) { word == name } else { name.starts_with(word) };
     let chosen = |name: &str, wanted: &[String]| wanted.is_empty() || wanted.iter().any(|word| means(word, name));
@@ -174,7 +178,7 @@ fn measure(options: &Options) -> Result<()> {
 
 /// Keeps a lab up until the standard input ends, and does what that says: `kill HOST` and `boot HOST`.
 fn raise(system: &System) -> Result<()> {
-    let lab = Lab::start(system.clone())?;
+    let lab = if *system == System::Packaged { Lab::raise(system.clone()) } else { Lab::start(system.clone()) }?;
     for line in std::iter::once(Ok(String::new())).chain(std::io::stdin().lines()) {
         let line = line?;
         match line.split_once(' ') {
