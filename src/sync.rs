@@ -82,25 +82,25 @@ impl Breath<'_> {
         )
     }
 
-    /// The outer error is an invalid request, the inner one a repository that cannot be used now.
-    fn open(&self, needs_remote: bool) -> Result<Result<Worktree, SyncError>> {
+    /// An error is an invalid request.
+    fn open(&self, needs_remote: bool) -> Result<Opened> {
         names::check_branch(self.branch)?;
         let mut git = match Git::open(self.repo) {
             // git is missing, no process is available, or the repository is broken: the request is not
             // at fault.
             Err(error) if error.root_cause().is::<std::io::Error>() || error.is::<UnusableRepository>() => {
-                return Ok(Err(SyncError::Failed(error)));
+                return Ok(Opened::Unusable(SyncError::Failed(error)));
             }
             opened => opened?,
         };
         if needs_remote && git.setting(&format!("remote.{}.url", self.remote)).is_none() {
             // git ignores the settings of a repository that it refuses to use.
             if let Err(error) = git.check_usable() {
-                return Ok(Err(SyncError::Failed(error)));
+                return Ok(Opened::Unusable(SyncError::Failed(error)));
             }
             let config = git.common().join("config");
             if config.metadata().is_ok_and(|meta| meta.len() == 0) {
-                return Ok(Err(SyncError::Failed(anyhow!(
+                return Ok(Opened::Unusable(SyncError::Failed(anyhow!(
                     "{}: empty, for example after a power loss; write it again: `git init`, then `git remote add {} URL`",
                     config.display(),
                     self.remote
@@ -115,12 +115,20 @@ impl Breath<'_> {
         }
         git.set_ssh_command(self.ssh_command);
         let Some(root) = git.work_tree().map(PathBuf::from) else {
-            return Ok(Err(SyncError::refused("the repository is bare; a breath needs a work tree")));
+            return Ok(Opened::Unusable(SyncError::refused("the repository is bare; a breath needs a work tree")));
         };
         let dir = git.dir().join("mirror");
         let branch = format!("refs/heads/{}", self.branch);
-        Ok(Ok(Worktree { git, branch, dir, root }))
+        Ok(Opened::Usable(Box::new(Worktree { git, branch, dir, root })))
     }
+}
+
+/// A repository, as a breath finds it.
+enum Opened {
+    /// It can be used.
+    Usable(Box<Worktree>),
+    /// It cannot be used now.
+    Unusable(SyncError),
 }
 
 /// Opens the repository, breathes there in one way or the other, runs the command `changed`, and tells.
@@ -132,11 +140,11 @@ fn conduct(
 ) -> Result<BreathOutcome> {
     let mut progress = Progress::default();
     let (mut files, verdict, reason, changed) = match breath.open(needs_remote)? {
-        Err(error) => {
+        Opened::Unusable(error) => {
             let (verdict, reason, files) = explain(error);
             (files, verdict, reason, None)
         }
-        Ok(mut worktree) => {
+        Opened::Usable(mut worktree) => {
             let mut was_locked = false;
             let (mut verdict, mut reason, mut files) = (BreatheVerdict::Busy, String::new(), Vec::new());
             for _ in 0..MAX_REPEATS {

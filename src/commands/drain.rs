@@ -152,20 +152,16 @@ pub(super) fn run(arguments: &cli::Drain, context: &Context) -> Result<ExitStatu
         order: Order::First(node),
     };
     let spread = spread::set(context, &wanted)?;
-    let checked = Move { context, node, spread: &spread }.carry_out()?;
+    let check = Move { context, node, spread: &spread }.carry_out()?;
     drop(spinner);
     let changed = spread.before.drain_of(node).is_none();
-    let (verdict, reason, moved) = outcome(node, &spread, checked);
+    let (verdict, reason, moved) = outcome(node, &spread, check);
     let facts = DrainFacts { node: node.clone(), changed, moved, seen_by: spread.seen_by, untold: spread.untold };
     Ok(context.tell(&Report { verdict, reason, facts }))
 }
 
 /// What became of it. The services are those whose chain has the node, or why nobody has checked them.
-fn outcome(
-    node: &Name,
-    spread: &Spread,
-    checked: Result<Vec<MovedService>, String>,
-) -> (DrainVerdict, String, Vec<MovedService>) {
+fn outcome(node: &Name, spread: &Spread, check: BrainsCheck) -> (DrainVerdict, String, Vec<MovedService>) {
     let known = format!(" {} know that it is drained.{}", spread.count(), spread.words());
     if spread.seen_by.is_empty() {
         return (
@@ -174,9 +170,9 @@ fn outcome(
             vec![],
         );
     }
-    let services = match checked {
-        Ok(services) => services,
-        Err(why) => {
+    let services = match check {
+        BrainsCheck::Made(services) => services,
+        BrainsCheck::NotMade(why) => {
             let reason = format!(
                 "Whether anything still runs on {node} is unknown: {why}. The brain moves it at its next check.{known}"
             );
@@ -212,6 +208,14 @@ fn outcome(
     (DrainVerdict::Drained, left + &known, moved)
 }
 
+/// The check in which the brain moves what runs on a drained node.
+enum BrainsCheck {
+    /// What became of the services.
+    Made(Vec<MovedService>),
+    /// Nobody has made it, and why.
+    NotMade(String),
+}
+
 /// The way of what runs on a drained node to other nodes.
 struct Move<'a> {
     context: &'a Context,
@@ -222,27 +226,35 @@ struct Move<'a> {
 impl Move<'_> {
     /// Has the brain make one check, or makes it here where no chain `brain` says who moves services. What became of
     /// the services whose chain has the node, or why that is not known.
-    fn carry_out(&self) -> Result<Result<Vec<MovedService>, String>> {
+    fn carry_out(&self) -> Result<BrainsCheck> {
         let config = &self.context.config;
         let has_node =
             |service: &Service| config.chains.get(&service.chain).is_some_and(|chain| chain.contains(self.node));
         let services: BTreeSet<&Name> =
             config.services.iter().filter(|(_, service)| has_node(service)).map(|(name, _)| name).collect();
         if services.is_empty() || self.spread.seen_by.is_empty() {
-            return Ok(Ok(Vec::new()));
+            return Ok(BrainsCheck::Made(Vec::new()));
         }
-        let checked =
-            if config.chains.contains_key(BRAIN) { self.by_brain(&services)? } else { Ok(self.here(false)?.services) };
-        Ok(checked.map(|all| all.into_iter().filter(|of| services.contains(&of.service)).collect()))
+        let check = if config.chains.contains_key(BRAIN) {
+            self.by_brain(&services)?
+        } else {
+            BrainsCheck::Made(self.here(false)?.services)
+        };
+        Ok(match check {
+            BrainsCheck::Made(all) => {
+                BrainsCheck::Made(all.into_iter().filter(|of| services.contains(&of.service)).collect())
+            }
+            not_made => not_made,
+        })
     }
 
-    fn by_brain(&self, services: &BTreeSet<&Name>) -> Result<Result<Vec<MovedService>, String>> {
+    fn by_brain(&self, services: &BTreeSet<&Name>) -> Result<BrainsCheck> {
         let config = &self.context.config;
         let state_dir = StateDir::open(config);
         let mut view = self.spread.view.clone();
         let mut brain = match self.context.check(&state_dir, Mode::Memory).decide(&mut view, true)? {
             Brain::Known(name) => name,
-            other => return Ok(Err(other.sentence().trim_end_matches('.').to_owned())),
+            other => return Ok(BrainsCheck::NotMade(other.sentence().trim_end_matches('.').to_owned())),
         };
         let deadline = Deadline::after(self.longest());
         let (mut asked, mut checks) = (BTreeSet::new(), 1);
@@ -252,7 +264,10 @@ impl Move<'_> {
             } else {
                 match self.ask(&brain, deadline) {
                     Ok(checked) => checked,
-                    Err(refusal) => return Ok(Err(format!("{brain}, the brain, cannot be asked ({})", refusal.why()))),
+                    Err(refusal) => {
+                        let why = format!("{brain}, the brain, cannot be asked ({})", refusal.why());
+                        return Ok(BrainsCheck::NotMade(why));
+                    }
                 }
             };
             let all = |verdict| checked.services.iter().all(|of| of.verdict == verdict);
@@ -266,7 +281,7 @@ impl Move<'_> {
                 // It says that another one is.
                 Some(other) if all(PromoteVerdict::NotBrain) && other != brain => {
                     if !asked.insert(brain.clone()) && deadline.has_passed() {
-                        return Ok(Err(format!("{brain} takes {other} for the brain")));
+                        return Ok(BrainsCheck::NotMade(format!("{brain} takes {other} for the brain")));
                     }
                     // A brain gives way in a check of its own.
                     if asked.contains(&other) {
@@ -276,7 +291,7 @@ impl Move<'_> {
                 }
                 _ if is_busy && !deadline.has_passed() => std::thread::sleep(BUSY_INTERVAL),
                 _ if is_unknown && checks < MAX_CHECKS && !deadline.has_passed() => checks += 1,
-                _ => return Ok(Ok(checked.services)),
+                _ => return Ok(BrainsCheck::Made(checked.services)),
             }
         }
     }

@@ -1,6 +1,5 @@
 //! `mirror gate`: the forced command of a node's key.
 
-use std::convert::Infallible;
 use std::io::Write;
 use std::process::ExitCode;
 
@@ -25,10 +24,7 @@ pub(super) fn run(arguments: &cli::Gate, load: impl Fn() -> Result<Context>) -> 
             writeln!(std::io::stdout(), "{mark}")?;
             return Ok(ExitCode::SUCCESS);
         }
-        Call::Git(service, path) => match git(arguments, load, *service, path)? {
-            Ok(never) => match never {},
-            Err(refusal) => Err(refusal),
-        },
+        Call::Git(service, path) => Err(git(arguments, load, *service, path)?),
         Call::Program | Call::Argument(_) => {
             let context = load()?;
             gate::serve_program(&Here { config: &context.config, local_node: context.local_node.as_ref() }, &call)
@@ -40,23 +36,19 @@ pub(super) fn run(arguments: &cli::Gate, load: impl Fn() -> Result<Context>) -> 
     })
 }
 
-/// Becomes git's server for a repository that is named by the forced command or the node list.
-fn git(
-    arguments: &cli::Gate,
-    load: impl Fn() -> Result<Context>,
-    service: GitService,
-    path: &str,
-) -> Result<Result<Infallible, Refusal>> {
+/// Becomes git's server for a repository that is named by the forced command or the node list; else the call is
+/// refused.
+fn git(arguments: &cli::Gate, load: impl Fn() -> Result<Context>, service: GitService, path: &str) -> Result<Refusal> {
     let given = Repositories(arguments.repo.clone());
     // A machine that only holds a repository needs no node list.
     if let Some(repository) = given.named(path) {
-        return gate::serve_git(service, repository).context("cannot run git").map(Ok);
+        match gate::serve_git(service, repository).context("cannot run git")? {}
     }
     let of_breath = Repositories(load()?.config.breath.repo.into_iter().collect());
-    match of_breath.named(path) {
-        Some(repository) => gate::serve_git(service, repository).context("cannot run git").map(Ok),
-        None => Ok(Err(Refusal(format!("git {service} of {path:?}, which is not the repository of [breath]")))),
+    if let Some(repository) = of_breath.named(path) {
+        match gate::serve_git(service, repository).context("cannot run git")? {}
     }
+    Ok(Refusal(format!("git {service} of {path:?}, which is not the repository of [breath]")))
 }
 
 /// One line for the caller, one for the log.

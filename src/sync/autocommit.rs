@@ -68,7 +68,7 @@ pub(super) fn commit(worktree: &Worktree, node: Option<&str>) -> Result<Vec<Left
     let committed = commit_index(worktree, &lock, &entry)?;
     JournalEntry::remove(worktree)?;
     lock.release();
-    match committed? {
+    match committed.done()? {
         true => Ok(left_out),
         false => Err(SyncError::busy("somebody else committed here at the same time")),
     }

@@ -64,29 +64,47 @@ pub(super) fn checkout(worktree: &Worktree, old: Option<&str>, new: &str) -> Res
     let written = written.and_then(|_| restore::fsync_changes(&worktree.root, &changes)).map_err(SyncError::from);
     let moved = match written {
         Ok(()) => commit_index(worktree, &lock, &entry)?,
-        Err(error) => Err(error),
+        Err(error) => BranchMove::Failed(error),
     };
-    if !matches!(moved, Ok(true)) {
+    if !matches!(moved, BranchMove::Done) {
         restore::restore(worktree, &entry)?;
     }
     JournalEntry::remove(worktree)?;
     lock.release();
-    moved
+    moved.done()
 }
 
-/// Installs the private index and moves the branch. The outer error leaves the repair to the next
-/// breath. After an inner error, or false if the branch had moved, the index is as before.
-pub(super) fn commit_index(
-    worktree: &Worktree,
-    lock: &IndexLock<'_>,
-    entry: &JournalEntry,
-) -> Result<Result<bool, SyncError>> {
-    lock.install()?;
-    let updated = refs::update(worktree, &entry.branch, &entry.new, entry.old.as_deref());
-    if !matches!(updated, Ok(RefUpdate::Done)) {
-        lock.uninstall()?;
+/// How the branch and the index went from one commit to another.
+pub(super) enum BranchMove {
+    /// Both are there.
+    Done,
+    /// Somebody else had moved the branch; the index is as before.
+    Outrun,
+    /// It did not work; both are as before.
+    Failed(SyncError),
+}
+
+impl BranchMove {
+    /// Whether they are there.
+    pub(super) fn done(self) -> Result<bool, SyncError> {
+        match self {
+            Self::Done => Ok(true),
+            Self::Outrun => Ok(false),
+            Self::Failed(error) => Err(error),
+        }
     }
-    Ok(updated.map(|updated| updated == RefUpdate::Done))
+}
+
+/// Installs the private index and moves the branch. After an error the next breath repairs what is left.
+pub(super) fn commit_index(worktree: &Worktree, lock: &IndexLock<'_>, entry: &JournalEntry) -> Result<BranchMove> {
+    lock.install()?;
+    let moved = match refs::update(worktree, &entry.branch, &entry.new, entry.old.as_deref()) {
+        Ok(RefUpdate::Done) => return Ok(BranchMove::Done),
+        Ok(_) => BranchMove::Outrun,
+        Err(error) => BranchMove::Failed(error),
+    };
+    lock.uninstall()?;
+    Ok(moved)
 }
 
 /// Ends here if `git read-tree` failed for another reason than files in the way.

@@ -66,8 +66,8 @@ pub(super) fn replay(git: &Git, local: &str, upstream: &str, node: Option<&str>)
     for commit in &line {
         let (this, parent) = (get(commit[0])?, get(commit[1])?);
         tree = match merge_trees(git, &parent.tree, &tree, &this.tree)? {
-            Ok(tree) => tree,
-            Err(files) => return Ok(Replayed::Conflict(files)),
+            MergedTree::Clean(tree) => tree,
+            MergedTree::Conflict(files) => return Ok(Replayed::Conflict(files)),
         };
         tip = git.write_commit(&this.with_parent(&tip, &tree, &identity))?;
     }
@@ -76,8 +76,8 @@ pub(super) fn replay(git: &Git, local: &str, upstream: &str, node: Option<&str>)
 
 fn join(git: &Git, local: &str, upstream: &str, identity: &str) -> Result<Replayed> {
     let tree = match merge(git, upstream, local)? {
-        Ok(tree) => tree,
-        Err(files) => return Ok(Replayed::Conflict(files)),
+        MergedTree::Clean(tree) => tree,
+        MergedTree::Conflict(files) => return Ok(Replayed::Conflict(files)),
     };
     let text = format!(
         "tree {tree}\nparent {upstream}\nparent {local}\nauthor {identity}\ncommitter {identity}\n\n\
@@ -86,13 +86,21 @@ fn join(git: &Git, local: &str, upstream: &str, identity: &str) -> Result<Replay
     Ok(Replayed::Clean(git.write_commit(text.as_bytes())?))
 }
 
-/// Merges three trees; the inner error lists the conflicting paths.
-fn merge_trees(git: &Git, base: &str, ours: &str, theirs: &str) -> Result<Result<String, Vec<String>>> {
+/// What a merge of trees comes to.
+enum MergedTree {
+    /// This tree.
+    Clean(String),
+    /// These paths conflict.
+    Conflict(Vec<String>),
+}
+
+/// Merges three trees.
+fn merge_trees(git: &Git, base: &str, ours: &str, theirs: &str) -> Result<MergedTree> {
     if base == theirs || ours == theirs {
-        return Ok(Ok(ours.to_owned()));
+        return Ok(MergedTree::Clean(ours.to_owned()));
     }
     if base == ours {
-        return Ok(Ok(theirs.to_owned()));
+        return Ok(MergedTree::Clean(theirs.to_owned()));
     }
     let temporary_commit = |tree: &str, parent: &str| {
         let identity = "mirror <mirror@localhost> 0 +0000";
@@ -102,14 +110,14 @@ fn merge_trees(git: &Git, base: &str, ours: &str, theirs: &str) -> Result<Result
     merge(git, &temporary_commit(ours, &parent)?, &temporary_commit(theirs, &parent)?)
 }
 
-fn merge(git: &Git, ours: &str, theirs: &str) -> Result<Result<String, Vec<String>>> {
+fn merge(git: &Git, ours: &str, theirs: &str) -> Result<MergedTree> {
     let merge = cmd!(git.shell(), "git merge-tree --write-tree --name-only --no-messages -z {ours} {theirs}");
     let merged = git.run(merge, b"")?;
     let mut parts = merged.stdout.split(|byte| *byte == 0).filter(|part| !part.is_empty());
     let tree = parts.next().map(String::from_utf8_lossy).filter(|id| git::is_object_id(id));
     match (merged.ended, tree) {
-        (Ended::Exited(0), Some(tree)) => Ok(Ok(tree.into_owned())),
-        (Ended::Exited(1), Some(_)) => Ok(Err(display_paths(parts.map(<[u8]>::to_owned)))),
+        (Ended::Exited(0), Some(tree)) => Ok(MergedTree::Clean(tree.into_owned())),
+        (Ended::Exited(1), Some(_)) => Ok(MergedTree::Conflict(display_paths(parts.map(<[u8]>::to_owned)))),
         _ => bail!("git merge-tree: {}", git::error_line(&merged)),
     }
 }
