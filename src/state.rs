@@ -18,7 +18,7 @@ mod records;
 mod service_record;
 
 pub use beat::Kept;
-pub use breath::{BreathRecord, breathed};
+pub use breath::{BreathRecord, LastBreath, Prospect, breathed};
 pub use directory::{Lock, StateDir};
 pub use notify::{LastTold, NotifyRecord};
 pub use records::{MAX_PROMOTION, Uptimes};

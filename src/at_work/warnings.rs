@@ -11,9 +11,46 @@ use crate::state::history::{self, Entry, Event};
 /// What still holds after this is said again.
 const SAY_AGAIN: Duration = Duration::from_secs(3600);
 
+/// The kinds of trouble.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    BeatNotLeft,
+    ListsDiffer,
+    ClockOff,
+    PassedOver,
+}
+
+impl Kind {
+    const ALL: [Self; 4] = [Self::BeatNotLeft, Self::ListsDiffer, Self::ClockOff, Self::PassedOver];
+
+    /// Its code in objects and in the history.
+    fn code(self) -> &'static str {
+        match self {
+            Self::BeatNotLeft => "beat-not-left",
+            Self::ListsDiffer => "lists-differ",
+            Self::ClockOff => "clock-off",
+            Self::PassedOver => "passed-over",
+        }
+    }
+
+    fn by_code(code: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.code() == code)
+    }
+
+    /// How the history tells its end. Why others do not lead stands there beside the change of the brain.
+    fn end(self, about: &str) -> Option<String> {
+        match self {
+            Self::BeatNotLeft => Some("Beats can be left again.".to_owned()),
+            Self::ListsDiffer => Some(format!("{about} has the same node list as this node, or is gone.")),
+            Self::ClockOff => Some(format!("The clock of {about} agrees with the one here, or it is gone.")),
+            Self::PassedOver => None,
+        }
+    }
+}
+
 /// A warning, and what it is about, by which it is known again.
 pub(super) struct Trouble {
-    code: &'static str,
+    kind: Kind,
     about: String,
     message: String,
 }
@@ -25,17 +62,7 @@ pub(super) fn not_left(kept: &Kept) -> Option<Trouble> {
         "no beat could be left, so other nodes take this node for one that is not at work: {error}; make room, or make \
          the state directory writable"
     );
-    Some(Trouble { code: "beat-not-left", about: String::new(), message })
-}
-
-/// How the end of a trouble is told in the history; why others did not lead stands beside the change of the brain.
-fn end_of(code: &str, about: &str) -> Option<String> {
-    match code {
-        "lists-differ" => Some(format!("{about} has the same node list as this node, or is gone.")),
-        "clock-off" => Some(format!("The clock of {about} agrees with the one here, or it is gone.")),
-        "beat-not-left" => Some("Beats can be left again.".to_owned()),
-        _ => None,
-    }
+    Some(Trouble { kind: Kind::BeatNotLeft, about: String::new(), message })
 }
 
 impl Check<'_> {
@@ -53,7 +80,7 @@ impl Check<'_> {
                     "{node} has another node list (digest {}, here {}); bring them in line",
                     beat.digest, self.config.digest
                 );
-                troubles.push(Trouble { code: "lists-differ", about: node.to_string(), message });
+                troubles.push(Trouble { kind: Kind::ListsDiffer, about: node.to_string(), message });
             }
             let off = beat.clock_ahead_ms.unsigned_abs();
             if Duration::from_millis(off) > MAX_CLOCK_OFFSET && is_known {
@@ -62,7 +89,7 @@ impl Check<'_> {
                     "the clock of {node} is {} {way} the one here; set them by NTP",
                     seconds(Duration::from_millis(off))
                 );
-                troubles.push(Trouble { code: "clock-off", about: node.to_string(), message });
+                troubles.push(Trouble { kind: Kind::ClockOff, about: node.to_string(), message });
             }
         }
         // A drain is a person's wish, and no trouble.
@@ -71,32 +98,31 @@ impl Check<'_> {
             self.not_leading(&inner).into_iter().filter(|(node, _)| drains.drain_of(node).is_none()).collect();
         if let Some((first, _)) = not_leading.first() {
             let message = not_leading.iter().map(|(_, why)| why.as_str()).collect::<Vec<_>>().join("; ");
-            troubles.push(Trouble { code: "passed-over", about: first.to_string(), message });
+            troubles.push(Trouble { kind: Kind::PassedOver, about: first.to_string(), message });
         }
         if self.mode == Mode::Check {
-            let key = |trouble: &Trouble| format!("{}:{}", trouble.code, trouble.about);
+            let key = |trouble: &Trouble| format!("{}:{}", trouble.kind.code(), trouble.about);
             let said = &mut inner.watch.said;
             let lasting: Vec<String> = said.keys().cloned().collect();
             let lasts = |said: &str| troubles.iter().any(|trouble| key(trouble) == said);
             for (code, about) in lasting.iter().filter(|said| !lasts(said)).filter_map(|said| said.split_once(':')) {
-                if let Some(message) = end_of(code, about) {
+                if let Some(message) = Kind::by_code(code).and_then(|kind| kind.end(about)) {
                     self.record_trouble(about, format!("{code}-ended"), &message);
                 }
             }
             said.retain(|said, at| lasts(said) && at.until(now) < SAY_AGAIN);
             for trouble in &troubles {
                 said.entry(key(trouble)).or_insert_with(|| {
-                    output::say_as(Priority::Doubtful, format_args!("{}: {}", trouble.code, trouble.message));
-                    // Why others do not lead stands beside the change of the brain.
-                    if trouble.code != "passed-over" && !lasting.contains(&key(trouble)) {
-                        self.record_trouble(&trouble.about, trouble.code.to_owned(), &trouble.message);
+                    output::say_as(Priority::Doubtful, format_args!("{}: {}", trouble.kind.code(), trouble.message));
+                    if trouble.kind != Kind::PassedOver && !lasting.contains(&key(trouble)) {
+                        self.record_trouble(&trouble.about, trouble.kind.code().to_owned(), &trouble.message);
                     }
                     now
                 });
             }
             self.keep_watch(&mut inner);
         }
-        troubles.into_iter().map(|Trouble { code, message, .. }| Warning { code, message }).collect()
+        troubles.into_iter().map(|Trouble { kind, message, .. }| Warning { code: kind.code(), message }).collect()
     }
 
     fn record_trouble(&self, about: &str, verdict: String, message: &str) {

@@ -15,7 +15,7 @@ use crate::config::Node;
 use crate::name::Name;
 use crate::output::{self, ExitStatus, Priority, Report, ReportFacts as _, Spinner, Style};
 use crate::remote;
-use crate::state::{self, StateDir, history};
+use crate::state::{self, LastBreath, Prospect, StateDir, history};
 use crate::sync::{
     Breath, BreathOutcome, BreatheVerdict, Changed, ChangedOutcome, Hook, Manner, MeshBreath, MeshFacts, Parked, Peer,
     PeerState, Transfer, ask_command,
@@ -147,8 +147,13 @@ pub(super) fn run(arguments: &cli::Breathe, context: &Context) -> Result<ExitSta
     if config.repo.as_deref() == Some(repo) && context.local_node.is_some() {
         let verdict = history::slug(outcome.verdict).unwrap_or_default();
         let state_dir = StateDir::open(&context.config);
-        let came_to = (verdict.as_str(), outcome.reason.as_str());
-        state::breathed(&state_dir, context.local_node.as_ref(), came_to, context.config.cycle.sync);
+        let prospect = match outcome.verdict {
+            BreatheVerdict::InStep => Prospect::InStep,
+            BreatheVerdict::Conflict | BreatheVerdict::Refused => Prospect::NeedsPerson,
+            _ => Prospect::MayPass,
+        };
+        let last = LastBreath { verdict: &verdict, reason: &outcome.reason, prospect };
+        state::breathed(&state_dir, context.local_node.as_ref(), last, context.config.cycle.sync);
     }
     let facts = BreatheFacts {
         repo: repo.to_owned(),

@@ -42,12 +42,37 @@ impl StateDir {
     }
 }
 
+/// What a breath came to.
+#[derive(Clone, Copy, Debug)]
+pub struct LastBreath<'a> {
+    /// Its verdict.
+    pub verdict: &'a str,
+    /// The same in a sentence.
+    pub reason: &'a str,
+    /// What it means for the next ones.
+    pub prospect: Prospect,
+}
+
+/// What a breath means for the next ones.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Prospect {
+    /// All is in step.
+    InStep,
+    /// The next one may be in step.
+    MayPass,
+    /// None will be in step before a person mends something.
+    NeedsPerson,
+}
+
+/// In place of a verdict, for breaths that have not been in step for long.
+const LATE: &str = "late";
+
 /// Keeps what a breath came to, and writes down the beginning and the end of trouble: a conflict or a refusal at
 /// once, anything else when it lasts.
-pub fn breathed(state_dir: &StateDir, local_node: Option<&Name>, (verdict, reason): (&str, &str), sync: Duration) {
+pub fn breathed(state_dir: &StateDir, local_node: Option<&Name>, last: LastBreath<'_>, sync: Duration) {
     let now = SystemTime::now();
     let before = state_dir.breath();
-    let (record, event) = next(before, (verdict, reason), now, (sync * LATE_BREATHS).max(MIN_LATE));
+    let (record, event) = next(before, last, now, (sync * LATE_BREATHS).max(MIN_LATE));
     state_dir.put(FILE, &record, Durability::Cached);
     if let Some((verdict, reason)) = event {
         let entry = Entry::new(local_node, Event::Breath, reason);
@@ -58,7 +83,7 @@ pub fn breathed(state_dir: &StateDir, local_node: Option<&Name>, (verdict, reaso
 /// The record after a breath, and what the history is to tell: a verdict and a sentence.
 fn next(
     before: Option<BreathRecord>,
-    (verdict, reason): (&str, &str),
+    LastBreath { verdict, reason, prospect }: LastBreath<'_>,
     now: SystemTime,
     late: Duration,
 ) -> (BreathRecord, Option<(String, String)>) {
@@ -75,20 +100,17 @@ fn next(
         trouble_since,
         told,
     };
-    if verdict == "in-step" {
+    if prospect == Prospect::InStep {
         let event = told.map(|told| (verdict.to_owned(), format!("The breath is in step again, after {told}.")));
         return (record(Some(at.clone()), None, None), event);
     }
     let since = since.unwrap_or_else(|| at.clone());
     let lasts = humantime::parse_rfc3339(&since).ok().and_then(|since| now.duration_since(since).ok());
-    let trouble = match verdict {
-        "conflict" | "refused" => Some(verdict),
-        _ if lasts.is_some_and(|lasts| lasts >= late) => Some("late"),
-        _ => None,
-    };
+    let is_late = lasts.is_some_and(|lasts| lasts >= late);
+    let trouble = if prospect == Prospect::NeedsPerson { Some(verdict) } else { is_late.then_some(LATE) };
     let news = trouble.filter(|trouble| told.as_deref() != Some(trouble));
     let event = news.map(|trouble| {
-        let words = if trouble == "late" {
+        let words = if trouble == LATE {
             format!("No breath has been in step since {since}: {reason}")
         } else {
             reason.to_owned()
@@ -108,7 +130,13 @@ mod tests {
         let at = |seconds| SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
         let mut record = None;
         let mut breathe = |verdict: &str, seconds| {
-            let (next, event) = next(record.take(), (verdict, "Why."), at(seconds), Duration::from_secs(120));
+            let prospect = match verdict {
+                "in-step" => Prospect::InStep,
+                "conflict" => Prospect::NeedsPerson,
+                _ => Prospect::MayPass,
+            };
+            let last = LastBreath { verdict, reason: "Why.", prospect };
+            let (next, event) = next(record.take(), last, at(seconds), Duration::from_secs(120));
             record = Some(next);
             event.map(|(verdict, _)| verdict)
         };
