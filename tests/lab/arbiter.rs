@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 
 use crate::doubt::{aftermath, and_after, endure};
-use crate::furnish::CHEAP_KEY_EXCHANGE;
 use crate::inert::{self, Inert};
 use crate::lab::{Lab, NODES, ORIGIN};
 use crate::scenario::{Recovery, TRICKLE, millis, serving, some_of, watch_for};
@@ -36,7 +35,6 @@ pub(crate) const SILENT: [Away; 3] = [Away::Dead, Away::Hanging, Away::CutOff];
 
 impl Away {
     fn begin(self, lab: &Lab) -> Result<()> {
-        make_logins_cheap(lab)?;
         let hosts = lab.system.lease_client();
         match self {
             Self::Dead => lab.kill(hosts).map(drop),
@@ -82,14 +80,6 @@ fn holds_by_failsafe(lab: &Lab, node: &str) -> bool {
     let file = lab.disk(node).join("var/mirror/hold-bot.json");
     let facts = std::fs::read(file).ok().and_then(|bytes| serde_json::from_slice::<serde_json::Value>(&bytes).ok());
     facts.is_some_and(|facts| facts["failsafe_since"].is_string())
-}
-
-/// From now on, on hosts that run.
-fn make_logins_cheap(lab: &Lab) -> Result<()> {
-    for node in NODES {
-        std::fs::write(lab.disk(node).join("root/.ssh/config"), format!("KexAlgorithms ^{CHEAP_KEY_EXCHANGE}\n"))?;
-    }
-    Ok(())
 }
 
 fn wait_for_failsafe(lab: &Lab, node: &str) -> Result<()> {
@@ -204,7 +194,6 @@ pub(crate) fn brain_inert(lab: &Lab, away: Away, way: Inert, patience: Duration)
 /// the service moved; with `deaf`, the old holder does not carry out the stop, so only the claim ends its
 /// failsafe.
 pub(crate) fn cut_off_from_holder(lab: &Lab, deaf: bool, patience: Duration) -> Result<Recovery> {
-    make_logins_cheap(lab)?;
     let (old, from) = (serving(lab)?, truth::now());
     let hosts = lab.system.lease_client();
     let to = BOTS.into_iter().find(|node| *node != old.node && *node != BRAINS[0]).context("there is one node only")?;

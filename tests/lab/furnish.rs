@@ -16,7 +16,7 @@ use crate::wire::Wire;
 
 /// The key exchange of a cheap login, as cheap as one is where each host has processors of its own: the first of
 /// OpenSSH 9's list costs a quarter of a second of processor time at each end, and here all ends share the same few.
-pub(crate) const CHEAP_KEY_EXCHANGE: &str = "curve25519-sha256";
+const CHEAP_KEY_EXCHANGE: &str = "curve25519-sha256";
 
 /// Whether the hosts that boot from now on have cheap logins.
 pub(crate) static CHEAP_LOGINS: AtomicBool = AtomicBool::new(false);

@@ -483,8 +483,8 @@ fn with_a_lease_there_are_never_two() -> Result<()> {
     })
 }
 
-/// Reads are relied on for so long that the first logins fit in. Where the machine is too busy even for that,
-/// another attempt may be luckier; one that stops too late or makes two is an error at once.
+/// Reads are relied on for so long that a busy machine is in time. Where it is too busy even for that, another
+/// attempt may be luckier; one that stops too late or makes two is an error at once.
 fn without_the_arbiter() -> Result<()> {
     side_by_side([None, Some(Meanwhile::NodeDies)], |meanwhile| {
         let lab = Lab::start(LEASE_FAST.relying_for("5s"))?;
