@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::support::mirror::{Network, Said, run};
+use crate::support::mirror::{MIRROR, Network, Said, run};
 use crate::support::nodes::{NAMES, Nodes, git};
 
 /// The service of these tests: its status cannot be run where a file says so.
@@ -197,6 +197,23 @@ fn another_list_and_no_mirror_are_named() {
     fs::remove_file(nodes.path("c").join("bin/mirror")).unwrap();
     let object = check(&nodes, "").expect(1, "unsound");
     assert_eq!(codes(&object), ["nodes.b digest-differs", "nodes.c no-mirror"], "{object:#}");
+}
+
+#[test]
+fn another_version_and_a_clock_that_is_off_are_warned_of() {
+    let nodes = three_nodes();
+    nodes.set_clock_ahead("b");
+    let version = env!("CARGO_PKG_VERSION");
+    nodes.install("c", &format!("{MIRROR} \"$@\" | sed 's/\"version\":\"{version}\"/\"version\":\"0.0.1\"/'"));
+    let object = check(&nodes, "").expect(0, "sound");
+    assert_eq!(codes(&object), ["nodes.b clock-differs", "nodes.c version-differs"], "{object:#}");
+    let of = live_problems(&object);
+    let (clock, version) = (&of[0], &of[1]);
+    assert!(clock.contains("the clock of b is 3") && clock.contains(" s ahead of this machine's"), "{clock}");
+    assert!(version.contains("c has mirror 0.0.1, and this machine "), "{version}");
+    let offset = object["live"]["nodes"][1]["clock_offset_ms"].as_f64().unwrap();
+    assert!((3_500_000.0..=3_700_000.0).contains(&offset), "{offset}");
+    check(&nodes, "--strict").expect(1, "unsound");
 }
 
 #[test]
