@@ -260,7 +260,8 @@ impl Remote {
     }
 
     /// Logs in to a node where no shared connection leads to it, so that a question that is in a hurry finds one.
-    /// Nothing runs there. Whether there is one in the end, or none is shared.
+    /// Nothing runs there. Whether there is one in the end, or none is shared; a login of another process is not
+    /// waited for.
     pub fn connect(&self, name: &Name, node: &Node) -> bool {
         let Some(socket) = self.shared_socket(name, node) else { return true };
         if socket.exists() {
@@ -268,13 +269,10 @@ impl Remote {
         }
         let Ok(mut master) = Master::begin(&socket, &self.words(name, node, ssh::SHELL)) else { return false };
         // The login has a limit of its own.
-        while !socket.exists() {
-            if !matches!(master.ended(), Ok(None)) {
-                return socket.exists();
-            }
+        while master.is_ours() && !socket.exists() && matches!(master.ended(), Ok(None)) {
             std::thread::sleep(LOGIN_POLL);
         }
-        true
+        socket.exists()
     }
 
     /// A login for a probe.

@@ -19,10 +19,10 @@ pub type AskVoter = dyn Fn(&Name, &Grant, Deadline) -> bool + Send + Sync;
 /// Sees to it that a question to a voter needs no login; whether it can be asked now.
 pub type ConnectVoter = dyn Fn(&Name) -> bool + Send + Sync;
 
-/// How often it is seen to. The first login waits as long: nothing competes with the start of the command.
-const CONNECTION_INTERVAL: Duration = Duration::from_secs(2);
+/// How often it is seen to. The first login waits as long, so as not to compete with the start of the command.
+const CONNECTION_INTERVAL: Duration = Duration::from_millis(500);
 /// The same while the voter is not reached.
-const RECONNECT_INTERVAL: Duration = Duration::from_secs(30);
+const RECONNECT_INTERVAL: Duration = Duration::from_secs(5);
 /// Rounds that may be in progress at the same time: a voter that hangs must not delay the next round.
 const MAX_ROUNDS: usize = 4;
 

@@ -54,6 +54,11 @@ impl Master {
         }
     }
 
+    /// Whether it is this process's, and not another one's.
+    pub(super) fn is_ours(&self) -> bool {
+        self.process.is_some()
+    }
+
     /// What it has said on its standard error so far.
     pub(super) fn stderr(&self) -> String {
         self.process.as_ref().map(Detached::stderr).unwrap_or_default()
