@@ -39,9 +39,6 @@ use gather::Gather;
 use master::Master;
 use program::Channel;
 
-/// How often somebody who waits for a login looks whether it has ended.
-const LOGIN_POLL: Duration = Duration::from_millis(20);
-
 /// How commands reach the nodes.
 #[derive(Clone, Debug)]
 pub struct Remote {
@@ -260,19 +257,17 @@ impl Remote {
     }
 
     /// Logs in to a node where no shared connection leads to it, so that a question that is in a hurry finds one.
-    /// Nothing runs there. Whether there is one in the end, or none is shared; a login of another process is not
-    /// waited for.
-    pub fn connect(&self, name: &Name, node: &Node) -> bool {
-        let Some(socket) = self.shared_socket(name, node) else { return true };
-        if socket.exists() {
-            return true;
+    /// Nothing runs there. Whether there is one in the end, without waiting for a login of another process; none where
+    /// no connection is shared.
+    pub fn connect(&self, name: &Name, node: &Node) -> Option<bool> {
+        let socket = self.shared_socket(name, node)?;
+        if !socket.exists() {
+            let login = Master::begin(&socket, &self.words(name, node, ssh::SHELL)).and_then(Master::wait_for_own);
+            if login.is_err() {
+                return Some(false);
+            }
         }
-        let Ok(mut master) = Master::begin(&socket, &self.words(name, node, ssh::SHELL)) else { return false };
-        // The login has a limit of its own.
-        while master.is_ours() && !socket.exists() && matches!(master.ended(), Ok(None)) {
-            std::thread::sleep(LOGIN_POLL);
-        }
-        socket.exists()
+        Some(socket.exists())
     }
 
     /// A login for a probe.

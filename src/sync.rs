@@ -22,6 +22,7 @@ mod diff;
 mod fast_replay;
 mod index;
 mod journal;
+mod merged_tree;
 mod mesh;
 mod names;
 mod outcome;

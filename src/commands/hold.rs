@@ -192,10 +192,12 @@ fn interval(arguments: &cli::Hold, lease: &Lease) -> Result<Duration> {
 /// `mirror lease witness`.
 fn voters(context: &Context, service: &Name) -> Voters {
     let names = context.config.chains.get(BRAIN).map(|chain| chain.to_vec()).unwrap_or_default();
-    let (config, local_node, remote) = (context.config.clone(), context.local_node.clone(), Arc::new(context.remote()));
-    let service = service.clone();
-    let (nodes, way) = (config.nodes.clone(), Arc::clone(&remote));
-    let connect = move |voter: &Name| nodes.get(voter).is_none_or(|node| way.connect(voter, node));
+    let (config, remote) = (Arc::new(context.config.clone()), Arc::new(context.remote()));
+    let (local_node, service) = (context.local_node.clone(), service.clone());
+    let connect = {
+        let (config, remote) = (Arc::clone(&config), Arc::clone(&remote));
+        move |voter: &Name| remote.connect(voter, config.nodes.get(voter)?)
+    };
     let ask = move |voter: &Name, grant: &Grant, deadline: Deadline| {
         if Some(voter) == local_node.as_ref() {
             return witness::testify(&config, &service, grant).0 == Testimony::Vouched;

@@ -44,6 +44,14 @@ impl Detached {
         self.stderr.text_so_far()
     }
 
+    /// Waits until it has ended.
+    ///
+    /// # Errors
+    /// When the system cannot tell.
+    pub(crate) fn wait(&mut self) -> io::Result<()> {
+        self.child.wait().map(drop)
+    }
+
     /// How it ended; none while it runs.
     ///
     /// # Errors

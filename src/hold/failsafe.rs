@@ -16,8 +16,9 @@ use crate::name::Name;
 /// Asks one voter to vouch for a grant; whether it said yes.
 pub type AskVoter = dyn Fn(&Name, &Grant, Deadline) -> bool + Send + Sync;
 
-/// Sees to it that a question to a voter needs no login; whether it can be asked now.
-pub type ConnectVoter = dyn Fn(&Name) -> bool + Send + Sync;
+/// Sees to it that a question to a voter needs no login; whether it needs none now. None where it is not done by
+/// connections that are kept.
+pub type ConnectVoter = dyn Fn(&Name) -> Option<bool> + Send + Sync;
 
 /// How often it is seen to. The first login waits as long, so as not to compete with the start of the command.
 const CONNECTION_INTERVAL: Duration = Duration::from_millis(500);
@@ -132,10 +133,11 @@ fn keep_connected(voters: &Arc<Voters>) -> io::Result<()> {
     for voter in &voters.names {
         let (connect, voter) = (Arc::clone(&voters.connect), voter.clone());
         let keep = move || {
-            let mut is_connected = true;
+            let mut interval = CONNECTION_INTERVAL;
             loop {
-                std::thread::sleep(if is_connected { CONNECTION_INTERVAL } else { RECONNECT_INTERVAL });
-                is_connected = connect(&voter);
+                std::thread::sleep(interval);
+                let Some(is_connected) = connect(&voter) else { return };
+                interval = if is_connected { CONNECTION_INTERVAL } else { RECONNECT_INTERVAL };
             }
         };
         std::thread::Builder::new().name("connection".to_owned()).spawn(keep)?;

@@ -54,9 +54,9 @@ impl Master {
         }
     }
 
-    /// Whether it is this process's, and not another one's.
-    pub(super) fn is_ours(&self) -> bool {
-        self.process.is_some()
+    /// Waits until it has logged in or failed, if it is ours; another one is not waited for.
+    pub(super) fn wait_for_own(mut self) -> io::Result<()> {
+        self.process.as_mut().map_or(Ok(()), Detached::wait)
     }
 
     /// What it has said on its standard error so far.

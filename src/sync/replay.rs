@@ -11,13 +11,12 @@
 //! If the local commits contain a merge, they are joined to the incoming ones by another merge. A
 //! merge records how a person resolved a conflict; replaying it would ask for the resolution again.
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow};
 use xshell::cmd;
 
 use super::commit::read_commits;
-use super::worktree::display_paths;
+use super::merged_tree::MergedTree;
 use super::{fast_replay, names};
-use crate::exec::Ended;
 use crate::git::{self, Git};
 
 /// The result of a replay.
@@ -86,14 +85,6 @@ fn join(git: &Git, local: &str, upstream: &str, identity: &str) -> Result<Replay
     Ok(Replayed::Clean(git.write_commit(text.as_bytes())?))
 }
 
-/// What a merge of trees comes to.
-enum MergedTree {
-    /// This tree.
-    Clean(String),
-    /// These paths conflict.
-    Conflict(Vec<String>),
-}
-
 /// Merges three trees.
 fn merge_trees(git: &Git, base: &str, ours: &str, theirs: &str) -> Result<MergedTree> {
     if base == theirs || ours == theirs {
@@ -113,11 +104,5 @@ fn merge_trees(git: &Git, base: &str, ours: &str, theirs: &str) -> Result<Merged
 fn merge(git: &Git, ours: &str, theirs: &str) -> Result<MergedTree> {
     let merge = cmd!(git.shell(), "git merge-tree --write-tree --name-only --no-messages -z {ours} {theirs}");
     let merged = git.run(merge, b"")?;
-    let mut parts = merged.stdout.split(|byte| *byte == 0).filter(|part| !part.is_empty());
-    let tree = parts.next().map(String::from_utf8_lossy).filter(|id| git::is_object_id(id));
-    match (merged.ended, tree) {
-        (Ended::Exited(0), Some(tree)) => Ok(MergedTree::Clean(tree.into_owned())),
-        (Ended::Exited(1), Some(_)) => Ok(MergedTree::Conflict(display_paths(parts.map(<[u8]>::to_owned)))),
-        _ => bail!("git merge-tree: {}", git::error_line(&merged)),
-    }
+    MergedTree::read(&merged).ok_or_else(|| anyhow!("git merge-tree: {}", git::error_line(&merged)))
 }

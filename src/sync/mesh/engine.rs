@@ -11,6 +11,7 @@ use std::path::PathBuf;
 use anyhow::{Context, Result, bail};
 use xshell::{Cmd, cmd};
 
+use super::super::merged_tree::MergedTree;
 use crate::exec::{Ended, Finished};
 use crate::git::{self, Git};
 
@@ -132,18 +133,15 @@ impl<'a> Engine<'a> {
     }
 
     /// Merges two commits. The exit status decides, whatever is listed.
-    pub(super) fn merge_trees(&self, ours: &str, theirs: &str) -> Result<Trees> {
+    pub(super) fn merge_trees(&self, ours: &str, theirs: &str) -> Result<MergedTree> {
         let merge = cmd!(self.git.shell(), "git merge-tree --write-tree --name-only --no-messages -z {ours} {theirs}");
         let merged = self.run(merge.env("GIT_ATTR_SOURCE", ours), b"")?;
-        let mut parts = merged.stdout.split(|byte| *byte == 0).filter(|part| !part.is_empty());
-        let tree = parts.next().map(String::from_utf8_lossy).filter(|id| git::is_object_id(id));
-        match (merged.ended, tree) {
-            (Ended::Exited(0), Some(tree)) => Ok(Trees::Clean(tree.into_owned())),
-            (Ended::Exited(1), _) => {
-                Ok(Trees::Conflict(super::super::worktree::display_paths(parts.map(<[u8]>::to_owned))))
+        match MergedTree::read(&merged) {
+            Some(merged) => Ok(merged),
+            None if merged.ended == Ended::Exited(1) || merged.stderr.contains("unrelated histories") => {
+                Ok(MergedTree::Conflict(Vec::new()))
             }
-            _ if merged.stderr.contains("unrelated histories") => Ok(Trees::Conflict(Vec::new())),
-            _ => bail!("git merge-tree: {}", git::error_line(&merged)),
+            None => bail!("git merge-tree: {}", git::error_line(&merged)),
         }
     }
 }
@@ -154,10 +152,4 @@ pub(super) struct Logged {
     pub(super) parents: Vec<String>,
     /// The author's address.
     pub(super) author: String,
-}
-
-/// What a merge of trees came to.
-pub(super) enum Trees {
-    Clean(String),
-    Conflict(Vec<String>),
 }

@@ -2,7 +2,8 @@
 
 use anyhow::{Context, Result};
 
-use super::engine::{Engine, Trees};
+use super::super::merged_tree::MergedTree;
+use super::engine::Engine;
 use super::heads::Merged;
 use crate::git::Git;
 
@@ -15,8 +16,8 @@ const MESSAGE: &str = "mirror: merge\n";
 /// follow from the parents.
 pub(super) fn merge(git: &Git, engine: &Engine<'_>, ours: &str, theirs: &str) -> Result<Merged> {
     let tree = match engine.merge_trees(ours, theirs)? {
-        Trees::Clean(tree) => tree,
-        Trees::Conflict(files) => return Ok(Merged::Conflict(files)),
+        MergedTree::Clean(tree) => tree,
+        MergedTree::Conflict(files) => return Ok(Merged::Conflict(files)),
     };
     let times = engine.times(&[ours, theirs])?;
     let time = times.values().max().context("a parent has no time")?;

@@ -2,7 +2,8 @@
 
 use anyhow::{Context, Result, bail};
 
-use super::engine::{Engine, Trees};
+use super::super::merged_tree::MergedTree;
+use super::engine::Engine;
 use crate::git::Git;
 use crate::sync::commit::read_commits;
 
@@ -51,8 +52,8 @@ fn replay_tree(git: &Git, engine: &Engine<'_>, [base, ours, theirs]: [&str; 3]) 
     };
     let parent = format!("parent {}\n", temporary(base, "")?);
     match engine.merge_trees(&temporary(ours, &parent)?, &temporary(theirs, &parent)?)? {
-        Trees::Clean(tree) => Ok(Some(tree)),
-        Trees::Conflict(_) => Ok(None),
+        MergedTree::Clean(tree) => Ok(Some(tree)),
+        MergedTree::Conflict(_) => Ok(None),
     }
 }
 
