@@ -9,6 +9,7 @@ use std::time::Duration;
 use crate::support::mirror::{MIRROR, Network, Said, Started, node, run};
 use crate::support::processes::signal;
 use crate::support::sshd::{Client, Sshd};
+use crate::support::unshare::with_mounts;
 use crate::support::wait_for;
 use rustix::process::Signal;
 use serde_json::Value;
@@ -356,29 +357,22 @@ fn a_full_disk_takes_no_beat_away() {
     let field = Field::new();
     let state = field.state("a");
     std::fs::create_dir_all(&state).unwrap();
-    let script = |unshare: &str| {
-        let script = format!(
-            "mount -t tmpfs -o size=64k,mode=700 none {state} || exit 99\n\
-             \"$MIRROR\" whois-brain --check --quiet || exit 98\n\
-             cat /dev/zero >{state}/filler 2>/dev/null\nsleep 0.3\n\
-             \"$MIRROR\" beat --json | sed 's/.*age_ms\":\\([0-9]*\\).*/\\1/' >{dir}/before\n\
-             \"$MIRROR\" whois-brain --check --json >{dir}/full 2>{dir}/said\n\
-             \"$MIRROR\" chain show --json >{dir}/shown\n\
-             \"$MIRROR\" beat --json || exit 97",
-            state = state.display(),
-            dir = field.network.path().display()
-        );
-        let words = unshare.split(' ').map(str::to_owned).chain(["sh".to_owned(), "-c".to_owned(), script]);
-        let mut command = field.network.program("env", words);
-        command.env("MIRROR_SELF", "a").env("MIRROR_CONFIG", field.list("a")).env("STATE_DIRECTORY", &state);
-        run(command)
-    };
-    let Some(said) =
-        ["unshare -m", "unshare -rm"].into_iter().map(script).find(|said| said.status != 1 && said.status != 99)
-    else {
-        eprintln!("skipped: neither user namespaces nor root to be had for a disk of its own");
-        return;
-    };
+    let Some(unshare) = with_mounts() else { return };
+    let script = format!(
+        "mount -t tmpfs -o size=64k,mode=700 none {state} || exit 99\n\
+         \"$MIRROR\" whois-brain --check --quiet || exit 98\n\
+         cat /dev/zero >{state}/filler 2>/dev/null\nsleep 0.3\n\
+         \"$MIRROR\" beat --json | sed 's/.*age_ms\":\\([0-9]*\\).*/\\1/' >{dir}/before\n\
+         \"$MIRROR\" whois-brain --check --json >{dir}/full 2>{dir}/said\n\
+         \"$MIRROR\" chain show --json >{dir}/shown\n\
+         \"$MIRROR\" beat --json || exit 97",
+        state = state.display(),
+        dir = field.network.path().display()
+    );
+    let words = unshare.split(' ').map(str::to_owned).chain(["sh".to_owned(), "-c".to_owned(), script]);
+    let mut command = field.network.program("env", words);
+    command.env("MIRROR_SELF", "a").env("MIRROR_CONFIG", field.list("a")).env("STATE_DIRECTORY", &state);
+    let said = run(command);
     let object = said.expect(0, "fresh");
     let read = |name: &str| std::fs::read_to_string(field.network.path().join(name)).unwrap();
     let before: f64 = read("before").trim().parse().unwrap();

@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use crate::support::mirror::{MIRROR, Network, Said, run};
 use crate::support::sshd::{Client, Sshd};
-use crate::support::wait_for;
+use crate::support::{wait_for, write_program};
 
 const NODES: [&str; 5] = ["a", "b", "c", "d", "e"];
 
@@ -31,7 +31,7 @@ impl Stage {
              sh) sed -u \"s#{0}/[a-z]*/#{0}/$NODE/#g\" | sh ;;\n*) exec sh -c \"$command\" ;;\nesac\n",
             here.display()
         );
-        program(&here.join("on"), &on);
+        write_program(&here.join("on"), &on);
         let sshds: Vec<Sshd> = NODES
             .iter()
             .map(|node| {
@@ -40,10 +40,7 @@ impl Stage {
                 sshd
             })
             .collect();
-        program(
-            &here.join("bin/ssh"),
-            &format!("#!/bin/sh\nexec /usr/bin/ssh -F {} \"$@\"\n", client.config().display()),
-        );
+        client.install_ssh(&here.join("bin/ssh"));
         let stage = Self { sshds, network, _client: client };
         for node in NODES {
             stage.write_list(node);
@@ -102,10 +99,10 @@ impl Stage {
     fn processes_of_an_idle_breath(&self) -> usize {
         let (bin, log) = (self.network.path().join("bin"), self.network.path().join("started"));
         let ssh = std::fs::read_to_string(bin.join("ssh")).unwrap();
-        program(&bin.join("ssh"), &ssh.replace("exec", &format!("echo x >>{}\nexec", log.display())));
-        program(&bin.join("git"), &format!("#!/bin/sh\necho x >>{}\nexec /usr/bin/git \"$@\"\n", log.display()));
+        write_program(&bin.join("ssh"), &ssh.replace("exec", &format!("echo x >>{}\nexec", log.display())));
+        write_program(&bin.join("git"), &format!("#!/bin/sh\necho x >>{}\nexec /usr/bin/git \"$@\"\n", log.display()));
         self.breathe("a", &[]).expect(0, "in-step");
-        program(&bin.join("ssh"), &ssh);
+        write_program(&bin.join("ssh"), &ssh);
         std::fs::remove_file(bin.join("git")).unwrap();
         let count = std::fs::read_to_string(log).unwrap().lines().count();
         eprintln!("an idle breath starts {count} processes");
@@ -115,13 +112,6 @@ impl Stage {
     fn logins(&self) -> usize {
         self.sshds.iter().map(Sshd::logins).sum()
     }
-}
-
-fn program(path: &Path, text: &str) {
-    use std::os::unix::fs::PermissionsExt;
-    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-    std::fs::write(path, text).unwrap();
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)).unwrap();
 }
 
 #[test]

@@ -35,11 +35,7 @@ impl Stage {
         for place in ["bin", "run"] {
             std::fs::create_dir(stage.place(place)).expect("a directory");
         }
-        // ssh takes its settings from the home in the password file, which is not the bench's.
-        let ssh = format!("#!/bin/sh\nexec /usr/bin/ssh -F '{}' \"$@\"\n", stage.client.config().display());
-        std::fs::write(stage.place("bin/ssh"), ssh).expect("written");
-        let executable = std::os::unix::fs::PermissionsExt::from_mode(0o755);
-        std::fs::set_permissions(stage.place("bin/ssh"), executable).expect("executable");
+        stage.client.install_ssh(&stage.place("bin/ssh"));
         stage
     }
 

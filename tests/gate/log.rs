@@ -3,13 +3,18 @@
 use std::os::unix::net::UnixDatagram;
 use std::time::Duration;
 
-use super::world::{Through, World, program};
-use crate::support::mirror::{MIRROR, Said, Started};
+use super::world::{Through, World, feed, program};
+use crate::support::mirror::{MIRROR, Said};
+use crate::support::unshare::with_mounts;
 
 /// A place in which `/dev/log` is somebody else's socket. `/dev/null` stays.
 const SURROUNDINGS: &str = r#"
-    touch "$1/null" && mount --bind /dev/null "$1/null" && mount -t tmpfs -o mode=755 tmpfs /dev || exit 99
-    touch /dev/null && mount --bind "$1/null" /dev/null && ln -s "$1/log" /dev/log || exit 99
+    touch "$1/null"
+    mount --bind /dev/null "$1/null"
+    mount -t tmpfs -o mode=755 tmpfs /dev
+    touch /dev/null
+    mount --bind "$1/null" /dev/null
+    ln -s "$1/log" /dev/log
     shift
     exec "$@"
 "#;
@@ -17,22 +22,13 @@ const SURROUNDINGS: &str = r#"
 /// `mirror gate` as sshd starts it for this command, with this on its standard input; none where there can be
 /// no such place.
 fn gate(world: &World, command: &str, input: &[u8]) -> Option<Said> {
-    let file = world.path().join("input");
-    std::fs::write(&file, input).unwrap();
-    let call = |unshare: &str| {
-        let list = world.list("a");
-        let mut gate = world.network.program("unshare", unshare.split(' '));
-        gate.args(["sh", "-c", SURROUNDINGS, "sh"]).arg(world.path());
-        gate.args([MIRROR, "--config"]).arg(list).args(["--self", "a", "gate"]);
-        gate.env("SSH_ORIGINAL_COMMAND", command).env("SSH_CONNECTION", "192.0.2.7 40000 192.0.2.8 22");
-        gate.env("HOME", world.sshd("a").path()).stdin(std::fs::File::open(&file).unwrap());
-        Started::new(gate).end()
-    };
-    let said = ["-m", "-rm"].into_iter().map(call).find(|said| said.status != 99 && !said.stderr.contains("unshare"));
-    if said.is_none() {
-        eprintln!("skipped: neither user namespaces nor root to be had for a log of its own");
-    }
-    said
+    let mut words = with_mounts()?.split(' ');
+    let mut gate = world.network.program(words.next()?, words);
+    gate.args(["sh", "-ec", SURROUNDINGS, "sh"]).arg(world.path());
+    gate.args([MIRROR, "--config"]).arg(world.list("a")).args(["--self", "a", "gate"]);
+    gate.env("SSH_ORIGINAL_COMMAND", command).env("SSH_CONNECTION", "192.0.2.7 40000 192.0.2.8 22");
+    gate.env("HOME", world.sshd("a").path());
+    Some(feed(gate, input))
 }
 
 #[test]

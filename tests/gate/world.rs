@@ -2,7 +2,6 @@
 
 use std::fmt::Write as _;
 use std::io::Write as _;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -40,11 +39,7 @@ impl World {
             std::fs::write(world.list(node), world.node_list(node, through)).unwrap();
             world.force(node, &format!("{MIRROR} --config {} --self {node} gate", world.list(node).display()));
         }
-        let wrapper = format!("#!/bin/sh\nexec /usr/bin/ssh -F {} \"$@\"\n", world.client.config().display());
-        let ssh = world.path().join("bin/ssh");
-        std::fs::create_dir(world.path().join("bin")).unwrap();
-        std::fs::write(&ssh, wrapper).unwrap();
-        std::fs::set_permissions(&ssh, std::fs::Permissions::from_mode(0o755)).unwrap();
+        world.client.install_ssh(&world.path().join("bin/ssh"));
         world
     }
 
@@ -171,21 +166,7 @@ impl World {
 
     /// Sends these bytes to the standard input of `sh` on a node, and keeps it open.
     pub(super) fn send(&self, node: &str, bytes: &[u8]) -> Said {
-        let mut ssh = self.client.ssh(self.sshd(node), "sh");
-        let (reader, mut writer) = std::io::pipe().unwrap();
-        ssh.stdin(reader);
-        let started = Started::new(ssh);
-        let bytes = bytes.to_owned();
-        let (done, end) = std::sync::mpsc::channel::<()>();
-        let feeding = std::thread::spawn(move || {
-            let _ = writer.write_all(&bytes);
-            // Open until the session is over.
-            let _ = end.recv();
-        });
-        let said = started.end();
-        drop(done);
-        feeding.join().unwrap();
-        said
+        feed(self.client.ssh(self.sshd(node), "sh"), bytes)
     }
 
     /// Checks that a call was refused: in one line, with status 1, and nothing done.
@@ -205,6 +186,23 @@ impl World {
         assert!(!self.owned().exists(), "{what}");
         assert_eq!(self.bot.acts(), 0, "{what}");
     }
+}
+
+/// Runs a command with these bytes on its standard input, which stays open until it has ended.
+pub(super) fn feed(mut command: Command, bytes: &[u8]) -> Said {
+    let (reader, mut writer) = std::io::pipe().unwrap();
+    command.stdin(reader);
+    let started = Started::new(command);
+    let bytes = bytes.to_owned();
+    let (done, end) = std::sync::mpsc::channel::<()>();
+    let feeding = std::thread::spawn(move || {
+        let _ = writer.write_all(&bytes);
+        let _ = end.recv();
+    });
+    let said = started.end();
+    drop(done);
+    feeding.join().unwrap();
+    said
 }
 
 /// A program with these requests, and this text for a shell.

@@ -1,6 +1,6 @@
 //! The failsafe: with the arbiter away, the holder goes on while all nodes of the brain chain vouch for it.
 
-use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 use std::time::Duration;
@@ -131,10 +131,7 @@ fn the_connections_to_the_voters_are_open_before_they_are_needed() {
     let list =
         list.replace("failsafe = false, ", "").replace("brain = [\"a\", \"b\"]", "brain = [\"a\", \"b\", \"c\"]");
     field.network.rewrite(&list.replace("\"192.0.2.2\"", &format!("{}, c = {}", b.node(), c.node())));
-    let ssh = field.path("bin/ssh");
-    std::fs::create_dir(field.path("bin")).unwrap();
-    std::fs::write(&ssh, format!("#!/bin/sh\nexec /usr/bin/ssh -F {} \"$@\"\n", client.config().display())).unwrap();
-    std::fs::set_permissions(&ssh, std::fs::Permissions::from_mode(0o755)).unwrap();
+    client.install_ssh(&field.path("bin/ssh"));
     let mut command = field.holding(OBEDIENT);
     command.env("PATH", format!("{}:{}", field.path("bin").display(), path_with_mirror()));
     let running = field.begin(command);

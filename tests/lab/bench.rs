@@ -14,8 +14,9 @@
 //! `-cut-off` (60). In `arbiter-away-and-…` the time is until the service had stopped.
 //!
 //! `--raise` measures nothing: it raises one lab of the first system, or with `--system packaged` bare hosts on
-//! which the package can be installed, says how to get onto its hosts, and keeps it until its standard input ends, for somebody who wants to look around. A line `kill HOST` or `boot HOST`
-//! there has a host lose its power, or get it back.
+//! which the package can be installed, says how to get onto its hosts, and keeps it until its standard input ends,
+//! for somebody who wants to look around. A line `kill HOST` or `boot HOST` there has a host lose its power, or get
+//! it back.
 //!
 //! `--links` puts the hosts into five cities, with good or bad links (`switch.rs`); names of systems end in
 //! `@wan` or `@wan-bad` then. The etcd of a lease is where the origin is.

@@ -418,11 +418,11 @@ fn hosts_install_the_package_and_survive() -> Result<()> {
     let (lab, _) = package::set_up(Right::Polkit)?;
     lab.wait_for_service(Duration::from_secs(60))?;
     package::check(&lab)?;
-    systemd::keep_quiet_checks(&lab, "novosibirsk")?;
+    package::keep_quiet_checks(&lab, "novosibirsk")?;
     std::thread::sleep(scenario::some_of(Duration::from_secs(5)));
     let recovery = scenario::four_die(&lab, "novosibirsk", PATIENCE)?.context("the survivor served already")?;
     sound(&recovery, &lab)?;
-    systemd::notices_tell_of_a_move(&lab, "novosibirsk")
+    package::notices_tell_of_a_move(&lab, "novosibirsk")
 }
 
 /// One after the other, each while it checks; nothing moves. In the end nothing is left.

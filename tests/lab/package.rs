@@ -11,6 +11,7 @@ use anyhow::{Context, Result, ensure};
 use crate::host::First;
 use crate::lab::{Lab, NODES};
 use crate::system::{System, address};
+use crate::systemd;
 use crate::tree::{Tree, difference, tree};
 
 /// What the package is called.
@@ -246,6 +247,32 @@ pub(crate) fn check(lab: &Lab) -> Result<()> {
         }
         ensure!(Instant::now() < until, "{check}: {}{}", words(&said.stdout), words(&said.stderr));
     }
+}
+
+/// Has the journal of a host keep its quiet checks too.
+pub(crate) fn keep_quiet_checks(lab: &Lab, node: &str) -> Result<()> {
+    let place = "/etc/systemd/system/mirror-check.service.d";
+    let drop_in = format!("mkdir -p {place} && printf '[Service]\\nLogLevelMax=debug\\n' >{place}/log.conf");
+    lab.must(node, &format!("{drop_in} && systemctl daemon-reload")).map(|_| ())
+}
+
+/// Checks that `journalctl -p notice` shows on such a host that the service moved, and none of its quiet checks. The
+/// check that moved it may not have ended.
+pub(crate) fn notices_tell_of_a_move(lab: &Lab, node: &str) -> Result<()> {
+    let is_move = |verdict: &String| verdict == "moved" || verdict == "started";
+    let is_quiet = |verdict: &String| verdict == "not-brain" || verdict == "in-place";
+    wait_for(&format!("the journal of {node} does not tell of a move and of quiet checks"), || {
+        let shown = lab.must(node, "journalctl --no-pager --output cat --unit mirror-check --priority notice")?;
+        let (notices, all) = (verdicts(&shown), verdicts(&systemd::journal(lab, node, "mirror-check")?));
+        ensure!(!notices.iter().any(is_quiet), "quiet checks among the notices: {notices:?}");
+        Ok(notices.iter().any(is_move) && all.iter().any(is_quiet))
+    })
+}
+
+/// The verdicts of the objects among these lines.
+fn verdicts(lines: &str) -> Vec<String> {
+    let objects = lines.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+    objects.filter_map(|object| Some(object["verdict"].as_str()?.to_owned())).collect()
 }
 
 /// Upgrades a host while it checks, and waits until the new version has checked.

@@ -3,9 +3,8 @@
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
-use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 
 use crate::lab::Lab;
 
@@ -151,35 +150,4 @@ pub(crate) fn drain_at_shutdown(lab: &Lab, host: &str) -> Result<()> {
 /// What the journal of a host holds of a unit.
 pub(crate) fn journal(lab: &Lab, host: &str, unit: &str) -> Result<String> {
     lab.must(host, &format!("journalctl --no-pager --output cat --unit {unit}"))
-}
-
-/// Has the journal of a host keep its quiet checks too.
-pub(crate) fn keep_quiet_checks(lab: &Lab, host: &str) -> Result<()> {
-    let place = "/etc/systemd/system/mirror-check.service.d";
-    let drop_in = format!("mkdir -p {place} && printf '[Service]\\nLogLevelMax=debug\\n' >{place}/log.conf");
-    lab.must(host, &format!("{drop_in} && systemctl daemon-reload")).map(|_| ())
-}
-
-/// Checks that `journalctl -p notice` shows on such a host that the service moved, and none of its quiet checks. The
-/// check that moved it may not have ended.
-pub(crate) fn notices_tell_of_a_move(lab: &Lab, host: &str) -> Result<()> {
-    let is_move = |verdict: &String| verdict == "moved" || verdict == "started";
-    let is_quiet = |verdict: &String| verdict == "not-brain" || verdict == "in-place";
-    let until = Instant::now() + Duration::from_secs(30);
-    loop {
-        let shown = lab.must(host, "journalctl --no-pager --output cat --unit mirror-check --priority notice")?;
-        let (notices, all) = (verdicts(&shown), verdicts(&journal(lab, host, "mirror-check")?));
-        ensure!(!notices.iter().any(is_quiet), "quiet checks among the notices: {notices:?}");
-        if notices.iter().any(is_move) && all.iter().any(is_quiet) {
-            return Ok(());
-        }
-        ensure!(Instant::now() < until, "no notice of a move, or no quiet check: {notices:?}, of {all:?}");
-        std::thread::sleep(Duration::from_millis(200));
-    }
-}
-
-/// The verdicts of the objects among these lines.
-fn verdicts(lines: &str) -> Vec<String> {
-    let objects = lines.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
-    objects.filter_map(|object| Some(object["verdict"].as_str()?.to_owned())).collect()
 }

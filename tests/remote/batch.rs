@@ -8,9 +8,8 @@ use three_mirror::config::{self, Config};
 use three_mirror::remote::{Cause, Remote};
 use three_mirror::service::{Condition, ServiceCommand, ServiceResult, Verb, run_on_node};
 
-use super::logins::write_program;
 use crate::support::processes::{pid_in, wait_until_gone};
-use crate::support::wait_for;
+use crate::support::{wait_for, write_program};
 
 /// A node that is this machine, with these services: name, status, start and stop. `{dir}` in them is
 /// the directory.

@@ -10,7 +10,7 @@ use crate::support::mirror::{Network, Said, Started};
 use crate::support::processes::{kill, lives, pid_in, wait_until_gone};
 use crate::support::service::Bot;
 use crate::support::sshd::{Client, Sshd};
-use crate::support::wait_for;
+use crate::support::{wait_for, write_program};
 
 /// Nodes that are each an sshd of its own, in a chain of that order.
 pub(super) struct Hosts {
@@ -50,8 +50,7 @@ impl Hosts {
         };
         let hosts = Self { bot: Bot::new(), client, nodes, network: Network::new(""), remote };
         hosts.list(&hosts.nodes, more);
-        let wrapper = format!("#!/bin/sh\nexec /usr/bin/ssh -F {} \"$@\"\n", hosts.client.config().display());
-        write_program(&hosts.network.path().join("bin/ssh"), &wrapper);
+        hosts.client.install_ssh(&hosts.network.path().join("bin/ssh"));
         hosts
     }
 
@@ -89,13 +88,6 @@ impl Hosts {
     pub(super) fn set_ssh_config(&self, before: &str, lines: &str) {
         std::fs::write(self.client.config(), format!("{before}\n{lines}\n")).unwrap();
     }
-}
-
-pub(super) fn write_program(path: &Path, text: &str) {
-    use std::os::unix::fs::PermissionsExt;
-    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-    std::fs::write(path, text).unwrap();
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)).unwrap();
 }
 
 fn force(command: &str) -> String {

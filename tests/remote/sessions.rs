@@ -1,8 +1,8 @@
 //! Sessions on a shared connection, which take no ssh of their own.
 
-use super::logins::{Hosts, Through, write_program};
+use super::logins::{Hosts, Through};
 use super::only;
-use crate::support::wait_for;
+use crate::support::{wait_for, write_program};
 
 const PATIENT: &str = "timeout = \"60s\"";
 

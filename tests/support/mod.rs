@@ -16,7 +16,16 @@ pub mod terminal;
 pub mod unshare;
 pub mod user;
 
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::time::{Duration, Instant};
+
+/// Writes a program, with the directory that it is in.
+pub fn write_program(path: &Path, text: &str) {
+    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+    std::fs::write(path, text).unwrap();
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)).unwrap();
+}
 
 /// Longer than anything here takes on a loaded machine; a wait as long as this has failed.
 pub const LONG: Duration = Duration::from_secs(180);

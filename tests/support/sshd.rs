@@ -10,7 +10,7 @@ use rustix::process::Signal;
 use tempfile::TempDir;
 
 use super::processes::{descendants, kill, signal, wait_until_gone};
-use super::wait_for;
+use super::{wait_for, write_program};
 
 const SSHD: &str = "/usr/sbin/sshd";
 
@@ -57,6 +57,12 @@ impl Client {
         words.extend(options);
         words.extend(["-p", "{port}", "-l", "{user}", "--", "{address}", "{command}"]);
         serde_json::to_string(&words).unwrap()
+    }
+
+    /// Writes an `ssh` that reads this client's configuration: the real one takes its settings from the home in the
+    /// password file, which is not a test's.
+    pub fn install_ssh(&self, path: &Path) {
+        write_program(path, &format!("#!/bin/sh\nexec /usr/bin/ssh -F '{}' \"$@\"\n", self.config().display()));
     }
 
     /// For git's environment.
